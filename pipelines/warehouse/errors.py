@@ -1,0 +1,80 @@
+"""What can go wrong in the warehouse, as one small family.
+
+The warehouse is a leaf: it knows no order core, so it brings its own errors. Each has a `code` for machines, an
+`exit_code` for the command line (4 a quality gate stopped it, 5 another run holds the lock, 1 otherwise), its facts as
+attributes, and its words in English and Chinese.
+"""
+
+
+class WarehouseError(Exception):
+    """Base of every warehouse error. `str(error)` is English; `message("zh")` the same in Chinese."""
+
+    code = "E_WAREHOUSE"
+    exit_code = 1
+    en = "the warehouse failed: {reason}"
+    zh = "数据仓库出错:{reason}"
+
+    def __init__(self, **facts: object) -> None:
+        self.facts = facts
+        super().__init__(self.en.format(**facts))
+
+    def __getattr__(self, name: str) -> object:
+        try:
+            return self.__dict__["facts"][name]
+        except KeyError:
+            raise AttributeError(name) from None
+
+    def message(self, language: str = "en") -> str:
+        """The sentence for a person, in `language` ("zh" or "en")."""
+        return (self.zh if language == "zh" else self.en).format(**self.facts)
+
+
+class WarehouseMissing(WarehouseError):
+    """Nothing has been published yet, or the link points nowhere."""
+
+    code = "E_WAREHOUSE_MISSING"
+    en = "{link} does not lead to a published warehouse; run 'dinghuo run daily' first"
+    zh = "{link} 没有指向已发布的数据仓库,请先运行 dinghuo run daily"
+
+
+class WarehouseLocked(WarehouseError):
+    """Another run is writing. Nothing was changed; try again later."""
+
+    code = "E_LOCKED"
+    exit_code = 5
+    en = "{folder} is locked by another run ({holder}); nothing was changed"
+    zh = "{folder} 正被另一个任务占用({holder}),未做任何改动"
+
+
+class ChecksFailed(WarehouseError):
+    """A blocking check found bad rows; the new generation was not published and the old one stays live."""
+
+    code = "E_CHECKS_FAILED"
+    exit_code = 4
+    en = "publication stopped, the old generation stays live: {summary}"
+    zh = "已停止发布,仍使用上一版数据:{summary}"
+
+
+class ColumnsDiffer(WarehouseError):
+    """A frame does not have the columns its table declares."""
+
+    code = "E_COLUMNS"
+    exit_code = 4
+    en = "{table}: the rows to write lack columns {missing} and bring undeclared columns {unknown}"
+    zh = "{table}:待写入的数据缺少列 {missing},多出未声明的列 {unknown}"
+
+
+class BuildFailed(WarehouseError):
+    """DuckDB or the disk refused while a generation was built; the old one stays live."""
+
+    code = "E_BUILD_FAILED"
+    en = "building generation {path} failed, the old one stays live: {reason}"
+    zh = "生成 {path} 失败,仍使用上一版数据:{reason}"
+
+
+class SourceUnreadable(WarehouseError):
+    """The order database could not be read, or its tables are not those the extract expects."""
+
+    code = "E_SOURCE"
+    en = "the order database could not be read ({source}): {reason}"
+    zh = "无法读取订单数据库({source}):{reason}"

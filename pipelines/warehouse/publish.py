@@ -1,0 +1,220 @@
+"""A new generation of the warehouse: built aside, checked, made durable, then swapped in with one rename.
+
+    warehouse/                          the folder: `warehouse_dir`
+      .lock                             held by the one run that writes
+      building-RUN.duckdb               a generation being built; nobody reads it
+      generation-000042.duckdb          complete, never written again
+    warehouse.duckdb                    link to the live generation, beside the folder
+
+Every file name is used once. DuckDB gives a process the old content when it reopens a path it still holds, and replays
+a stale `.wal` into a new file of the same name; neither can happen to a name that never comes back.
+"""
+
+import fcntl
+import os
+import re
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date, datetime
+from pathlib import Path
+
+import duckdb
+
+from pipelines.warehouse.contract import Table, Violation, contract_hash, examples_sql, violations_sql
+from pipelines.warehouse.errors import BuildFailed, ChecksFailed, WarehouseLocked
+from pipelines.warehouse.write import count_rows
+
+GENERATION_NAME = re.compile(r"generation-(\d{6,})\.duckdb")
+
+
+@dataclass(frozen=True)
+class Published:
+    """The generation that has just gone live."""
+
+    generation: int
+    path: Path
+    row_counts: dict[str, int]
+
+
+def live_link(warehouse_dir: Path) -> Path:
+    """Where the link to the live generation is: beside the folder, with its name and `.duckdb`."""
+    return warehouse_dir.parent / f"{warehouse_dir.name}.duckdb"
+
+
+def live_generation(warehouse_dir: Path) -> Path | None:
+    """The file the link leads to now, or None when nothing was ever published."""
+    try:
+        target = live_link(warehouse_dir).readlink()
+    except FileNotFoundError:
+        return None
+    return live_link(warehouse_dir).parent / target
+
+
+def generations(warehouse_dir: Path) -> list[tuple[int, Path]]:
+    """Every complete generation on disk with its number, oldest first."""
+    found = [(GENERATION_NAME.fullmatch(path.name), path) for path in warehouse_dir.glob("generation-*.duckdb")]
+    return sorted((int(match[1]), path) for match, path in found if match)
+
+
+@contextmanager
+def run_lock(warehouse_dir: Path, *, run_id: str) -> Iterator[None]:
+    """Be the only run that writes to `warehouse_dir`; the system frees the lock even after kill -9.
+
+    Raises:
+        WarehouseLocked: Another run holds it; the error names that run.
+    """
+    warehouse_dir.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(warehouse_dir / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.pread(descriptor, 200, 0).decode(errors="replace").strip()
+            raise WarehouseLocked(folder=str(warehouse_dir), holder=holder or "unknown") from None
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"run {run_id}, process {os.getpid()}\n".encode(), 0)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def start_generation(warehouse_dir: Path, *, run_id: str, copy_of: Path | None = None) -> Path:
+    """The path a new generation is built at: a copy of `copy_of`, or nothing yet. Sweeps what dead runs left.
+
+    Call it inside `run_lock`: only then is every other `building-` file known to be dead.
+    """
+    for leftover in warehouse_dir.glob("building-*"):
+        _remove(leftover)
+    path = warehouse_dir / f"building-{run_id}.duckdb"
+    if copy_of is not None:
+        shutil.copyfile(copy_of, path)
+    return path
+
+
+def find_violations(con: duckdb.DuckDBPyConnection, tables: Sequence[Table]) -> list[Violation]:
+    """Every promise of `tables` that the rows in `con` break, with examples; empty when all is well."""
+    violations = []
+    for table in tables:
+        for rule, rows in con.execute(violations_sql(table)).fetchall():
+            found = con.execute(examples_sql(table, rule))
+            names = [column[0] for column in found.description or ()]
+            examples = tuple(
+                ", ".join(f"{name}={value}" for name, value in zip(names, row, strict=True)) for row in found.fetchall()
+            )
+            violations.append(Violation(table.full_name, str(rule), int(rows), examples))
+    return violations
+
+
+def publish_generation(
+    warehouse_dir: Path,
+    building: Path,
+    *,
+    tables: Sequence[Table],
+    run_id: str,
+    as_of_date: date,
+    business_zone: str,
+    published_at: datetime,
+    keep: int = 5,
+) -> Published:
+    """Check the generation at `building`, make it durable and let the link lead to it.
+
+    Readers see the old generation until the rename and the new one after it, nothing between.
+
+    Args:
+        warehouse_dir: The folder of generations, locked by the caller.
+        building: From `start_generation`; no connection may still hold it.
+        tables: What the generation promises to contain.
+        run_id, as_of_date, business_zone, published_at: Written to `meta.publication`.
+        keep: Generations left on disk, the live one included.
+
+    Raises:
+        ChecksFailed: Rows break a promise. The building file is removed, the old generation stays live.
+        BuildFailed: DuckDB or the disk refused. Same consequence.
+    """
+    number = max((number for number, _ in generations(warehouse_dir)), default=0) + 1
+    final = warehouse_dir / f"generation-{number:06d}.duckdb"
+    try:
+        with duckdb.connect(str(building)) as con:
+            row_counts = _check_and_stamp(con, tables, number, run_id, as_of_date, business_zone, published_at)
+        _assert_no_wal(building)
+        _fsync(building)
+        building.rename(final)
+        _fsync(warehouse_dir)
+        _swap_link(warehouse_dir, final)
+    except (duckdb.Error, OSError) as error:
+        _remove_build(building)
+        raise BuildFailed(path=str(building), reason=str(error)) from error
+    except BaseException:
+        _remove_build(building)
+        raise
+    _sweep(warehouse_dir, keep=keep, live=final)
+    return Published(number, final, row_counts)
+
+
+def _check_and_stamp(
+    con: duckdb.DuckDBPyConnection,
+    tables: Sequence[Table],
+    number: int,
+    run_id: str,
+    as_of_date: date,
+    business_zone: str,
+    published_at: datetime,
+) -> dict[str, int]:
+    row_counts = {table.full_name: count_rows(con, table) for table in tables if table.schema != "meta"}
+    con.execute("DELETE FROM meta.publication")
+    con.execute(
+        "INSERT INTO meta.publication BY NAME SELECT ? AS generation, ? AS run_id, ? AS as_of_date, "
+        "? AS business_zone, ?::TIMESTAMPTZ AS published_at, ? AS contract_hash",
+        [number, run_id, as_of_date, business_zone, published_at.isoformat(), contract_hash(tables)],
+    )
+    con.execute("DELETE FROM meta.table_rows")
+    con.executemany("INSERT INTO meta.table_rows VALUES (?, ?)", [list(item) for item in row_counts.items()])
+    violations = find_violations(con, tables)
+    if violations:
+        summary = "; ".join(str(violation) for violation in violations[:5])
+        raise ChecksFailed(summary=summary, violations=violations)
+    con.execute("CHECKPOINT")
+    return row_counts
+
+
+def _assert_no_wal(path: Path) -> None:
+    wal = path.with_name(path.name + ".wal")
+    if wal.exists():
+        raise BuildFailed(path=str(path), reason=f"{wal.name} is still there after CHECKPOINT and close")
+
+
+def _swap_link(warehouse_dir: Path, target: Path) -> None:
+    link = live_link(warehouse_dir)
+    new_link = warehouse_dir / "building-link"
+    new_link.unlink(missing_ok=True)
+    new_link.symlink_to(Path(warehouse_dir.name) / target.name)  # relative to the link's folder: the house can move
+    new_link.replace(link)
+    _fsync(link.parent)
+
+
+def _sweep(warehouse_dir: Path, *, keep: int, live: Path) -> None:
+    for _, path in generations(warehouse_dir)[: -max(keep, 1)]:
+        if path != live:
+            path.unlink(missing_ok=True)
+
+
+def _remove_build(building: Path) -> None:
+    for path in building.parent.glob(building.name + "*"):
+        _remove(path)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)  # DuckDB's spill folder
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _fsync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
