@@ -253,7 +253,7 @@ def parse_choice(raw: str, field: str, choices: Sequence[str]) -> str | Problem:
     return text if text in choices else Problem("E_CHOICE", field, raw, facts={"expected": ", ".join(choices)})
 
 
-def parse_lead_time_days(raw: str, field: str = "lead_time_days") -> int | None | Problem:
+def parse_lead_time_days(raw: str, field: str = "lead_time_days") -> int | Problem | None:
     """Whole days from 1 to 730; empty is None, and the caller says which default it used."""
     text = raw.strip()
     if not text:

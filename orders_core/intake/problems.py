@@ -7,7 +7,7 @@ and shown. Only what stops the whole file is raised, as `FileRefused`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 Language = Literal["zh", "en"]

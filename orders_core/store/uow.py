@@ -17,7 +17,7 @@ from datetime import UTC, date, datetime
 from typing import Any, Concatenate, ParamSpec, TypeVar
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import Connection, Engine, Row, bindparam, create_engine, event, insert, select, text, update
+from sqlalchemy import Connection, Engine, Row, create_engine, event, insert, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 from sqlalchemy.sql.base import Executable
@@ -25,21 +25,19 @@ from sqlalchemy.sql.base import Executable
 from orders_core.domain.permissions import Actor
 from orders_core.errors import Busy
 from orders_core.ports import Clock, SystemClock
-from orders_core.store.base import to_micros
-from orders_core.store.tables import AuditEntry, ChangeLog, Decision, NumberSeries, Outbox
+from orders_core.store.tables import AuditEntry, ChangeLog, Decision, Outbox
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
-BLOCK = 500  # ids taken from a series at a time
+ID_BLOCK = 1000  # row ids taken at a time
+NUMBER_BLOCK = 50  # document numbers taken at a time
 RETRY_SECONDS = 60.0
 _RETRIED_SQLSTATES = {"40001", "40P01", "55P03"}  # serialization failure, deadlock, lock not available
 
-_TAKE_BLOCK = (
-    update(NumberSeries)
-    .where(NumberSeries.name == bindparam("series"))
-    .values(next_value=NumberSeries.next_value + bindparam("count"))
-    .returning(NumberSeries.next_value)
+_TAKE_BLOCK = text(
+    "INSERT INTO number_series (name, next_value) VALUES (:series, 1 + :count)"
+    " ON CONFLICT (name) DO UPDATE SET next_value = number_series.next_value + :count RETURNING next_value"
 )
 _CHANGES = insert(ChangeLog.__table__)  # type: ignore[arg-type]
 _AUDIT = insert(AuditEntry.__table__)  # type: ignore[arg-type]
@@ -49,34 +47,39 @@ _DECISIONS = insert(Decision.__table__)  # type: ignore[arg-type]
 class Ids:
     """Hands out row ids and document numbers from the database's number series, a block at a time.
 
-    A block belongs to this process as soon as its transaction commits; a rolled-back block is thrown away.
+    One unit of work at a time owns an `Ids`. On SQLite a block is taken inside the unit of work's own transaction (the
+    write lock is exclusive anyway) and thrown away with it; on PostgreSQL in a transaction of its own, so that nobody
+    waits for a series while holding stock.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
         self._left: dict[str, list[int]] = {}  # series -> [next, end)
-        self._taken_now: set[str] = set()
+        self._uncommitted: set[str] = set()
 
     def take(self, conn: Connection, series: str, count: int = 1) -> int:
         """The first of `count` consecutive numbers of a series."""
         left = self._left.get(series)
         if left is None or left[1] - left[0] < count:
-            size = max(BLOCK if series == "id" else 20, count)
-            end = conn.execute(_TAKE_BLOCK, {"series": series, "count": size}).scalar_one_or_none()
-            if end is None:
-                conn.execute(insert(NumberSeries).values(name=series, next_value=1 + size))
-                end = 1 + size
+            size = max(ID_BLOCK if series == "id" else NUMBER_BLOCK, count)
+            wanted = {"series": series, "count": size}
+            if conn.dialect.name == "sqlite":
+                end = conn.execute(_TAKE_BLOCK, wanted).scalar_one()
+                self._uncommitted.add(series)
+            else:
+                with self._engine.begin() as own:
+                    end = own.execute(_TAKE_BLOCK, wanted).scalar_one()
             left = self._left[series] = [end - size, end]
-            self._taken_now.add(series)
         first = left[0]
         left[0] += count
         return first
 
     def settle(self, *, committed: bool) -> None:
-        """Keep the blocks taken in the transaction that just ended, or throw them away."""
+        """Keep the blocks taken in the transaction that just ended, or throw them away with it."""
         if not committed:
-            for series in self._taken_now:
-                self._left.pop(series, None)
-        self._taken_now.clear()
+            for series in self._uncommitted:
+                del self._left[series]
+        self._uncommitted.clear()
 
 
 @dataclass
@@ -259,7 +262,7 @@ class Store:
         self.engine = engine
         self.clock = clock
         self.zone = zone
-        self.ids = Ids()
+        self._idle_ids: list[Ids] = []
         self.cache: dict[str, Any] = {}  # rule sets by version, dialect's statements
         self._random = random.Random()
 
@@ -280,7 +283,7 @@ class Store:
     def unit_of_work(self) -> Iterator[UnitOfWork]:
         """One transaction: committed when the block ends, rolled back when it raises."""
         with self.engine.connect() as conn:
-            ids = Ids() if self.ids is None else self.ids
+            ids = self._idle_ids.pop() if self._idle_ids else Ids(self.engine)
             try:
                 with conn.begin():
                     uow = UnitOfWork(conn, self.clock.now().astimezone(UTC), ids, self.zone, self.cache)
@@ -289,7 +292,10 @@ class Store:
             except BaseException:
                 ids.settle(committed=False)
                 raise
-            ids.settle(committed=True)
+            else:
+                ids.settle(committed=True)
+            finally:
+                self._idle_ids.append(ids)
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
@@ -313,6 +319,7 @@ class Store:
 
         Raises:
             Busy: still locked after 60 s; nothing was written.
+            OrdersError: what the service refused; nothing was written.
         """
         started = time.monotonic()
         conflicts = 0
@@ -367,6 +374,3 @@ def make_engine(url: str) -> Engine:
         conn.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
 
     return engine
-
-
-__all__ = ["Ids", "Store", "UnitOfWork", "make_engine", "select", "to_micros"]

@@ -7,7 +7,7 @@ from datetime import date, datetime
 from sqlalchemy import CheckConstraint, Index, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
-from orders_core.store.base import Base, Facts, Id, Version, Zero, never_negative, one_of, ref
+from orders_core.store.base import Base, Id, Version, Zero, never_negative, one_of, ref
 
 
 class PaymentReceipt(Base):
