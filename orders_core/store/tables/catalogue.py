@@ -159,7 +159,7 @@ class Substitute(Base):
 
 
 class Price(Base):
-    """One row per price and period. Contract beats level beats list; within one kind the highest `min_qty` reached wins.
+    """One row per price and period. Contract beats level beats list; within a kind the highest `min_qty` reached wins.
 
     `unit` is the selling unit the price is for; `valid_to_date` is the last day, empty = open. `floor` is the price
     below which a line needs a second person.

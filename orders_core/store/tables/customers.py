@@ -11,7 +11,7 @@ from orders_core.store.base import Base, Facts, Id, LogId, Version, Zero, never_
 
 
 class Customer(Base):
-    """One row per customer. `credit_used_cents` is what approved orders on credit still owe; raised only under a guard."""
+    """One row per customer. `credit_used_cents` is what approved orders on credit owe; raised only under a guard."""
 
     __tablename__ = "customer"
     __table_args__ = (

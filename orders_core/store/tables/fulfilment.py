@@ -86,7 +86,7 @@ class Shipment(Base):
 
 
 class ShipmentLine(Base):
-    """One row per order line in a shipment: of `qty`, `reserved_qty` is set aside and `backordered_qty` waits for stock.
+    """One row per order line in a shipment: of `qty`, `reserved_qty` is set aside, `backordered_qty` waits for stock.
 
     Before it ships: qty = reserved + backordered where stock is tracked. Shipping turns reserved into `shipped_qty`;
     what did not go moves to one further planned shipment.

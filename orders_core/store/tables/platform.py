@@ -179,7 +179,7 @@ class Decision(Base):
 
 
 class AuditEntry(Base):
-    """One row per action of a person or of the system, appended in the action's own transaction; the order's timeline."""
+    """One row per action of a person or the system, appended in the action's own transaction; the order's timeline."""
 
     __tablename__ = "audit_entry"
     __table_args__ = (

@@ -217,7 +217,7 @@ class StockCount(Base):
 
 
 class StockCountLine(Base):
-    """One row per SKU (and lot) counted. `expected_qty` is on hand at the moment of counting, so that shipping goes on."""
+    """One row per SKU (and lot) counted. `expected_qty` is on hand at the moment of counting: shipping goes on."""
 
     __tablename__ = "stock_count_line"
     __table_args__ = (*never_negative("counted_qty"), {"sqlite_strict": True})
