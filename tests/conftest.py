@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
 
@@ -18,7 +17,7 @@ import hypothesis
 import pytest
 
 from orders_core.ports import FixedClock
-from tests.support.databases import BACKENDS, RUN_FOLDER_VARIABLE, Backend, TestDatabases, run_folder
+from tests.support.databases import BACKENDS, RUN_FOLDER_VARIABLE, TESTS_BEGIN_AT, Backend, TestDatabases, run_folder
 
 if TYPE_CHECKING:
     from orders_core.store.uow import Store
@@ -80,7 +79,7 @@ def shared_folder() -> Path:
 @pytest.fixture
 def clock() -> FixedClock:
     """Stands still at Monday, 2 March 2026, 09:00 in Shanghai, until the test moves it."""
-    return FixedClock(datetime(2026, 3, 2, 1, 0, tzinfo=UTC))
+    return FixedClock(TESTS_BEGIN_AT)
 
 
 @pytest.fixture(scope="session")

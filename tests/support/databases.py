@@ -15,12 +15,18 @@ import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, get_args
 
 import psutil
 import psycopg
 from psycopg import sql
+
+from orders_core.ports import FixedClock
+
+# The tests' first moment, Monday 09:00 in Shanghai; whatever migrations write bears it too.
+TESTS_BEGIN_AT = datetime(2026, 3, 2, 1, 0, tzinfo=UTC)
 
 Backend = Literal["sqlite", "postgresql"]
 BACKENDS: tuple[Backend, ...] = get_args(Backend)
@@ -110,12 +116,12 @@ class TestDatabases:
         with self._server() as connection:
             statement = sql.SQL("CREATE DATABASE {} TEMPLATE template0")
             connection.execute(statement.format(sql.Identifier(_TEMPLATE_NAME)))
-        schema.upgrade(self._postgresql_url(_TEMPLATE_NAME))
+        schema.upgrade(self._postgresql_url(_TEMPLATE_NAME), clock=FixedClock(TESTS_BEGIN_AT))
 
     def _migrate_sqlite(self, unfinished: Path) -> None:
         from orders_core.store import schema
 
-        schema.upgrade(_sqlite_url(unfinished))
+        schema.upgrade(_sqlite_url(unfinished), clock=FixedClock(TESTS_BEGIN_AT))
         if unfinished.with_name(unfinished.name + "-wal").exists():
             raise RuntimeError(f"upgrade() left a connection to {unfinished} open: its -wal file would not be copied")
 
