@@ -6,9 +6,9 @@ import re
 import shlex
 from pathlib import Path
 
-import click
 import pytest
 import typer
+from typer.core import TyperGroup
 
 PROJECT = Path(__file__).parents[1]
 DOCUMENTS = sorted([*PROJECT.glob("README*.md"), *(PROJECT / "docs").rglob("*.md")])
@@ -38,16 +38,14 @@ def _objection(command: str) -> str | None:
 def _objection_of_dinghuo(words: list[str]) -> str | None:
     from apps.cli.main import app
 
-    at: click.Command = typer.main.get_command(app)
-    context = click.Context(at)
-    while isinstance(at, click.Group) and words and not words[0].startswith("-"):
-        found = at.get_command(context, words[0])
-        if found is None:
-            return f"no command {words[0]} in dinghuo {at.name or ''}".rstrip()
-        at, words = found, words[1:]
+    at, path = typer.main.get_command(app), "dinghuo"
+    while isinstance(at, TyperGroup) and words and not words[0].startswith("-"):
+        if words[0] not in at.commands:
+            return f"no command {words[0]} in {path}"
+        at, path, words = at.commands[words[0]], f"{path} {words[0]}", words[1:]
     options = {option for parameter in at.params for option in (*parameter.opts, *parameter.secondary_opts)}
     unknown = [word for word in words if word.startswith("--") and word.partition("=")[0] not in {*options, "--help"}]
-    return f"dinghuo {at.name} has no option {unknown[0]}" if unknown else None
+    return f"{path} has no option {unknown[0]}" if unknown else None
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(PROJECT)))
