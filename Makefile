@@ -22,7 +22,7 @@ setup: $(STAMP) ## create .venv and install everything in it (does nothing when 
 $(STAMP): requirements.lock pyproject.toml
 	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is not installed; make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)" >&2; exit 1; }
 	@echo "installing into .venv: about 1.6 GB, a minute or two"
-	@[ -x $(BIN)/python ] || $(PYTHON) -m venv .venv
+	@[ -x $(BIN)/uv ] || $(PYTHON) -m venv .venv
 	@[ -x $(BIN)/uv ] || { $(call retry,$(BIN)/python -m pip install --quiet --disable-pip-version-check --retries 5 "uv>=0.9$(comma)<1"); }
 	@$(call retry,$(UV) --requirements requirements.lock)
 	@$(UV) --no-deps --no-build-isolation --editable .

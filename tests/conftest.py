@@ -51,8 +51,9 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     for item in items:
-        if "stated_count" in getattr(item, "fixturenames", ()):
-            item.add_marker("prove")
+        for fixture, marker in (("stated_count", "prove"), ("shared_folder", "shared"), ("browser", "browser")):
+            if fixture in getattr(item, "fixturenames", ()):
+                item.add_marker(marker)
         if item.get_closest_marker("slow") and not config.getoption("--stated-counts"):
             item.add_marker(pytest.mark.skip(reason="takes minutes; make prove runs it"))
 
@@ -70,7 +71,7 @@ def stated_count(request: pytest.FixtureRequest) -> StatedCount:
 
 @pytest.fixture(scope="session")
 def shared_folder() -> Path:
-    """The folder with real data sets and cases, beside the project; mark tests that use it `shared`."""
+    """The folder with real data sets and cases, beside the project; tests that use it are marked `shared`."""
     folder = Path(__file__).parents[2] / "shared"
     if not folder.is_dir():
         pytest.skip("needs the data folder ../shared, which is not here")

@@ -1,7 +1,7 @@
 """A real Chromium, driven by Playwright, and Streamlit apps running as processes of their own.
 
 `page` is a desktop window (1280 × 800), `phone` a telephone (390 × 844), both speaking zh-CN; a test in English says
-`@pytest.mark.parametrize("locale", ["en-US"])`. Tests that use them are marked `browser` by themselves.
+`@pytest.mark.parametrize("locale", ["en-US"])`. Tests that use them are marked `browser`.
 """
 
 from __future__ import annotations
@@ -28,12 +28,6 @@ DESKTOP: ViewportSize = {"width": 1280, "height": 800}
 PHONE: ViewportSize = {"width": 390, "height": 844}
 
 _PROJECT = Path(__file__).parents[2]
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if "browser" in getattr(item, "fixturenames", ()):
-            item.add_marker("browser")
 
 
 def chromium_path() -> str:
