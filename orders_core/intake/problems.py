@@ -6,9 +6,12 @@ and shown. Only what stops the whole file is raised, as `FileRefused`.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
+
+from orders_core.errors import OrdersError
 
 Language = Literal["zh", "en"]
 
@@ -245,7 +248,7 @@ class Problem:
     field: str = ""
     raw: str = ""
     why: str = ""
-    facts: Mapping[str, str | int] = field(default_factory=dict)
+    facts: Mapping[str, str | int] = dataclasses.field(default_factory=dict)
 
     def message(self, language: Language) -> str:
         """The sentence a person reads, in `zh` or `en`."""
@@ -259,13 +262,23 @@ class Problem:
         return self.code.startswith("E_")
 
 
-class FileRefused(Exception):
+class FileRefused(OrdersError):
     """A whole file can't be taken in; nothing was written. `problem` says why, `exit_code` what a program returns."""
 
     def __init__(self, problem: Problem, *, exit_code: int = 3) -> None:
-        super().__init__(f"{problem.code}: {problem.message('en')}")
-        self.problem = problem
-        self.exit_code = exit_code
+        self.code = problem.code  # type: ignore[misc]  # this class stands for all file-level codes
+        super().__init__(problem=problem, exit_code=exit_code)
+
+    def text(self, language: str = "en") -> str:
+        problem: Problem = self.facts["problem"]
+        return problem.message("zh" if language == "zh" else "en")
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (_rebuild, (self.facts["problem"], self.facts["exit_code"]))
+
+
+def _rebuild(problem: Problem, exit_code: int) -> FileRefused:
+    return FileRefused(problem, exit_code=exit_code)
 
 
 def shown(raw: str) -> str:
