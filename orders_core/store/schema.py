@@ -18,7 +18,8 @@ from sqlalchemy import Connection, Engine, func, insert, inspect, select, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DatabaseError
 
-from orders_core.errors import SchemaVersion
+from orders_core.domain.rules import DEFAULT_RULES
+from orders_core.errors import ConfigError, SchemaVersion
 from orders_core.ports import Clock, SystemClock
 from orders_core.store import tables
 from orders_core.store.base import Base
@@ -43,6 +44,13 @@ class ForeignDatabase(SchemaVersion):
     zh = "{place} 属于其他程序:其中有 {tables},但没有 {version_table};程序需要结构版本 {needed}"
 
 
+class NoFolder(ConfigError):
+    """The database file's folder is not there."""
+
+    en = "setting {key}: there is no folder {folder}; make it, or name another database"
+    zh = "设置 {key}:文件夹 {folder} 不存在;请先创建,或改用其他数据库"
+
+
 def alembic_config() -> Config:
     """Alembic's settings, wherever the program runs."""
     config = Config()
@@ -65,7 +73,8 @@ def schema_version(url: str) -> str | None:
     Raises:
         NotADatabase, ForeignDatabase: It is not one of ours (both are SchemaVersion).
     """
-    if _is_missing_file(url):
+    file = _sqlite_file(url)
+    if file is not None and not file.exists():
         return None
     with _connect(url) as conn:
         return _version(conn, place=_place(url))
@@ -100,7 +109,11 @@ def upgrade(url: str, *, clock: Clock | None = None) -> str:
 
     Raises:
         SchemaVersion: The database is newer than this program, or not ours; nothing was changed.
+        NoFolder: There is no such folder for the SQLite file.
     """
+    file = _sqlite_file(url)
+    if file is not None and not file.parent.is_dir():
+        raise NoFolder(key="database_url", folder=file.parent)
     with _connect(url) as conn:
         if conn.dialect.name == "sqlite":
             # Rebuilding a table drops the old one; checked as a whole before the commit instead.
@@ -130,7 +143,7 @@ def seed(conn: Connection, clock: Clock) -> None:
             insert(tables.RuleSet).values(
                 version=1,
                 is_current=True,
-                body={},
+                body=DEFAULT_RULES,
                 author="system",
                 reason="built in",
                 created_at=clock.now(),
@@ -183,14 +196,13 @@ def _refuse_newer(found: str | None) -> None:
         raise SchemaVersion(found=found, needed=newest_version())
 
 
-def _is_missing_file(url: str) -> bool:
+def _sqlite_file(url: str) -> Path | None:
+    """The SQLite database's file; None on PostgreSQL and in memory."""
     parsed = make_url(url)
     if parsed.get_backend_name() != "sqlite" or not parsed.database or parsed.database == ":memory:":
-        return False
-    return not Path(parsed.database).exists()
+        return None
+    return Path(parsed.database)
 
 
 def _place(url: str) -> str:
-    parsed = make_url(url)
-    is_file = parsed.get_backend_name() == "sqlite" and parsed.database
-    return str(parsed.database) if is_file else parsed.render_as_string(hide_password=True)
+    return str(_sqlite_file(url) or make_url(url).render_as_string(hide_password=True))

@@ -1136,6 +1136,14 @@ def upgrade() -> None:
         sqlite_strict=True,
     )
     op.create_index("ix_orders_customer", "orders", ["customer_id", "business_date"], unique=False)
+    op.create_index(
+        "ix_orders_owing",
+        "orders",
+        ["customer_id", "business_date"],
+        unique=False,
+        sqlite_where=sa.text("credit_claimed_cents > 0"),
+        postgresql_where=sa.text("credit_claimed_cents > 0"),
+    )
     op.create_index("ix_orders_placed", "orders", ["placed_at"], unique=False)
     op.create_index("ix_orders_status", "orders", ["status", "promised_by_date"], unique=False)
     op.create_table(
@@ -1994,6 +2002,22 @@ def upgrade() -> None:
     op.create_index(op.f("ix_ticket_order_id"), "ticket", ["order_id"], unique=False)
     op.create_index("ix_ticket_queue", "ticket", ["status", "due_at"], unique=False)
     op.create_table(
+        "cart_hold",
+        sa.Column("cart_line_id", t.INT, nullable=False),
+        sa.Column("location_id", t.INT, nullable=False),
+        sa.Column("sku_id", t.INT, nullable=False),
+        sa.Column("qty", t.INT, nullable=False),
+        sa.Column("expires_at", t.INSTANT, nullable=False),
+        sa.CheckConstraint("qty > 0", name=op.f("ck_cart_hold_qty_positive")),
+        sa.ForeignKeyConstraint(["cart_line_id"], ["cart_line.id"], name=op.f("fk_cart_hold_cart_line_id")),
+        sa.ForeignKeyConstraint(["location_id"], ["location.id"], name=op.f("fk_cart_hold_location_id")),
+        sa.ForeignKeyConstraint(["sku_id"], ["sku.id"], name=op.f("fk_cart_hold_sku_id")),
+        sa.PrimaryKeyConstraint("cart_line_id", "location_id", name=op.f("pk_cart_hold")),
+        sqlite_strict=True,
+    )
+    op.create_index(op.f("ix_cart_hold_expires_at"), "cart_hold", ["expires_at"], unique=False)
+    op.create_index("ix_cart_hold_level", "cart_hold", ["sku_id", "location_id"], unique=False)
+    op.create_table(
         "follow_up",
         sa.Column("id", t.INT, autoincrement=False, nullable=False),
         sa.Column("order_id", t.INT, nullable=False),
@@ -2060,36 +2084,6 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_pick_list_line_pick_list_id"), "pick_list_line", ["pick_list_id"], unique=False)
     op.create_index(op.f("ix_pick_list_line_shipment_line_id"), "pick_list_line", ["shipment_line_id"], unique=False)
-    op.create_table(
-        "reservation",
-        sa.Column("id", t.INT, autoincrement=False, nullable=False),
-        sa.Column("sku_id", t.INT, nullable=False),
-        sa.Column("location_id", t.INT, nullable=False),
-        sa.Column("qty", t.INT, nullable=False),
-        sa.Column("shipment_line_id", t.INT, nullable=True),
-        sa.Column("cart_line_id", t.INT, nullable=True),
-        sa.Column("expires_at", t.INSTANT, nullable=True),
-        sa.Column("created_at", t.INSTANT, nullable=False),
-        sa.CheckConstraint(
-            "(shipment_line_id IS NULL) <> (cart_line_id IS NULL)", name=op.f("ck_reservation_one_owner")
-        ),
-        sa.CheckConstraint(
-            "cart_line_id IS NULL OR expires_at IS NOT NULL", name=op.f("ck_reservation_cart_hold_expires")
-        ),
-        sa.CheckConstraint("qty > 0", name=op.f("ck_reservation_qty_positive")),
-        sa.ForeignKeyConstraint(["cart_line_id"], ["cart_line.id"], name=op.f("fk_reservation_cart_line_id")),
-        sa.ForeignKeyConstraint(["location_id"], ["location.id"], name=op.f("fk_reservation_location_id")),
-        sa.ForeignKeyConstraint(
-            ["shipment_line_id"], ["shipment_line.id"], name=op.f("fk_reservation_shipment_line_id")
-        ),
-        sa.ForeignKeyConstraint(["sku_id"], ["sku.id"], name=op.f("fk_reservation_sku_id")),
-        sa.PrimaryKeyConstraint("id", name=op.f("pk_reservation")),
-        sa.UniqueConstraint("cart_line_id", "location_id", name=op.f("uq_reservation_cart_line_id_location_id")),
-        sa.UniqueConstraint("shipment_line_id", name=op.f("uq_reservation_shipment_line_id")),
-        sqlite_strict=True,
-    )
-    op.create_index(op.f("ix_reservation_expires_at"), "reservation", ["expires_at"], unique=False)
-    op.create_index("ix_reservation_level", "reservation", ["sku_id", "location_id"], unique=False)
     op.create_table(
         "shipped_lot",
         sa.Column("shipment_line_id", t.INT, nullable=False),
