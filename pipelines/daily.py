@@ -1,4 +1,4 @@
-"""The daily run: load what changed, model it, forecast, suggest what to restock, publish. One plain function, no server."""
+"""The daily run: load what changed, model it, forecast, suggest what to restock, publish. One plain function."""
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass

@@ -57,9 +57,10 @@ def suggestions(
         sku, location_code: Only these.
 
     Returns:
-        Columns: sku, sku_name, location_code, suggested_qty, order_by_date, stockout_date, supplier_code, supplier_name,
-        unit_cost_cents, order_value_cents, currency, grade, inventory_position_qty, reorder_point_qty, order_up_to_qty,
-        safety_stock_qty, lead_time_days, protection_interval_days, the waterfall parts (they sum to suggested_qty)
+        Columns: sku, sku_name, location_code, suggested_qty, order_by_date, stockout_date, supplier_code,
+        supplier_name, unit_cost_cents, order_value_cents, currency, grade, inventory_position_qty, reorder_point_qty,
+        order_up_to_qty, safety_stock_qty, lead_time_days, protection_interval_days, the waterfall parts (they sum to
+        suggested_qty)
         demand_part_qty, safety_part_qty, on_hand_part_qty, on_order_part_qty, backordered_part_qty, surplus_part_qty,
         moq_part_qty, pack_part_qty, reason_codes (list), facts (JSON text) and reason (one sentence).
 

@@ -78,3 +78,12 @@ class SourceUnreadable(WarehouseError):
     code = "E_SOURCE"
     en = "the order database could not be read ({source}): {reason}"
     zh = "无法读取订单数据库({source}):{reason}"
+
+
+class SourceDiffers(WarehouseError):
+    """After the load the rows do not add up to the order database's totals; nothing was published."""
+
+    code = "E_SOURCE_DIFFERS"
+    exit_code = 4
+    en = "the rows read do not add up to the order database ({source}): {difference}; run again with --full"
+    zh = "读取的数据与订单数据库({source})的合计不一致:{difference};请加 --full 重新运行"

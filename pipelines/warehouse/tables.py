@@ -1,18 +1,51 @@
-"""Every column and every table of the warehouse, declared once."""
+"""Every column and every table of the warehouse, declared once.
 
-from pipelines.warehouse.contract import Column, Table
+A column below has one meaning wherever it stands; `or_null` says where it may be unknown and why. Layers: `raw` as
+extracted from the order core, `core` modelled as it was known at the end of the as-of date, `mart` for screens and
+exports, `meta` about the generation itself.
+"""
+
+from itertools import pairwise
+
+from pipelines.warehouse.contract import Column, Rule, Table
+
+TEXT, INT, REAL, DAY, BOOL = "VARCHAR", "BIGINT", "DOUBLE", "DATE", "BOOLEAN"
+INSTANT = "TIMESTAMP WITH TIME ZONE"
+
+
+def _words(name: str, *words: str) -> str:
+    return f"{name} IN ({', '.join(repr(word) for word in words)})"
+
+
+def _id(name: str, of: str) -> Column:
+    return Column(name, INT, f"Row id of the {of} in the order core.")
+
+
+def _qty(name: str, meaning: str, *, rule: str = "{name} >= 0") -> Column:
+    return Column(name, INT, meaning, "units", rule.format(name=name))
+
+
+def _cents(name: str, meaning: str, rule: str = "") -> Column:
+    return Column(name, INT, meaning, "cents", rule)
+
+
+def _at(name: str, meaning: str) -> Column:
+    return Column(name, INSTANT, meaning, "UTC")
+
 
 # ------------------------------------------------------------------------------------------------ meta
-generation = Column(
-    "generation", "BIGINT", "Number of the generation; grows with each publication.", rule="generation > 0"
-)
-run_id = Column("run_id", "VARCHAR", "The run that built this generation.")
-as_of_date = Column("as_of_date", "DATE", "Last business day whose facts were used.")
-business_zone = Column("business_zone", "VARCHAR", "IANA time zone of the business day.")
-published_at = Column("published_at", "TIMESTAMP WITH TIME ZONE", "When the generation went live.", "UTC")
-contract_hash = Column("contract_hash", "VARCHAR", "Fingerprint of the contract the generation was checked against.")
-table_name = Column("table_name", "VARCHAR", "Schema and table.")
-row_count = Column("row_count", "BIGINT", "Rows in the table when it was published.", "rows", "row_count >= 0")
+generation = Column("generation", INT, "Number of the generation; grows with each publication.", "", "generation > 0")
+run_id = Column("run_id", TEXT, "The run that built this generation.")
+as_of_date = Column("as_of_date", DAY, "Last business day whose facts were used.")
+business_zone = Column("business_zone", TEXT, "IANA time zone of the business day.")
+published_at = _at("published_at", "When the generation went live.")
+contract_hash = Column("contract_hash", TEXT, "Fingerprint of the contract the generation was checked against.")
+table_name = Column("table_name", TEXT, "Schema and table.")
+row_count = Column("row_count", INT, "Rows in the table when it was published.", "rows", "row_count >= 0")
+source_name = Column("source_name", TEXT, "Which order database was read: its kind and name, without password.")
+position = Column("position", INT, "How far the change log was read: row id on SQLite, transaction id on PostgreSQL.")
+last_change_id = _id("last_change_id", "newest row of the change log that was seen; 0 when it was empty")
+last_change_at = _at("last_change_at", "When that change was made.")
 
 PUBLICATION = Table(
     "meta",
@@ -22,6 +55,390 @@ PUBLICATION = Table(
     (generation, run_id, as_of_date, business_zone, published_at, contract_hash),
 )
 TABLE_ROWS = Table("meta", "table_rows", "One row per table outside meta.", ("table_name",), (table_name, row_count))
+WATERMARK = Table(
+    "meta",
+    "watermark",
+    "One row per order database that was read.",
+    ("source_name",),
+    (source_name, position, last_change_id, last_change_at.or_null("when the change log was empty")),
+)
 META_TABLES = (PUBLICATION, TABLE_ROWS)
 
-TABLES: tuple[Table, ...] = META_TABLES
+# ------------------------------------------------------------------------------------------------ what things are
+sku_id = _id("sku_id", "SKU")
+sku = Column("sku", TEXT, "What is stocked and sold.", "", "sku <> ''")
+sku_name = Column("sku_name", TEXT, "Name of the SKU.")
+sku_name_en = Column("sku_name_en", TEXT, "Name of the SKU in English.").or_null("when none was given")
+product_code = Column("product_code", TEXT, "The product the SKU is a variant of.")
+category_code = Column("category_code", TEXT, "Category of the product.").or_null("when it has none")
+category_name = Column("category_name", TEXT, "Name of the category.").or_null("when it has none")
+category_name_en = Column("category_name_en", TEXT, "Name of the category in English.").or_null("when none was given")
+sku_kind = Column("sku_kind", TEXT, "Stocked itself, sold as a kit of others, or a service.", "",
+                  _words("sku_kind", "item", "kit", "service"))  # fmt: skip
+supply_mode = Column("supply_mode", TEXT, "Bought to stock or made.", "", _words("supply_mode", "stock", "make"))
+is_sku_stock_tracked = Column("is_sku_stock_tracked", BOOL, "Stock of the SKU is recorded at all.")
+base_unit = Column("base_unit", TEXT, "What one unit is.")
+units_per_pack = Column("units_per_pack", INT, "Units in the selling unit (箱规).", "units", "units_per_pack > 0")
+sku_status = Column("sku_status", TEXT, "Whether it is still sold.", "", _words("sku_status", "active", "discontinued"))
+launched_date = Column("launched_date", DAY, "First day it was sold.").or_null("when not recorded")
+discontinued_date = Column("discontinued_date", DAY, "Last day it is sold.").or_null("while it is sold")
+created_at = _at("created_at", "When the row was made in the order core.")
+changed_at = _at("changed_at", "When the change log last names the row's entity.").or_null("when it never does")
+
+location_id = _id("location_id", "location")
+location_code = Column("location_code", TEXT, "Where it is stocked, or asked for.", "", "location_code <> ''")
+location_name = Column("location_name", TEXT, "Name of the location.")
+location_name_en = Column("location_name_en", TEXT, "Name of the location in English.").or_null("when none was given")
+location_kind = Column("location_kind", TEXT, "What the location is; `history` holds imported orders.", "",
+                       _words("location_kind", "warehouse", "store", "factory", "history"))  # fmt: skip
+country = Column("country", TEXT, "ISO country.")
+region = Column("region", TEXT, "Province or state.").or_null("when not given")
+location_rank = Column("location_rank", INT, "Order of preference where nothing else decides; lowest first.")
+is_default = Column("is_default", BOOL, "Serves what no other location was chosen for.")
+is_location_stock_tracked = Column("is_location_stock_tracked", BOOL, "Stock at the location is recorded.")
+is_active = Column("is_active", BOOL, "Still in use.")
+
+channel_id = _id("channel_id", "channel")
+channel_code = Column("channel_code", TEXT, "How the order came in.")
+channel_name = Column("channel_name", TEXT, "Name of the channel.")
+channel_name_en = Column("channel_name_en", TEXT, "Name of the channel in English.").or_null("when none was given")
+channel_kind = Column("channel_kind", TEXT, "Web, store, phone and so on.")
+
+customer_id = _id("customer_id", "customer")
+customer_code = Column("customer_code", TEXT, "Who ordered.")
+customer_name = Column("customer_name", TEXT, "Name of the customer.")
+customer_kind = Column("customer_kind", TEXT, "Business, person, or an unknown walk-in.", "",
+                       _words("customer_kind", "business", "person", "walk_in"))  # fmt: skip
+customer_status = Column("customer_status", TEXT, "Whether the customer may order.", "",
+                         _words("customer_status", "active", "on_hold", "closed"))  # fmt: skip
+language = Column("language", TEXT, "Language the customer is written to in.", "", _words("language", "zh", "en"))
+level_code = Column("level_code", TEXT, "Price level.").or_null("without one")
+
+supplier_id = _id("supplier_id", "supplier")
+supplier_code = Column("supplier_code", TEXT, "From whom it is bought.")
+supplier_name = Column("supplier_name", TEXT, "Name of the supplier.")
+supplier_name_en = Column("supplier_name_en", TEXT, "Name of the supplier in English.").or_null("when none was given")
+supplier_rank = Column("supplier_rank", INT, "Lowest is bought from first.")
+currency = Column("currency", TEXT, "ISO currency of the amounts in the row.", "", "length(currency) = 3")
+lead_time_days = Column("lead_time_days", INT, "Supplier order to shelf.", "days", "lead_time_days >= 0")
+lead_time_sd_days = Column("lead_time_sd_days", REAL, "Spread of the lead time.", "days", "lead_time_sd_days >= 0")
+review_period_days = Column("review_period_days", INT, "Days between two looks.", "days", "review_period_days > 0")
+moq_qty = _qty("moq_qty", "Least units the supplier sells.", rule="{name} > 0")
+pack_qty = _qty("pack_qty", "Units the supplier packs together.", rule="{name} > 0")
+unit_cost_cents = _cents("unit_cost_cents", "Cost of one unit.", "unit_cost_cents >= 0")
+cost_id = _id("cost_id", "cost")
+cost_kind = Column("cost_kind", TEXT, "How the cost was found.", "", _words("cost_kind", "standard", "moving_average"))
+valid_from_date = Column("valid_from_date", DAY, "First day it holds.")
+valid_to_date = Column("valid_to_date", DAY, "Last day it holds.")
+
+# ------------------------------------------------------------------------------------------------ what happened
+order_id = _id("order_id", "order")
+order_number = Column("order_number", TEXT, "Number of the order.")
+origin = Column("origin", TEXT, "Placed here, or imported as closed fact.", "", _words("origin", "live", "history"))
+order_kind = Column("order_kind", TEXT, "Why it exists.", "",
+                    _words("order_kind", "sale", "exchange", "resend", "standing"))  # fmt: skip
+order_status = Column("order_status", TEXT, "Headline status when extracted.")
+total_cents = _cents("total_cents", "Goods less discounts plus charges and tax.")
+business_date = Column("business_date", DAY, "Business day it belongs to.")
+placed_at = _at("placed_at", "When the order was placed.")
+approved_at = _at("approved_at", "When it was approved.").or_null("until then")
+rejected_at = _at("rejected_at", "When it was rejected.").or_null("unless it was")
+cancelled_at = _at("cancelled_at", "When it was cancelled.").or_null("unless it was")
+cancel_reason = Column("cancel_reason", TEXT, "Why it was cancelled.").or_null("unless it was")
+promised_by_date = Column("promised_by_date", DAY, "At the customer's door by.").or_null("without a promise")
+version = Column("version", INT, "Version of the row in the order core.", "", "version > 0")
+order_line_id = _id("order_line_id", "order line")
+parent_line_id = _id("parent_line_id", "kit or trigger line").or_null("for a line of its own")
+line_no = Column("line_no", INT, "Position in the order.")
+line_kind = Column("line_kind", TEXT, "A kit carries money, its components stock; a gift comes with its trigger.", "",
+                   _words("line_kind", "item", "kit", "component", "gift", "service"))  # fmt: skip
+unit_price_cents = _cents("unit_price_cents", "Price of one selling unit.")
+net_cents = _cents("net_cents", "Line value after discounts.")
+ordered_qty = _qty("ordered_qty", "Units asked for.")
+cancelled_qty = _qty("cancelled_qty", "Units no longer wanted or no longer promised.")
+backordered_qty = _qty("backordered_qty", "Units accepted without stock, waiting.")
+shipped_qty = _qty("shipped_qty", "Units sent.")
+delivered_qty = _qty("delivered_qty", "Units that arrived.")
+returned_qty = _qty("returned_qty", "Units that came back.")
+order_change_id = _id("order_change_id", "change set")
+changes = Column("changes", TEXT, "The change set as JSON.")
+preview = Column("preview", TEXT, "What it changed, as JSON.").or_null("when not previewed")
+closed_at = _at("closed_at", "When the change set was applied.").or_null("when not recorded")
+shipment_line_id = _id("shipment_line_id", "shipment line")
+shipment_id = _id("shipment_id", "shipment")
+shipment_status = Column("shipment_status", TEXT, "Status of the shipment when extracted.")
+planned_qty = _qty("planned_qty", "Units planned to leave.", rule="{name} > 0")
+shipped_at = _at("shipped_at", "When it left.").or_null("until then")
+delivered_at = _at("delivered_at", "When it arrived.").or_null("until then")
+stock_movement_id = _id("stock_movement_id", "stock movement")
+movement_qty = _qty("movement_qty", "Signed change; in is positive.", rule="{name} <> 0")
+stock_state = Column("stock_state", TEXT, "On hand, or waiting for inspection.", "",
+                     _words("stock_state", "on_hand", "inspection"))  # fmt: skip
+movement_reason = Column("movement_reason", TEXT, "Why stock changed.")
+source_entity = Column("source_entity", TEXT, "What caused it.").or_null("when typed in")
+source_id = _id("source_id", "cause").or_null("when typed in")
+moved_at = _at("moved_at", "When the movement was recorded.")
+purchase_order_line_id = _id("purchase_order_line_id", "purchase order line")
+purchase_order_id = _id("purchase_order_id", "purchase order")
+purchase_order_number = Column("purchase_order_number", TEXT, "Number of the purchase order.")
+purchase_order_status = Column("purchase_order_status", TEXT, "Status when extracted.")
+purchased_qty = _qty("purchased_qty", "Units ordered from the supplier.")
+received_qty = _qty("received_qty", "Units that arrived from the supplier.")
+ordered_at = _at("ordered_at", "When the purchase order was sent.")
+expected_date = Column("expected_date", DAY, "Day the goods should arrive.").or_null("without a date")
+goods_receipt_line_id = _id("goods_receipt_line_id", "goods receipt line")
+received_at = _at("received_at", "When the goods arrived.")
+production_order_id = _id("production_order_id", "production order")
+production_status = Column("production_status", TEXT, "Status when extracted.")
+production_qty = _qty("production_qty", "Units to make.")
+done_qty = _qty("done_qty", "Units made.")
+scrap_qty = _qty("scrap_qty", "Units spoilt.")
+due_date = Column("due_date", DAY, "Day it should be done.").or_null("without a date")
+transfer_line_id = _id("transfer_line_id", "transfer line")
+from_location_id = _id("from_location_id", "sending location")
+to_location_id = _id("to_location_id", "receiving location")
+
+RAW_TABLES = (
+    Table("raw", "sku", "One row per SKU.", ("sku_id",), (
+        sku_id, sku, sku_name, sku_name_en, product_code, category_code, category_name, category_name_en, sku_kind,
+        supply_mode, is_sku_stock_tracked, base_unit, units_per_pack.or_null("when only sold by the unit"), sku_status,
+        launched_date, discontinued_date, created_at, changed_at,
+    )),
+    Table("raw", "location", "One row per location.", ("location_id",), (
+        location_id, location_code, location_name, location_name_en, location_kind, country, region, location_rank,
+        is_default, is_location_stock_tracked, is_active,
+    )),
+    Table("raw", "channel", "One row per channel.", ("channel_id",), (
+        channel_id, channel_code, channel_name, channel_name_en, channel_kind,
+    )),
+    Table("raw", "customer", "One row per customer.", ("customer_id",), (
+        customer_id, customer_code, customer_name, customer_kind, customer_status, language, level_code, created_at,
+    )),
+    Table("raw", "supplier", "One row per supplier.", ("supplier_id",), (
+        supplier_id, supplier_code, supplier_name, supplier_name_en, currency, lead_time_days, lead_time_sd_days,
+        review_period_days, is_active,
+    )),
+    Table("raw", "supplier_sku", "One row per supplier and SKU it offers.", ("supplier_id", "sku_id"), (
+        supplier_id, sku_id, supplier_rank, moq_qty, pack_qty, unit_cost_cents,
+        lead_time_days.or_null("when the supplier's own holds"),
+    )),
+    Table("raw", "cost", "One row per cost of a unit and period.", ("cost_id",), (
+        cost_id, sku_id, location_id.or_null("when it holds everywhere"), cost_kind, currency, unit_cost_cents,
+        valid_from_date, valid_to_date.or_null("while it holds"), created_at,
+    )),
+    Table("raw", "orders", "One row per order.", ("order_id",), (
+        order_id, order_number, channel_id, customer_id, origin, order_kind, order_status, currency, total_cents,
+        business_date, placed_at, approved_at, rejected_at, cancelled_at, cancel_reason, promised_by_date, version,
+        changed_at,
+    )),
+    Table("raw", "order_line", "One row per order line.", ("order_line_id",), (
+        order_line_id, order_id, line_no, parent_line_id, line_kind, sku_id, unit_price_cents, units_per_pack,
+        net_cents, unit_cost_cents.or_null("when not known"), ordered_qty, cancelled_qty, backordered_qty, shipped_qty,
+        delivered_qty, returned_qty,
+    ), (Rule("cancelled_qty <= ordered_qty", "what is cancelled was ordered"),
+        Rule("delivered_qty <= shipped_qty", "what arrived was sent"))),
+    Table("raw", "order_change", "One row per applied change set of an order.", ("order_change_id",), (
+        order_change_id, order_id, changes, preview, closed_at,
+    )),
+    Table("raw", "shipment_line", "One row per order line in a shipment.", ("shipment_line_id",), (
+        shipment_line_id, shipment_id, order_id, order_line_id, sku_id, location_id, shipment_status, planned_qty,
+        shipped_qty, created_at, shipped_at, delivered_at, changed_at,
+    )),
+    Table("raw", "stock_movement", "One row per immutable change of stock.", ("stock_movement_id",), (
+        stock_movement_id, sku_id, location_id, movement_qty, stock_state, movement_reason, source_entity, source_id,
+        moved_at, business_date,
+    )),
+    Table("raw", "purchase_order_line", "One row per SKU in a sent purchase order.", ("purchase_order_line_id",), (
+        purchase_order_line_id, purchase_order_id, purchase_order_number, supplier_id, location_id,
+        purchase_order_status, sku_id, purchased_qty, cancelled_qty, received_qty, ordered_at, expected_date,
+        changed_at,
+    )),
+    Table("raw", "goods_receipt_line", "One row per SKU and lot received.", ("goods_receipt_line_id",), (
+        goods_receipt_line_id, purchase_order_line_id.or_null("without a purchase order"), location_id, sku_id,
+        received_qty, received_at,
+    )),
+    Table("raw", "production_order", "One row per production order.", ("production_order_id",), (
+        production_order_id, sku_id, location_id, production_status, production_qty, done_qty, scrap_qty, due_date,
+        created_at, changed_at,
+    )),
+    Table("raw", "transfer_line", "One row per SKU in a transfer that has left.", ("transfer_line_id",), (
+        transfer_line_id, from_location_id, to_location_id, sku_id, shipped_qty, shipped_at,
+        received_at.or_null("until then"),
+    )),
+)  # fmt: skip
+
+# ------------------------------------------------------------------------------------------------ modelled
+is_stock_tracked = Column("is_stock_tracked", BOOL, "Stock of this SKU is recorded at this location.")
+is_gift = Column("is_gift", BOOL, "Came free with a trigger line.")
+is_part = Column("is_part", BOOL, "Component of a kit: the kit line has the money, this one the stock.")
+demand_qty = _qty("demand_qty", "Units asked for, shipped or not, gifts included, kits as their components.")
+gift_qty = _qty("gift_qty", "Of the demand, units that were gifts.")
+lost_qty = _qty("lost_qty", "Of the demand, units cancelled because there was no stock.")
+demand_date = Column("demand_date", DAY, "Business day of the demand.")
+is_censored = Column("is_censored", BOOL, "Stock ran out that day, so demand is a lower bound.").or_null(
+    "where stock is not recorded"
+)
+stock_date = Column("stock_date", DAY, "First business day at whose end this was so.")
+on_hand_qty = Column("on_hand_qty", INT, "Units physically there, reserved ones included.", "units")
+outstanding_qty = Column("outstanding_qty", INT, "Units asked for here, not cancelled, not yet sent.", "units")
+available_qty = Column("available_qty", INT, "On hand less outstanding; zero or less is a stock-out.", "units")
+
+CORE_TABLES = (
+    Table("core", "dim_product", "One row per SKU known on the as-of date.", ("sku",), (
+        sku, sku_name, sku_name_en, product_code, category_code, category_name, category_name_en, sku_kind, supply_mode,
+        is_sku_stock_tracked, base_unit, units_per_pack.or_null("when only sold by the unit"), launched_date,
+        discontinued_date,
+    )),
+    Table("core", "dim_location", "One row per location.", ("location_code",), (
+        location_code, location_name, location_name_en, location_kind, country, region, is_default,
+        is_location_stock_tracked,
+    )),
+    Table("core", "dim_customer", "One row per customer known on the as-of date.", ("customer_code",), (
+        customer_code, customer_name, customer_kind, language, level_code,
+    )),
+    Table("core", "dim_supplier", "One row per supplier.", ("supplier_code",), (
+        supplier_code, supplier_name, supplier_name_en, currency, lead_time_days, lead_time_sd_days, review_period_days,
+    )),
+    Table("core", "fct_order_line", "One row per order line, as known at the end of the as-of date.",
+          ("order_line_id",), (
+        order_line_id, order_number, line_no, line_kind, sku, customer_code, channel_code, origin, business_date,
+        placed_at, ordered_qty, cancelled_qty, lost_qty, shipped_qty, net_cents, currency, is_gift, is_part,
+    ), (Rule("cancelled_qty <= ordered_qty", "what is cancelled was ordered"),
+        Rule("lost_qty <= cancelled_qty", "what is lost was cancelled"))),
+    Table("core", "fct_line_location", "One row per order line that takes stock and location it is asked of.",
+          ("order_line_id", "location_code"), (
+        order_line_id, location_code, sku, business_date, demand_qty, gift_qty, lost_qty,
+    ), (Rule("gift_qty + lost_qty <= 2 * demand_qty", "parts are within the demand"),)),
+    Table("core", "fct_stock_movement", "One row per immutable change of stock.", ("stock_movement_id",), (
+        stock_movement_id, sku, location_code, movement_qty, stock_state, movement_reason, moved_at, business_date,
+    )),
+    Table("core", "fct_stock_daily",
+          "One row per SKU, location and business day on which its stock or its open demand changed; "
+          "it stays so through `valid_to_date`.",
+          ("sku", "location_code", "stock_date"), (
+        sku, location_code, stock_date, valid_to_date, on_hand_qty, outstanding_qty, available_qty,
+    ), (Rule("available_qty = on_hand_qty - outstanding_qty", "available is what is left"),
+        Rule("stock_date <= valid_to_date", "a period does not end before it begins"))),
+    Table("core", "fct_demand_daily",
+          "One row per SKU, location and business day with demand or without stock; other days since the first are "
+          "days of zero demand.",
+          ("sku", "location_code", "demand_date"), (
+        sku, location_code, demand_date, demand_qty, gift_qty, lost_qty, is_censored,
+    ), (Rule("gift_qty <= demand_qty", "gifts are demand"), Rule("lost_qty <= demand_qty", "lost sales are demand"),
+        Rule("demand_qty > 0 OR is_censored", "a day without demand is here only because stock ran out"))),
+)  # fmt: skip
+
+# ------------------------------------------------------------------------------------------------ for screens
+horizon_days = Column("horizon_days", INT, "Days after the as-of date.", "days", "horizon_days > 0")
+mean_qty = Column("mean_qty", REAL, "Expected units.", "units", "mean_qty >= 0 AND isfinite(mean_qty)")
+QUANTILES = ("q05", "q10", "q25", "q50", "q75", "q90", "q95", "q98", "q99")
+quantiles = tuple(
+    Column(f"{q}_qty", REAL, f"Demand is at most this with {int(q[1:])} % chance.", "units",
+           f"{q}_qty >= 0 AND isfinite({q}_qty)")
+    for q in QUANTILES
+)  # fmt: skip
+quantiles_rise = Rule(
+    " AND ".join(f"{low}_qty <= {high}_qty" for low, high in pairwise(QUANTILES)),
+    "a higher chance needs at least as many units",
+)
+model = Column("model", TEXT, "Forecasting method that was chosen.")
+grade = Column("grade", TEXT, "Trust in the forecast from its own backtest, A best.", "", _words("grade", *"ABCD"))
+wape_ratio = Column("wape_ratio", REAL, "Backtest: sum of absolute errors over sum of demand.", "ratio")
+rmsse = Column("rmsse", REAL, "Backtest: root mean squared error scaled by the naive forecast's.")
+bias_units = Column("bias_units", REAL, "Backtest: mean of forecast minus actual.", "units")
+baseline_model = Column("baseline_model", TEXT, "Simple method it was compared with.")
+baseline_wape_ratio = Column("baseline_wape_ratio", REAL, "The simple method's error.", "ratio")
+skill_ratio = Column("skill_ratio", REAL, "1 less error over the simple method's error; above 0 is better.", "ratio")
+folds = Column("folds", INT, "Cutoffs the backtest forecast from.")
+alternatives = Column("alternatives", TEXT, "JSON of each method tried and its error.")
+demand_class = Column("demand_class", TEXT, "Smooth, erratic, intermittent, lumpy or none.")
+history_days = Column("history_days", INT, "Days from the first demand through the as-of date.", "days")
+demand_days = Column("demand_days", INT, "Of these, days with demand.", "days")
+censored_days = Column("censored_days", INT, "Of these, days without stock.", "days")
+is_stock_recorded = Column("is_stock_recorded", BOOL, "Stock is recorded, so stock-outs are known.")
+reason_codes = Column("reason_codes", "VARCHAR[]", "Why, as codes; `forecasting.reasons` says them in zh and en.")
+facts = Column("facts", TEXT, "JSON of the numbers behind the reasons.")
+exception_no = Column("exception_no", INT, "Position in the list.")
+unique_id = Column("unique_id", TEXT, "SKU@LOCATION, the name of a series in the forecast.")
+exception_code = Column("exception_code", TEXT, "What should be looked at.")
+exception_date = Column("exception_date", DAY, "Day it is about.").or_null("when it is the whole series")
+exception_rows = Column("exception_rows", INT, "Rows concerned.", "rows")
+is_blocking = Column("is_blocking", BOOL, "No forecast was made because of it.")
+message_zh = Column("message_zh", TEXT, "The sentence in Chinese.")
+message_en = Column("message_en", TEXT, "The sentence in English.")
+
+suggested_qty = _qty("suggested_qty", "Units to order now.")
+order_by_date = Column("order_by_date", DAY, "Last day to order without a stock-out.").or_null("when not soon")
+stockout_date = Column("stockout_date", DAY, "Day stock is expected to run out.").or_null("when not soon")
+order_value_cents = _cents("order_value_cents", "Suggested units times unit cost.", "order_value_cents >= 0")
+reserved_qty = _qty("reserved_qty", "Units on hand that open orders will take.")
+on_order_qty = _qty("on_order_qty", "Units on their way here: bought, in production, in transfer.")
+inventory_position_qty = Column("inventory_position_qty", INT,
+                                "On hand not reserved, plus on order, less backordered.", "units")  # fmt: skip
+protection_interval_days = Column("protection_interval_days", INT, "Lead time plus review period.", "days",
+                                  "protection_interval_days > 0")  # fmt: skip
+cycle_service_ratio = Column("cycle_service_ratio", REAL, "Chance aimed at of no stock-out in the interval.", "ratio",
+                             "cycle_service_ratio > 0 AND cycle_service_ratio < 1")  # fmt: skip
+order_up_to_qty = _qty("order_up_to_qty", "Target of the inventory position.")
+reorder_point_qty = _qty("reorder_point_qty", "Order when the position is at or below this.")
+safety_stock_qty = _qty("safety_stock_qty", "Part of the target above expected demand.", rule="")
+PARTS = {
+    "demand_part_qty": "Waterfall: expected demand of the protection interval.",
+    "safety_part_qty": "Waterfall: safety stock.",
+    "on_hand_part_qty": "Waterfall: less what is on hand and not reserved.",
+    "on_order_part_qty": "Waterfall: less what is on order.",
+    "backordered_part_qty": "Waterfall: plus what is backordered.",
+    "surplus_part_qty": "Waterfall: plus stock above the target, which is not sent back.",
+    "moq_part_qty": "Waterfall: plus up to the supplier's least quantity.",
+    "pack_part_qty": "Waterfall: plus up to whole packs.",
+}
+parts = tuple(Column(name, INT, meaning, "units") for name, meaning in PARTS.items())
+stage = Column("stage", TEXT, "What the order waits for.", "",
+               _words("stage", "review", "held", "waiting_stock", "ready", "picking", "partly_shipped"))  # fmt: skip
+age_days = Column("age_days", INT, "Business days since the order was placed.", "days", "age_days >= 0")
+orders_count = Column("orders_count", INT, "Orders.", "orders", "orders_count > 0")
+open_qty = _qty("open_qty", "Units not sent and not cancelled.")
+open_value_cents = _cents("open_value_cents", "Value of the lines still open, by their open share.")
+
+_known = "when stock is not recorded"
+_backtest = "when there was too little history to test"
+MART_TABLES = (
+    Table("mart", "demand_forecast", "One row per SKU, location and future day: demand of that day.",
+          ("sku", "location_code", "demand_date"),
+          (sku, location_code, demand_date, horizon_days, mean_qty, *quantiles, model), (quantiles_rise,)),
+    Table("mart", "demand_forecast_total",
+          "One row per SKU, location and future day: demand from the day after the as-of date through that day.",
+          ("sku", "location_code", "demand_date"),
+          (sku, location_code, demand_date, horizon_days, mean_qty, *quantiles, model), (quantiles_rise,)),
+    Table("mart", "forecast_choice", "One row per SKU and location that was asked about.", ("sku", "location_code"), (
+        sku, location_code, model.or_null("when no forecast was made"), grade.or_null("when no forecast was made"),
+        wape_ratio.or_null(_backtest), rmsse.or_null(_backtest), bias_units.or_null(_backtest),
+        baseline_model.or_null(_backtest), baseline_wape_ratio.or_null(_backtest), skill_ratio.or_null(_backtest),
+        folds, alternatives.or_null(_backtest), demand_class, history_days, demand_days, censored_days,
+        is_stock_recorded, reason_codes, facts,
+    )),
+    Table("mart", "planning_exception", "One row per thing a planner should look at.", ("exception_no",), (
+        exception_no, unique_id.or_null("when it is about no series"), exception_code, exception_date, exception_rows,
+        is_blocking, message_zh, message_en,
+    )),
+    Table("mart", "reorder_suggestion", "One row per SKU and location with a forecast.", ("sku", "location_code"), (
+        sku, location_code, suggested_qty, order_by_date, stockout_date,
+        supplier_code.or_null("when nobody is known to sell it"), unit_cost_cents.or_null("when not known"),
+        currency.or_null("when the cost is not known"), order_value_cents.or_null("when the cost is not known"),
+        moq_qty, pack_qty, lead_time_days, review_period_days, protection_interval_days, cycle_service_ratio,
+        on_hand_qty.or_null(_known), reserved_qty.or_null(_known), on_order_qty, backordered_qty,
+        inventory_position_qty.or_null(_known), reorder_point_qty, order_up_to_qty, safety_stock_qty, *parts,
+        grade.or_null("when it was not tested"), reason_codes, facts,
+    ), (Rule(f"suggested_qty = {' + '.join(PARTS)}", "the waterfall ends at the suggestion"),
+        Rule("order_value_cents = suggested_qty * unit_cost_cents", "the value is that of the suggestion"))),
+    Table("mart", "backlog", "One row per stage, age and currency of open orders.", ("stage", "age_days", "currency"), (
+        stage, age_days, currency, orders_count, open_qty, open_value_cents,
+    )),
+)  # fmt: skip
+
+TABLES: tuple[Table, ...] = (*RAW_TABLES, *CORE_TABLES, *MART_TABLES, *META_TABLES, WATERMARK)
+
+
+def table(full_name: str) -> Table:
+    """The declaration of a table, such as `table("core.dim_product")`."""
+    return next(table for table in TABLES if table.full_name == full_name)

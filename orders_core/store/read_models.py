@@ -1,0 +1,192 @@
+"""What the warehouse reads of the core: SELECT texts, nothing else. The pipelines run them.
+
+Portable SQL: the same text runs on SQLite, on PostgreSQL, and in DuckDB over either. Rows of a read model with `keys`
+are re-read whenever the change log names one of their entities (the highest version wins, because the current row is
+read and not the logged one); one without is small and read whole each time.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class ReadModel:
+    """One SELECT.
+
+    Attributes:
+        name: The table in the warehouse's `raw`.
+        select: Its first column is the row's id.
+        keys: Entity of the change log -> column of `select` that holds the entity's id.
+    """
+
+    name: str
+    select: str
+    keys: Mapping[str, str] = field(default_factory=dict)
+
+
+def _changed_at(entity: str, row_id: str) -> str:
+    """When the row's entity last changed: what stands in the row was known from then on, and not for certain before."""
+    return f"(SELECT max(c.\"at\") FROM change_log c WHERE c.entity = '{entity}' AND c.entity_id = {row_id})"
+
+
+READ_MODELS: tuple[ReadModel, ...] = (
+    ReadModel(
+        "sku",
+        f"""
+        SELECT s.id AS sku_id, s.sku, s.name AS sku_name, s.name_en AS sku_name_en, p.code AS product_code,
+          c.code AS category_code, c.name AS category_name, c.name_en AS category_name_en,
+          s.kind AS sku_kind, s.supply_mode, s.is_stock_tracked AS is_sku_stock_tracked, s.base_unit,
+          (SELECT max(u.units_per_pack) FROM sku_unit u WHERE u.sku_id = s.id) AS units_per_pack,
+          s.status AS sku_status, p.launched_date, p.discontinued_date, s.created_at,
+          {_changed_at("sku", "s.id")} AS changed_at
+        FROM sku s JOIN product p ON p.id = s.product_id LEFT JOIN category c ON c.id = p.category_id""",
+    ),
+    ReadModel(
+        "location",
+        """
+        SELECT id AS location_id, code AS location_code, name AS location_name, name_en AS location_name_en,
+          kind AS location_kind, country, region, rank AS location_rank, is_default,
+          is_stock_tracked AS is_location_stock_tracked, is_active
+        FROM location""",
+    ),
+    ReadModel(
+        "channel",
+        """
+        SELECT id AS channel_id, code AS channel_code, name AS channel_name, name_en AS channel_name_en,
+          kind AS channel_kind
+        FROM channel""",
+    ),
+    ReadModel(
+        "customer",
+        """
+        SELECT id AS customer_id, code AS customer_code, name AS customer_name, kind AS customer_kind,
+          status AS customer_status, language, level_code, created_at
+        FROM customer""",
+    ),
+    ReadModel(
+        "supplier",
+        """
+        SELECT id AS supplier_id, code AS supplier_code, name AS supplier_name, name_en AS supplier_name_en, currency,
+          lead_time_days, lead_time_sd_days, review_period_days, is_active
+        FROM supplier""",
+    ),
+    ReadModel(
+        "supplier_sku",
+        """
+        SELECT supplier_id, sku_id, rank AS supplier_rank, min_order_qty AS moq_qty, pack_qty, unit_cost_cents,
+          lead_time_days
+        FROM supplier_sku""",
+    ),
+    ReadModel(
+        "cost",
+        """
+        SELECT id AS cost_id, sku_id, location_id, kind AS cost_kind, currency, unit_cost_cents, valid_from_date,
+          valid_to_date, created_at
+        FROM cost""",
+    ),
+    ReadModel(
+        "orders",
+        f"""
+        SELECT o.id AS order_id, o.number AS order_number, o.channel_id, o.customer_id, o.origin, o.kind AS order_kind,
+          o.status AS order_status, o.currency, o.total_cents, o.business_date, o.placed_at, o.approved_at,
+          o.rejected_at, o.cancelled_at, o.cancel_reason, o.promised_by_date, o.version,
+          {_changed_at("orders", "o.id")} AS changed_at
+        FROM orders o""",
+        keys={"orders": "order_id"},
+    ),
+    ReadModel(
+        "order_line",
+        """
+        SELECT id AS order_line_id, order_id, line_no, parent_line_id, kind AS line_kind, sku_id, unit_price_cents,
+          units_per_pack, net_cents, unit_cost_cents, ordered_qty, cancelled_qty, backordered_qty, shipped_qty,
+          delivered_qty, returned_qty
+        FROM order_line""",
+        keys={"orders": "order_id"},
+    ),
+    ReadModel(
+        "order_change",
+        """
+        SELECT id AS order_change_id, order_id, changes, preview, closed_at
+        FROM order_change WHERE status = 'applied'""",
+        keys={"orders": "order_id"},
+    ),
+    ReadModel(
+        "shipment_line",
+        f"""
+        SELECT l.id AS shipment_line_id, l.shipment_id, ol.order_id, l.order_line_id, l.sku_id, s.location_id,
+          s.status AS shipment_status, l.qty AS planned_qty, l.shipped_qty, s.created_at, s.shipped_at, s.delivered_at,
+          {_changed_at("shipment", "s.id")} AS changed_at
+        FROM shipment_line l JOIN shipment s ON s.id = l.shipment_id JOIN order_line ol ON ol.id = l.order_line_id""",
+        keys={"orders": "order_id", "shipment": "shipment_id"},
+    ),
+    ReadModel(
+        "stock_movement",
+        """
+        SELECT id AS stock_movement_id, sku_id, location_id, qty AS movement_qty, state AS stock_state,
+          reason AS movement_reason, source AS source_entity, source_id, "at" AS moved_at, business_date
+        FROM stock_movement""",
+        keys={"stock_movement": "stock_movement_id"},
+    ),
+    ReadModel(
+        "purchase_order_line",
+        f"""
+        SELECT l.id AS purchase_order_line_id, p.id AS purchase_order_id, p.number AS purchase_order_number,
+          p.supplier_id, p.location_id, p.status AS purchase_order_status, l.sku_id, l.qty AS purchased_qty,
+          l.cancelled_qty, l.received_qty, p.ordered_at, coalesce(l.expected_date, p.expected_date) AS expected_date,
+          {_changed_at("purchase_order", "p.id")} AS changed_at
+        FROM purchase_order_line l JOIN purchase_order p ON p.id = l.purchase_order_id
+        WHERE p.ordered_at IS NOT NULL""",
+    ),
+    ReadModel(
+        "goods_receipt_line",
+        """
+        SELECT l.id AS goods_receipt_line_id, l.purchase_order_line_id, r.location_id, l.sku_id, l.qty AS received_qty,
+          r.received_at
+        FROM goods_receipt_line l JOIN goods_receipt r ON r.id = l.goods_receipt_id""",
+    ),
+    ReadModel(
+        "production_order",
+        f"""
+        SELECT p.id AS production_order_id, p.sku_id, p.location_id, p.status AS production_status,
+          p.qty AS production_qty, p.done_qty, p.scrap_qty, p.due_date, p.created_at,
+          {_changed_at("production_order", "p.id")} AS changed_at
+        FROM production_order p""",
+    ),
+    ReadModel(
+        "transfer_line",
+        """
+        SELECT l.id AS transfer_line_id, t.from_location_id, t.to_location_id, l.sku_id, l.shipped_qty,
+          t.shipped_at, t.received_at
+        FROM transfer_line l JOIN transfer t ON t.id = l.transfer_id WHERE t.shipped_at IS NOT NULL""",
+    ),
+)
+
+# ---------------------------------------------------------------------------------------------- change log, by database
+
+SQLITE_HEAD = "SELECT coalesce(max(id), 0) AS position FROM change_log"
+"""How far the change log reaches: on SQLite the id is commit order."""
+
+SQLITE_CHANGES = """
+SELECT entity, entity_id, max(version) AS version FROM change_log
+WHERE id > {position} GROUP BY entity, entity_id"""
+
+POSTGRESQL_HEAD = "SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS position"
+"""How far it can be relied on: every transaction below has ended. Ids would lose rows: they are not commit order."""
+
+POSTGRESQL_CHANGES = """
+SELECT entity, entity_id, max(version) AS version FROM change_log
+WHERE transaction_id >= '{position}'::xid8 GROUP BY entity, entity_id"""
+"""What changed at or after the last head; what is visible but above the new head is read again next time."""
+
+LAST_CHANGE = 'SELECT id AS last_change_id, "at" AS last_change_at FROM change_log ORDER BY id DESC LIMIT 1'
+"""The newest row of the log, kept as a mark: a database restored from a backup no longer has it as it was."""
+
+CHANGE_BY_ID = 'SELECT "at" AS last_change_at FROM change_log WHERE id = {last_change_id}'
+
+TOTALS = """
+SELECT (SELECT count(*) FROM orders) AS orders_count, (SELECT count(*) FROM stock_movement) AS movements_count,
+  count(*) AS lines_count,
+  coalesce(sum(ordered_qty), 0) AS ordered_qty, coalesce(sum(cancelled_qty), 0) AS cancelled_qty,
+  coalesce(sum(shipped_qty), 0) AS shipped_qty, coalesce(sum(net_cents), 0) AS net_cents
+FROM order_line"""
+"""Totals that the extracted rows must have too; the same text runs over the warehouse's `raw`."""

@@ -1,0 +1,35 @@
+"""The moment whose knowledge is allowed, as the SQL of the transforms needs it."""
+
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from zoneinfo import ZoneInfo
+
+
+@dataclass(frozen=True)
+class AsOf:
+    """The end of business day `day` in `zone`."""
+
+    day: date
+    zone: str
+
+    @property
+    def end_at(self) -> datetime:
+        """The first instant that is not known any more, UTC."""
+        return datetime.combine(self.day + timedelta(days=1), time(), tzinfo=ZoneInfo(self.zone)).astimezone(UTC)
+
+    @property
+    def day_sql(self) -> str:
+        """The as-of date as a literal."""
+        return f"DATE '{self.day.isoformat()}'"
+
+    def known(self, instant: str) -> str:
+        """SQL: true if what the column `instant` dates had happened by then; NULL has not."""
+        return f"coalesce({instant} < TIMESTAMPTZ '{self.end_at.isoformat()}', false)"
+
+    def unchanged_since(self, changed_at: str) -> str:
+        """SQL: true if a row last changed at `changed_at` stands as it stood then."""
+        return f"coalesce({changed_at} < TIMESTAMPTZ '{self.end_at.isoformat()}', true)"
+
+    def business_day(self, instant: str) -> str:
+        """SQL: the business day of the column `instant`."""
+        return f"CAST({instant} AT TIME ZONE '{ZoneInfo(self.zone).key}' AS DATE)"

@@ -1,0 +1,33 @@
+"""Daily demand per SKU and location, with the days marked on which there was nothing to sell."""
+
+from pipelines.transform.as_of import AsOf
+
+
+def fct_demand_daily(as_of: AsOf) -> str:
+    """One row per SKU, location and day with demand or without stock, from the first demand on.
+
+    A day is censored when nothing was available at its end, or at the end of the day before: then some who came bought
+    nothing and were not counted. Where stock is not recorded nobody knows: NULL.
+    """
+    return f"""
+      WITH demand AS (
+        SELECT sku, location_code, business_date AS demand_date, sum(demand_qty) AS demand_qty,
+          sum(gift_qty) AS gift_qty, sum(lost_qty) AS lost_qty
+        FROM core.fct_line_location GROUP BY ALL
+      ), first_demand AS (
+        SELECT sku, location_code, min(demand_date) AS first_date,
+          coalesce(any_value(p.discontinued_date), {as_of.day_sql}) AS last_date
+        FROM demand JOIN core.dim_product p USING (sku) GROUP BY ALL
+      ), out_of_stock AS (
+        SELECT DISTINCT s.sku, s.location_code, unnest(generate_series(
+            greatest(s.stock_date, f.first_date),
+            least(s.valid_to_date + 1, f.last_date, {as_of.day_sql}), INTERVAL 1 DAY))::DATE AS demand_date
+        FROM core.fct_stock_daily s JOIN first_demand f USING (sku, location_code) WHERE s.available_qty <= 0
+      )
+      SELECT sku, location_code, demand_date, coalesce(d.demand_qty, 0)::BIGINT AS demand_qty,
+        coalesce(d.gift_qty, 0)::BIGINT AS gift_qty, coalesce(d.lost_qty, 0)::BIGINT AS lost_qty,
+        CASE WHEN l.is_location_stock_tracked AND p.is_sku_stock_tracked THEN o.demand_date IS NOT NULL END
+          AS is_censored
+      FROM (SELECT *, demand_date AS asked_date FROM demand) d FULL JOIN out_of_stock o
+        USING (sku, location_code, demand_date)
+        JOIN core.dim_location l USING (location_code) JOIN core.dim_product p USING (sku)"""

@@ -1,0 +1,249 @@
+"""Extraction: complete the first time, then only what changed, with the same result; never a danger to the orders."""
+
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import date
+from pathlib import Path
+
+import duckdb
+import pytest
+from sqlalchemy import delete, insert, update
+from sqlalchemy.engine import make_url
+
+from orders_core.store import tables as t
+from orders_core.store.read_models import READ_MODELS
+from pipelines import extract as extraction
+from pipelines.extract import Extracted, extract
+from pipelines.warehouse.errors import SourceDiffers, SourceUnreadable
+from pipelines.warehouse.publish import find_violations
+from pipelines.warehouse.tables import RAW_TABLES, TABLES, table
+from pipelines.warehouse.write import create_tables, table_hash
+from tests.pipelines.book import Book, at
+
+MONDAY = date(2026, 3, 2)
+
+
+@pytest.fixture
+def book(database_url: str) -> Iterator[Book]:
+    book = Book(database_url)
+    book.location("HEL", default=True)
+    book.sku("LAMP", "RUG")
+    book.move(at(MONDAY, 8), "LAMP@HEL: 10", "RUG@HEL: 5")
+    book.order("A1", at(MONDAY, 9), "LAMP@HEL: 3", "RUG@HEL: 1")
+    book.order("A2", at(MONDAY, 10), "LAMP@HEL: 2")
+    yield book
+    book.close()
+
+
+@pytest.fixture
+def building(tmp_path: Path) -> Path:
+    return empty_generation(tmp_path / "building.duckdb")
+
+
+def empty_generation(path: Path) -> Path:
+    with duckdb.connect(str(path)) as con:
+        create_tables(con, TABLES)
+    return path
+
+
+def raw_hashes(building: Path) -> dict[str, str]:
+    with duckdb.connect(str(building)) as con:
+        assert find_violations(con, RAW_TABLES) == []
+        return {raw.full_name: table_hash(con, raw) for raw in RAW_TABLES}
+
+
+def change_something(book: Book) -> None:
+    book.ship("A1", at(MONDAY, 11))
+    book.cancel("A2", at(MONDAY, 12))
+    book.order("A3", at(MONDAY, 13), "RUG@HEL: 2")
+
+
+def test_the_first_load_reads_everything_with_the_types_of_the_contract(
+    book: Book, database_url: str, building: Path
+) -> None:
+    extracted = extract(database_url, building, full=False)
+    assert extracted.is_full
+    assert extracted.rows_read["orders"] == 2
+    assert extracted.rows_read["order_line"] == 3
+    with duckdb.connect(str(building)) as con:
+        ((placed_us, business_date, origin),) = con.execute(
+            "SELECT epoch_us(placed_at), business_date, origin FROM raw.orders WHERE order_number = 'A1'"
+        ).fetchall()
+        assert placed_us == at(MONDAY, 9).timestamp() * 1_000_000
+        assert (business_date, origin) == (MONDAY, "live")
+        assert con.execute("SELECT is_default, location_rank FROM raw.location").fetchall() == [(True, 0)]
+    raw_hashes(building)
+
+
+def test_later_loads_read_what_changed_and_end_with_the_same_tables_as_a_full_load(
+    book: Book, database_url: str, building: Path, tmp_path: Path
+) -> None:
+    extract(database_url, building, full=False)
+    change_something(book)
+    later = extract(database_url, building, full=False)
+    assert not later.is_full
+    assert later.changed_keys["orders"] == 3
+    assert later.rows_read["stock_movement"] == 2
+    anew = empty_generation(tmp_path / "anew.duckdb")
+    assert extract(database_url, anew, full=True).is_full
+    assert raw_hashes(building) == raw_hashes(anew)
+
+
+def test_nothing_changed_nothing_read_again(book: Book, database_url: str, building: Path) -> None:
+    extract(database_url, building, full=False)
+    before = raw_hashes(building)
+    again = extract(database_url, building, full=False)
+    assert not again.is_full
+    # On PostgreSQL what was above the last head is read twice, which does no harm; an idle database has nothing there.
+    assert again.changed_keys == {}
+    assert {model.name for model in READ_MODELS if model.keys and again.rows_read[model.name]} == set()
+    assert raw_hashes(building) == before
+
+
+def test_many_changed_keys_are_read_by_a_scan_with_the_same_result(
+    book: Book, database_url: str, building: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    extract(database_url, building, full=False)
+    change_something(book)
+    copy = tmp_path / "copy.duckdb"
+    copy.write_bytes(building.read_bytes())
+    extract(database_url, building, full=False)
+    monkeypatch.setattr(extraction, "FEW_KEYS", 0)
+    source = extraction.Source.from_url(database_url)
+    if source.kind == "sqlite":
+        book.close()  # this once the extraction runs in this very process, to reach the constant
+    by_scan = extraction._run(source, str(copy), full=False)
+    assert not by_scan.is_full
+    assert raw_hashes(copy) == raw_hashes(building)
+
+
+def test_another_database_or_a_restored_one_is_read_in_full(
+    book: Book, database_url: str, new_database: object, building: Path
+) -> None:
+    extract(database_url, building, full=False)
+    with book.store.unit_of_work() as uow:  # a backup of before A2 would not have its change, or another in its place
+        uow.conn.execute(update(t.ChangeLog).values(at=at(MONDAY, 23)))
+    assert extract(database_url, building, full=False).is_full
+    other = new_database()  # type: ignore[operator]
+    Book(other).close()
+    elsewhere = extract(other, building, full=False)
+    assert elsewhere.is_full
+    with duckdb.connect(str(building)) as con:
+        assert con.execute("SELECT count(*) FROM raw.orders").fetchone() == (0,)
+
+
+def test_a_change_that_the_log_does_not_name_is_noticed(book: Book, database_url: str, building: Path) -> None:
+    extract(database_url, building, full=False)
+    with book.store.unit_of_work() as uow:
+        uow.conn.execute(update(t.OrderLine).values(ordered_qty=t.OrderLine.ordered_qty + 1))
+    with pytest.raises(SourceDiffers, match="ordered_qty 9 there, 6 here") as caught:
+        extract(database_url, building, full=False)
+    assert caught.value.exit_code == 4
+    assert extract(database_url, building, full=True).is_full
+
+
+def test_a_deleted_row_is_deleted(book: Book, database_url: str, building: Path) -> None:
+    extract(database_url, building, full=False)
+    with book.store.unit_of_work() as uow:
+        line_id = book.id_of(t.OrderLine, "A1-2")
+        uow.conn.execute(delete(t.ShipmentLine).where(t.ShipmentLine.order_line_id == line_id))
+        uow.conn.execute(delete(t.OrderLine).where(t.OrderLine.id == line_id))
+        uow.changed("orders", book.id_of(t.Order, "A1"), 3)
+    extract(database_url, building, full=False)
+    with duckdb.connect(str(building)) as con:
+        assert con.execute("SELECT count(*) FROM raw.order_line WHERE order_line_id = ?", [line_id]).fetchone() == (0,)
+
+
+def test_a_missing_or_foreign_database_is_a_named_error(tmp_path: Path, building: Path) -> None:
+    with pytest.raises(SourceUnreadable, match=r"nowhere\.db"):
+        extract(f"sqlite:///{tmp_path}/nowhere.db", building, full=False)
+    foreign = tmp_path / "foreign.db"
+    with sqlite3.connect(foreign) as connection:
+        connection.execute("CREATE TABLE t (a)")
+    with pytest.raises(SourceUnreadable, match="change_log"):
+        extract(f"sqlite:///{foreign}", building, full=False)
+
+
+@pytest.mark.parametrize("backend", ["postgresql"], indirect=True)
+def test_a_transaction_still_running_is_read_when_it_has_ended(book: Book, database_url: str, building: Path) -> None:
+    # The slow one takes its number first, and is still running while A3 comes and goes.
+    with book.store.engine.connect() as slow, slow.begin():
+        log = {"entity": "orders", "entity_id": book.id_of(t.Order, "A1"), "version": 2, "operation": "update"}
+        slow.execute(insert(t.ChangeLog).values(at=at(MONDAY), **log))
+        slow.execute(update(t.Order).where(t.Order.number == "A1").values(cancel_reason="late"))
+        book.order("A3", at(MONDAY, 13), "RUG@HEL: 2")
+        extract(database_url, building, full=False)
+    later = extract(database_url, building, full=False)
+    assert not later.is_full
+    with duckdb.connect(str(building)) as con:
+        assert con.execute("SELECT cancel_reason FROM raw.orders WHERE order_number = 'A1'").fetchall() == [("late",)]
+
+
+SECOND_WRITER = """
+import sqlite3, sys
+connection = sqlite3.connect(sys.argv[1], timeout=0, isolation_level=None)
+try:
+    connection.execute("BEGIN IMMEDIATE")
+    print("entered")
+except sqlite3.OperationalError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
+def test_extracting_while_this_process_is_writing_does_not_drop_its_lock(
+    book: Book, database_url: str, building: Path
+) -> None:
+    path = make_url(database_url).database
+    assert path is not None
+    ours = sqlite3.connect(path, isolation_level=None)
+    ours.execute("BEGIN IMMEDIATE")
+    ours.execute("UPDATE customer SET name = 'ours'")
+    extracted: Extracted = extract(database_url, building, full=False)
+    assert extracted.rows_read["orders"] == 2
+    second = subprocess.run([sys.executable, "-c", SECOND_WRITER, path], capture_output=True, text=True, check=True)
+    assert second.stdout.strip() == "database is locked"
+    ours.execute("COMMIT")
+    ours.close()
+
+
+IMPORTS = """
+import sys, pipelines.extract, orders_core.store.read_models, pipelines.warehouse.tables
+print(*sys.modules)
+"""
+
+
+def test_the_reading_process_opens_nothing_but_its_two_files() -> None:
+    """What it imports holds no way to the database but DuckDB: no sqlite3, no psycopg, no store."""
+    loaded = subprocess.run([sys.executable, "-c", IMPORTS], capture_output=True, text=True, check=True).stdout.split()
+    assert "orders_core.store.read_models" in loaded
+    assert not {"sqlite3", "psycopg", "sqlalchemy", "orders_core.store.uow"} & set(loaded)
+
+
+def test_every_read_model_has_a_table_with_its_columns() -> None:
+    con = duckdb.connect(":memory:")
+    for model in READ_MODELS:
+        declared = table(f"raw.{model.name}")
+        names = [part.split()[-1].split(".")[-1] for part in _top_level_columns(model.select)]
+        assert names == list(declared.column_names), model.name
+        assert declared.key[0] == names[0]
+    con.close()
+
+
+def _top_level_columns(select: str) -> list[str]:
+    """The column expressions of a SELECT, split at commas outside brackets."""
+    depth, parts, current = 0, [], ""
+    for word in (
+        select[select.index("SELECT") + 6 :].replace("(", " ( ").replace(")", " ) ").replace(",", " , ").split()
+    ):
+        depth += {"(": 1, ")": -1}.get(word, 0)
+        if depth == 0 and word == "FROM":
+            break
+        if depth == 0 and word == ",":
+            parts.append(current)
+            current = ""
+        else:
+            current += f" {word}"
+    return [*parts, current]
