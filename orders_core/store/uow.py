@@ -8,6 +8,7 @@ one statement each just before the commit.
 
 from __future__ import annotations
 
+import itertools
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -42,6 +43,10 @@ _TAKE_BLOCK = text(
 _CHANGES = insert(ChangeLog.__table__)  # type: ignore[arg-type]
 _AUDIT = insert(AuditEntry.__table__)  # type: ignore[arg-type]
 _DECISIONS = insert(Decision.__table__)  # type: ignore[arg-type]
+
+
+class Contended(Exception):
+    """Someone else took the units between reading and reserving; the command is run again at once."""
 
 
 class Ids:
@@ -93,7 +98,8 @@ class UnitOfWork:
     now: datetime
     ids: Ids
     zone: ZoneInfo
-    cache: dict[str, Any]
+    cache: dict[Any, Any]
+    attempt: int = 0  # how often this command was run before
     _changes: list[dict[str, Any]] = field(default_factory=list)
     _audit: list[dict[str, Any]] = field(default_factory=list)
     _decisions: list[dict[str, Any]] = field(default_factory=list)
@@ -263,7 +269,7 @@ class Store:
         self.clock = clock
         self.zone = zone
         self._idle_ids: list[Ids] = []
-        self.cache: dict[str, Any] = {}  # rule sets by version, dialect's statements
+        self.cache: dict[Any, Any] = {}  # rule sets by version, dialect's statements
         self._random = random.Random()
 
     @property
@@ -280,13 +286,13 @@ class Store:
         self.engine.dispose()
 
     @contextmanager
-    def unit_of_work(self) -> Iterator[UnitOfWork]:
+    def unit_of_work(self, *, attempt: int = 0) -> Iterator[UnitOfWork]:
         """One transaction: committed when the block ends, rolled back when it raises."""
         with self.engine.connect() as conn:
             ids = self._idle_ids.pop() if self._idle_ids else Ids(self.engine)
             try:
                 with conn.begin():
-                    uow = UnitOfWork(conn, self.clock.now().astimezone(UTC), ids, self.zone, self.cache)
+                    uow = UnitOfWork(conn, self.clock.now().astimezone(UTC), ids, self.zone, self.cache, attempt)
                     yield uow
                     uow.flush()
             except BaseException:
@@ -323,10 +329,12 @@ class Store:
         """
         started = time.monotonic()
         conflicts = 0
-        while True:
+        for attempt in itertools.count():
             try:
-                with self.unit_of_work() as uow:
+                with self.unit_of_work(attempt=attempt) as uow:
                     return service(uow, actor, *args, **kwargs)
+            except Contended:
+                continue
             except IntegrityError:
                 conflicts += 1
                 if conflicts > 3:
@@ -338,6 +346,7 @@ class Store:
                 if waited > RETRY_SECONDS:
                     raise Busy(seconds=round(waited)) from error
             time.sleep(self._random.uniform(0.001, 0.02))
+        raise AssertionError("unreachable")
 
 
 def _is_transient(error: DBAPIError) -> bool:

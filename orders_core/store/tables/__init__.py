@@ -83,10 +83,10 @@ from orders_core.store.tables.platform import (
 )
 from orders_core.store.tables.stock import (
     Bin,
+    CartHold,
     Location,
     Lot,
     LotLevel,
-    Reservation,
     StockCount,
     StockCountLine,
     StockLevel,
@@ -118,6 +118,7 @@ __all__ = [
     "Carrier",
     "CarrierRate",
     "Cart",
+    "CartHold",
     "CartLine",
     "Category",
     "ChangeLog",
@@ -167,7 +168,6 @@ __all__ = [
     "QuarantinedRow",
     "ReceiptSettlement",
     "Refund",
-    "Reservation",
     "ReturnAuthorization",
     "ReturnLine",
     "RuleSet",

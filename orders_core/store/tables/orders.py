@@ -91,6 +91,13 @@ class Order(Base):
         Index("ix_orders_customer", "customer_id", "business_date"),
         Index("ix_orders_status", "status", "promised_by_date"),
         Index("ix_orders_placed", "placed_at"),
+        Index(
+            "ix_orders_owing",
+            "customer_id",
+            "business_date",
+            sqlite_where=text("credit_claimed_cents > 0"),
+            postgresql_where=text("credit_claimed_cents > 0"),
+        ),
         {"sqlite_strict": True},
     )
     id: Mapped[Id]

@@ -175,27 +175,23 @@ class StockMovement(Base):
     note: Mapped[str | None]
 
 
-class Reservation(Base):
-    """One row per set-aside: units of a level for a shipment line, or held for a cart line until `expires_at`."""
+class CartHold(Base):
+    """One row per cart line and location whose units are set aside until `expires_at`.
 
-    __tablename__ = "reservation"
+    The reservations of orders, which do not expire, are `shipment_line.reserved_qty`.
+    """
+
+    __tablename__ = "cart_hold"
     __table_args__ = (
         CheckConstraint("qty > 0", name="qty_positive"),
-        CheckConstraint("(shipment_line_id IS NULL) <> (cart_line_id IS NULL)", name="one_owner"),
-        CheckConstraint("cart_line_id IS NULL OR expires_at IS NOT NULL", name="cart_hold_expires"),
-        UniqueConstraint("shipment_line_id"),
-        UniqueConstraint("cart_line_id", "location_id"),
-        Index("ix_reservation_level", "sku_id", "location_id"),
+        Index("ix_cart_hold_level", "sku_id", "location_id"),
         {"sqlite_strict": True},
     )
-    id: Mapped[Id]
+    cart_line_id: Mapped[int] = mapped_column(ref("cart_line"), primary_key=True)
+    location_id: Mapped[int] = mapped_column(ref("location"), primary_key=True)
     sku_id: Mapped[int] = mapped_column(ref("sku"))
-    location_id: Mapped[int] = mapped_column(ref("location"))
     qty: Mapped[int]
-    shipment_line_id: Mapped[int | None] = mapped_column(ref("shipment_line"))
-    cart_line_id: Mapped[int | None] = mapped_column(ref("cart_line"))
-    expires_at: Mapped[datetime | None] = mapped_column(index=True)
-    created_at: Mapped[datetime]
+    expires_at: Mapped[datetime] = mapped_column(index=True)
 
 
 class StockCount(Base):

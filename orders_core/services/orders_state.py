@@ -1,0 +1,122 @@
+"""Keeps an order's counters, status and version in step with its shipments. Whoever changes a quantity ends here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import bindparam, select, text
+
+from orders_core.domain.lifecycle import OrderFacts, order_status
+from orders_core.errors import NotFound, VersionConflict
+from orders_core.store.tables import Order
+from orders_core.store.uow import UnitOfWork
+
+_SYNC_LINES = text(
+    """
+    UPDATE order_line SET
+        reserved_qty = COALESCE((SELECT SUM(sl.reserved_qty) FROM shipment_line sl
+            WHERE sl.order_line_id = order_line.id), 0),
+        backordered_qty = COALESCE((SELECT SUM(sl.backordered_qty) FROM shipment_line sl
+            WHERE sl.order_line_id = order_line.id), 0),
+        shipped_qty = COALESCE((SELECT SUM(sl.shipped_qty) FROM shipment_line sl
+            WHERE sl.order_line_id = order_line.id), 0),
+        delivered_qty = COALESCE((SELECT SUM(sl.delivered_qty) FROM shipment_line sl
+            WHERE sl.order_line_id = order_line.id), 0)
+    WHERE order_id = :order_id AND kind IN ('item', 'component', 'gift')
+    """
+)
+# A kit counts as shipped as far as its scarcest component is.
+_SYNC_KITS = text(
+    """
+    UPDATE order_line SET
+        shipped_qty = COALESCE((SELECT MIN(c.shipped_qty * order_line.ordered_qty / c.ordered_qty) FROM order_line c
+            WHERE c.parent_line_id = order_line.id AND c.kind = 'component' AND c.ordered_qty > 0), 0),
+        delivered_qty = COALESCE((SELECT MIN(c.delivered_qty * order_line.ordered_qty / c.ordered_qty) FROM order_line c
+            WHERE c.parent_line_id = order_line.id AND c.kind = 'component' AND c.ordered_qty > 0), 0)
+    WHERE order_id = :order_id AND kind = 'kit'
+    """
+)
+_FACTS = text(
+    """
+    SELECT o.number, o.status, o.version, o.hold_reason, o.approved_at, o.rejected_at, o.cancelled_at,
+        q.ordered_qty, q.reserved_qty, q.backordered_qty, q.shipped_qty, q.delivered_qty, q.kits,
+        EXISTS (SELECT 1 FROM shipment_line sl JOIN shipment s ON s.id = sl.shipment_id
+            JOIN order_line l ON l.id = sl.order_line_id
+            WHERE l.order_id = o.id AND s.status IN ('released', 'picked', 'packed')) AS is_in_warehouse
+    FROM orders o JOIN (
+        SELECT order_id,
+            SUM(CASE WHEN kind IN ('item', 'component', 'gift') THEN ordered_qty - cancelled_qty ELSE 0 END) AS ordered_qty,
+            SUM(reserved_qty) AS reserved_qty, SUM(backordered_qty) AS backordered_qty,
+            SUM(CASE WHEN kind IN ('item', 'component', 'gift') THEN shipped_qty ELSE 0 END) AS shipped_qty,
+            SUM(CASE WHEN kind IN ('item', 'component', 'gift') THEN delivered_qty ELSE 0 END) AS delivered_qty,
+            SUM(CASE WHEN kind = 'kit' THEN 1 ELSE 0 END) AS kits
+        FROM order_line WHERE order_id = :order_id GROUP BY order_id) q ON q.order_id = o.id
+    """
+)
+_STORE = text("UPDATE orders SET status = :status, version = version + 1 WHERE id = :order_id RETURNING version")
+
+
+def derived_status(row: Any) -> str:
+    """The status that the facts of one order give; `row` has the columns of the query above."""
+    return order_status(
+        OrderFacts(
+            is_cancelled=row.cancelled_at is not None,
+            is_rejected=row.rejected_at is not None,
+            is_held=row.hold_reason is not None,
+            is_approved=row.approved_at is not None,
+            is_in_warehouse=bool(row.is_in_warehouse),
+            ordered_qty=int(row.ordered_qty),
+            reserved_qty=int(row.reserved_qty),
+            backordered_qty=int(row.backordered_qty),
+            shipped_qty=int(row.shipped_qty),
+            delivered_qty=int(row.delivered_qty),
+        )
+    )
+
+
+@dataclass(frozen=True)
+class OrderState:
+    """What an order is after a change."""
+
+    order_id: int
+    number: str
+    status: str
+    version: int
+
+
+def sync_order(uow: UnitOfWork, order_id: int) -> OrderState:
+    """Bring an order's line counters, status and version up to date after its shipments or facts changed."""
+    where = {"order_id": order_id}
+    uow.conn.execute(_SYNC_LINES, where)
+    row = uow.conn.execute(_FACTS, where).one()
+    if row.kits:
+        uow.conn.execute(_SYNC_KITS, where)
+    status = derived_status(row)
+    version = uow.conn.execute(_STORE, {"status": status, "order_id": order_id}).scalar_one()
+    uow.changed("orders", order_id, version)
+    return OrderState(order_id, row.number, status, version)
+
+
+_BY_NUMBER = select(Order.__table__).where(Order.number == bindparam("number"))
+_BY_ID = select(Order.__table__).where(Order.id == bindparam("order_id"))
+
+
+def order_for_change(
+    uow: UnitOfWork, *, number: str | None = None, order_id: int | None = None, expected_version: int | None = None
+) -> Any:
+    """The order's row, locked until the transaction ends; refused when someone changed it since `expected_version`.
+
+    Raises:
+        NotFound: no such order.
+        VersionConflict: it is at another version than the caller saw; nothing was written.
+    """
+    statement, where = (_BY_NUMBER, {"number": number}) if order_id is None else (_BY_ID, {"order_id": order_id})
+    row = uow.row(statement if uow.is_sqlite else statement.with_for_update(), where)
+    if row is None:
+        raise NotFound(entity="order", key=number or order_id)
+    if expected_version is not None and row.version != expected_version:
+        raise VersionConflict(
+            entity="order", key=row.number, current_version=row.version, expected_version=expected_version
+        )
+    return row

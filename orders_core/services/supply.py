@@ -1,0 +1,105 @@
+"""When more comes, and asking for it: expected dates, purchase requests and production orders for what is short."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date, timedelta
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import bindparam, func, insert, select
+
+from orders_core.domain.rules import Rules
+from orders_core.store.tables import (
+    ProductionOrder,
+    PurchaseOrder,
+    PurchaseOrderLine,
+    PurchaseRequest,
+    Supplier,
+    SupplierSku,
+)
+from orders_core.store.uow import UnitOfWork
+
+if TYPE_CHECKING:
+    from orders_core.routing.assign import Assigned
+    from orders_core.services.drafting import DraftLine
+
+_CONFIRMED = (
+    select(func.min(func.coalesce(PurchaseOrderLine.expected_date, PurchaseOrder.expected_date)))
+    .join(PurchaseOrder, PurchaseOrder.id == PurchaseOrderLine.purchase_order_id)
+    .where(
+        PurchaseOrderLine.sku_id == bindparam("sku_id"),
+        PurchaseOrder.location_id == bindparam("location_id"),
+        PurchaseOrder.status == "confirmed",
+        PurchaseOrder.is_date_confirmed,
+        PurchaseOrderLine.qty > PurchaseOrderLine.received_qty + PurchaseOrderLine.cancelled_qty,
+    )
+)
+_LEAD_TIME = (
+    select(func.coalesce(SupplierSku.lead_time_days, Supplier.lead_time_days))
+    .join(Supplier, Supplier.id == SupplierSku.supplier_id)
+    .where(SupplierSku.sku_id == bindparam("sku_id"), Supplier.is_active)
+    .order_by(SupplierSku.rank, Supplier.id)
+    .limit(1)
+)
+
+
+def expected_date(uow: UnitOfWork, rules: Rules, *, sku_id: int, location_id: int) -> tuple[date, bool]:
+    """The day more of a SKU arrives at a location, and whether a confirmed purchase order says so.
+
+    Without one: today + the first supplier's lead time, or the rules' supply days; an estimate either way.
+    """
+    confirmed = uow.conn.execute(_CONFIRMED, {"sku_id": sku_id, "location_id": location_id}).scalar()
+    if confirmed is not None:
+        day = confirmed if isinstance(confirmed, date) else date.fromisoformat(confirmed)
+        return max(day, uow.today), True
+    days = uow.conn.execute(_LEAD_TIME, {"sku_id": sku_id}).scalar()
+    return uow.today + timedelta(days=rules.promise.supply_days if days is None else int(days)), False
+
+
+def request_supply(
+    uow: UnitOfWork, rules: Rules, *, order_id: int, number: str, parts: Sequence[tuple[int, DraftLine, Assigned]]
+) -> None:
+    """Ask for what is promised without stock: made SKUs from production, the others from the buyer. Parts carry line ids."""
+    if not rules.shortage.purchase_request:
+        return
+    for line_id, line, part in parts:
+        if part.backordered_qty:
+            request_units(
+                uow,
+                sku_id=line.sku.id,
+                location_id=part.location_id,
+                qty=part.backordered_qty,
+                order_line_id=line_id,
+                supply_mode=line.sku.supply_mode,
+                reason=f"order {number}",
+            )
+
+
+def request_units(
+    uow: UnitOfWork,
+    *,
+    sku_id: int,
+    location_id: int,
+    qty: int,
+    order_line_id: int | None,
+    supply_mode: str,
+    reason: str,
+) -> int:
+    """One purchase request, or one production order for a made SKU; returns its id."""
+    row: dict[str, Any] = {
+        "id": uow.new_id(),
+        "sku_id": sku_id,
+        "location_id": location_id,
+        "qty": qty,
+        "order_line_id": order_line_id,
+        "created_at": uow.now,
+        "version": 1,
+    }
+    if supply_mode == "make":
+        uow.conn.execute(insert(ProductionOrder), {**row, "number": uow.new_number("MO"), "status": "open"})
+        uow.changed("production_order", row["id"], 1, "insert")
+    else:
+        uow.conn.execute(insert(PurchaseRequest), {**row, "reason": reason})
+        uow.changed("purchase_request", row["id"], 1, "insert")
+    found: int = row["id"]
+    return found
