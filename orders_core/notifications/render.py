@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from datetime import date
 from decimal import Decimal
@@ -104,6 +105,7 @@ def _parts(template: str, language: str, facts: Mapping[str, Any]) -> tuple[str,
     require_facts(template, facts)
     subject, content = (part.render(facts) for part in _compiled(template, language))
     # A customer's own words may stand in a subject: whatever they hold, it stays one line.
+    subject = "".join(" " if unicodedata.category(letter) == "Cc" else letter for letter in subject)
     return " ".join(subject.split()), re.sub(r"\n{3,}", "\n\n", content.strip())
 
 
