@@ -29,7 +29,7 @@ Three calls do the whole work; each takes Polars or pandas frames and gives back
     Same columns. ``mean`` is the running sum of the daily means; the quantiles are those of the running total,
     which daily quantiles can't be added up to. Replenishment reads these.
 ``choices`` (one row per series asked about)
-    unique_id, model, grade (A-D, see forecasting.select), wape_ratio and rmsse and bias_units (backtest of the choice,
+    unique_id, model, grade (A-D, see forecasting.choose), wape_ratio and rmsse and bias_units (backtest of the choice,
     honest: each fold judged by a choice made without it), baseline_model, baseline_wape_ratio, skill_ratio
     (1 - error / baseline error), folds int, alternatives (JSON text {model: error}), demand_class, adi, cv2,
     first_demand_date, last_demand_date, history_days, demand_days, censored_days, is_stock_recorded bool, is_dying,
@@ -38,7 +38,8 @@ Three calls do the whole work; each takes Polars or pandas frames and gives back
     unique_id, ds (NULL: the whole series), code, value text, rows int, is_blocking bool (True: no forecast was made),
     message_zh, message_en
 ``backtest`` (grain: unique_id, cutoff, model, ds): week ending ``ds``: y, mean, is_masked
-``counts`` dict[str, int]: rows_read, rows_used, rows_after_as_of, rows_clipped, rows_summed, rows_quarantined, series, …
+``counts`` dict[str, int]: rows_read, rows_used, rows_after_as_of, rows_clipped, rows_summed, rows_quarantined, series,
+…
 
 ``suggest(totals, positions, *, as_of, cycle_service_ratio=0.95, choices=None)`` -> ``Suggestions``
 ``positions`` (grain: unique_id; NULL or missing column means the default)
@@ -49,7 +50,8 @@ Three calls do the whole work; each takes Polars or pandas frames and gives back
     cycle_service_ratio, order_up_to_qty, reorder_point_qty, safety_stock_qty, inventory_position_qty (NULL when not
     recorded), stockout_date, and the waterfall, integers that sum exactly to suggested_qty:
     demand_part_qty + safety_part_qty + on_hand_part_qty (-) + on_order_part_qty (-) + backordered_part_qty (+)
-    + surplus_part_qty (+, stock above the target) + moq_part_qty + pack_part_qty; reason_codes list[str], facts JSON text
+    + surplus_part_qty (+, stock above the target) + moq_part_qty + pack_part_qty; reason_codes list[str], facts JSON
+    text
 ``exceptions``: as above
 
 Importing this package costs nothing; each module imports what it needs.

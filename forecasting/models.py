@@ -1,0 +1,221 @@
+"""Weekly point forecasts of one series, by name. The models are statsforecast's; what is ours is when each may be used.
+
+Why weeks (measured on UCI Online Retail, 3,000 products, demand of the next 28 days from five dates, December 2010 …
+August 2011; total absolute error / total demand, and root mean squared error scaled per product): the same model on
+weekly sums beats itself on days and takes a tenth of the time, because most products sell on one day in five and a
+daily model chases the last big order.
+
+    model                        weekly buckets      days
+    mean of the last 4 weeks       0.61  1.20     0.61  1.23
+    IMAPA                          0.77  1.08     1.63  2.76
+    TSB                            1.03  1.17     1.77  2.97
+    Theta (500 products)           0.59  0.97     0.77  1.75    1.4 ms / 13 ms a fit
+    CES (500 products)             0.71  1.17    13.24  151     1.6 ms / 34 ms a fit
+
+Weeks end on the as-of day, so the newest is never half a week. `paths` spreads weeks to days.
+
+Unusually large weeks are capped before learning (`outlier_cap`): six times the upper quartile of the weeks with
+demand. On the same data that lowered the error of every model, e.g. Theta 0.58 -> 0.55, mean of 8 weeks 0.57 -> 0.55.
+Actuals are never capped.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from statsforecast.models import (
+    IMAPA,
+    TSB,
+    AutoCES,
+    CrostonSBA,
+    HistoricAverage,
+    SeasonalNaive,
+    SimpleExponentialSmoothingOptimized,
+    WindowAverage,
+)
+
+Floats: TypeAlias = NDArray[np.float64]
+
+OUTLIER_FACTOR = 6.0
+OUTLIER_MIN_WEEKS = 5
+GAP_WEEKS, GAP_INTERVALS = 26, 6.0
+WEEKS_OF_YEAR = 52
+
+
+class ModelFailed(Exception):
+    """A model could not fit this series; the others go on."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """One way to forecast weeks.
+
+    Attributes:
+        name: As stored and shown.
+        forecast: (weeks learned from, horizon) -> one mean per week ahead; may raise or return nonsense.
+        min_weeks: Fewest weeks it can learn from.
+        sees_old_regime: Gets the weeks before a long gap too, see `learning_start`.
+        is_slow: Milliseconds instead of microseconds: only for the series that were picked for it.
+    """
+
+    name: str
+    forecast: Callable[[Floats, int], Floats]
+    min_weeks: int = 1
+    sees_old_regime: bool = False
+    is_slow: bool = False
+
+
+def _statsforecast(model: object) -> Callable[[Floats, int], Floats]:
+    def forecast(weeks: Floats, horizon: int) -> Floats:
+        return np.asarray(model.forecast(y=weeks, h=horizon)["mean"])  # type: ignore[attr-defined]
+
+    return forecast
+
+
+def _mean_of_last(n: int) -> Callable[[Floats, int], Floats]:
+    model = WindowAverage(n)
+    short = HistoricAverage()
+
+    def forecast(weeks: Floats, horizon: int) -> Floats:
+        return np.asarray((model if weeks.size >= n else short).forecast(y=weeks, h=horizon)["mean"])
+
+    return forecast
+
+
+def theta(weeks: Floats, horizon: int) -> Floats:
+    """The Theta method as what it is: simple exponential smoothing plus half the slope of the straight line through
+    the weeks (Hyndman & Billah 2003, "Unmasking the Theta method", IJF 19). 20 µs; statsforecast's own optimiser takes
+    1.4 ms for the same."""
+    fitted = SimpleExponentialSmoothingOptimized().fit(weeks).model_
+    alpha, n = float(fitted["alpha"]), weeks.size
+    t = np.arange(n) - (n - 1) / 2
+    half_slope = float(t @ weeks) / float(t @ t) / 2
+    steps = np.arange(horizon, dtype=np.float64) + (1 - (1 - alpha) ** n) / alpha
+    return np.asarray(float(fitted["mean"][0]) + half_slope * steps, dtype=np.float64)
+
+
+_FITTED = (
+    Model("last_week", _statsforecast(SeasonalNaive(1))),  # the weekly seasonal naive: next week like this week
+    Model("last_year", _statsforecast(SeasonalNaive(WEEKS_OF_YEAR)), min_weeks=WEEKS_OF_YEAR, sees_old_regime=True),
+    Model("mean_4_weeks", _mean_of_last(4)),
+    Model("mean_8_weeks", _mean_of_last(8)),
+    Model("theta", theta, min_weeks=4),
+    Model("croston_sba", _statsforecast(CrostonSBA())),
+    Model("tsb", _statsforecast(TSB(0.2, 0.2))),
+    Model("imapa", _statsforecast(IMAPA())),
+    Model("ces", _statsforecast(AutoCES(season_length=1)), min_weeks=26, is_slow=True),
+)
+MODELS: dict[str, Model] = {model.name: model for model in _FITTED}
+
+# Means of two, made from forecasts that are there anyway.
+COMBINATIONS: dict[str, tuple[str, str]] = {
+    "theta_and_mean": ("theta", "mean_8_weeks"),
+    "tsb_and_imapa": ("tsb", "imapa"),
+}
+MODEL_NAMES: tuple[str, ...] = (*MODELS, *COMBINATIONS)
+SIMPLE_RULES = ("mean_4_weeks", "last_week", "last_year")  # what every forecast is graded against
+
+
+def default_model(demand_class: str) -> str:
+    """What a series of this class gets when its own backtest gives no strong reason for something else.
+
+    Measured as in the module's text: for smooth and erratic products the mean of Theta and 8 weeks (0.44 for products
+    that sell every week; Theta alone 0.45, 4-week mean 0.48), for intermittent and lumpy ones TSB with IMAPA (lowest
+    squared error and a bias of 1 % where the 8-week mean is 15 % too low).
+    """
+    return "theta_and_mean" if demand_class in ("smooth", "erratic") else "tsb_and_imapa"
+
+
+def candidates(demand_class: str, adi: float, *, use_slow: bool) -> tuple[str, ...]:
+    """Names of the models that may be chosen for a series.
+
+    Intermittent demand never follows a season's or last week's single number, and rare demand (a week with demand in
+    three or more) only the Croston family.
+    """
+    croston = ("croston_sba", "tsb", "imapa", "tsb_and_imapa")
+    if demand_class in ("smooth", "erratic"):
+        names = ("last_week", "last_year", "mean_4_weeks", "mean_8_weeks", "theta", "tsb", "imapa", "theta_and_mean")
+        return (*names, "ces") if use_slow else names
+    if adi < 3:
+        return ("mean_4_weeks", "mean_8_weeks", *croston)
+    return croston
+
+
+def learning_start(weeks: Floats) -> int:
+    """First week to learn from: the first with demand, or the first after a gap that ended a former life.
+
+    A gap is long when it lasts 26 weeks and six times the usual interval between weeks with demand. Everything before
+    it belongs to another regime. A Christmas article's summer looks the same, so `last_year` still sees the older
+    weeks.
+    Returns the number of weeks when there is no demand.
+    """
+    asked = np.flatnonzero(weeks > 0)
+    if not asked.size:
+        return int(weeks.size)
+    intervals = np.diff(asked)
+    if not intervals.size:
+        return int(asked[0])
+    limit = max(GAP_WEEKS + 1.0, GAP_INTERVALS * float(np.median(intervals)))
+    long_gaps = np.flatnonzero(intervals >= limit)
+    return int(asked[long_gaps[-1] + 1] if long_gaps.size else asked[0])
+
+
+def outlier_cap(weeks: Floats) -> float:
+    """Largest week that is learned as it is; infinite where there are too few weeks with demand to tell."""
+    sizes = weeks[weeks > 0]
+    if sizes.size < OUTLIER_MIN_WEEKS:
+        return float("inf")
+    return OUTLIER_FACTOR * float(np.quantile(sizes, 0.75))
+
+
+def forecast_weeks(weeks: Floats, horizon: int, names: tuple[str, ...]) -> tuple[dict[str, Floats], dict[str, str]]:
+    """Forecasts of one series by each of `names`, from nothing but `weeks`.
+
+    Args:
+        weeks: All weekly demand known, oldest first, units.
+        horizon: Weeks ahead.
+        names: Models wanted; combinations bring their parts.
+
+    Returns:
+        Mean per week ahead by model, never negative, without the models that have too little to learn from; and what
+        the models said that failed.
+    """
+    start = learning_start(weeks)
+    everything = np.minimum(weeks, outlier_cap(weeks))
+    regime = np.ascontiguousarray(everything[start:])
+    parts = dict.fromkeys(part for name in names for part in COMBINATIONS.get(name, (name,)))
+    found: dict[str, Floats] = {}
+    failed: dict[str, str] = {}
+    for name in parts:
+        model = MODELS[name]
+        learned = everything if model.sees_old_regime else regime
+        if learned.size < max(1, model.min_weeks):
+            continue
+        try:
+            found[name] = _checked(model, learned, horizon)
+        except ModelFailed as failure:
+            failed[name] = str(failure)
+    for name in names:
+        if name in COMBINATIONS and all(part in found for part in COMBINATIONS[name]):
+            first, second = COMBINATIONS[name]
+            found[name] = (found[first] + found[second]) / 2
+    return {name: found[name] for name in names if name in found}, failed
+
+
+def _checked(model: Model, learned: Floats, horizon: int) -> Floats:
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")  # the result is checked below; a warning per series would be thousands
+        try:
+            ahead = np.asarray(model.forecast(learned, horizon), dtype=np.float64)
+        except Exception as error:  # a foreign optimiser may raise anything; the series goes on without it
+            raise ModelFailed(f"{model.name}: {type(error).__name__}: {error}") from error
+    if ahead.shape != (horizon,) or not np.isfinite(ahead).all():
+        raise ModelFailed(f"{model.name}: result is not {horizon} finite numbers")
+    if ahead.max(initial=0.0) > 10 * max(1.0, float(learned.max(initial=0.0))):
+        raise ModelFailed(f"{model.name}: {ahead.max():.0f} a week is more than ten times the largest week so far")
+    return np.maximum(ahead, 0.0)

@@ -1,0 +1,108 @@
+"""From a weekly forecast to possible futures of one series, day by day, and their quantiles.
+
+A path is built from the series' own past only:
+
+- each coming week is the forecast plus how far one of the last 52 weeks was from their mean, times sqrt(level now /
+  level then): a product that sells four times as much varies twice as much. Weeks below zero count as zero.
+- the level itself was learned from about eight weeks, so every path shifts all its weeks by the mean of eight more
+  such deviations.
+- the week is spread over its days like one of the past weeks was. That keeps days as lumpy as they are, and the days
+  add up.
+
+Totals over several days are quantiles of the paths' running sums: quantiles of single days can't be added. The draws
+are seeded by the series' name, so the same series gives the same numbers in any company.
+
+Measured on UCI Online Retail (28-day totals, six dates, 750 products) against errors of the backtest folds, whole or
+mixed, against rolling errors of a mean, and with other powers of the level: this had the lowest pinball loss and the
+    truest coverage.
+"""
+
+from __future__ import annotations
+
+import zlib
+
+import numpy as np
+
+from forecasting.models import WEEKS_OF_YEAR, Floats, learning_start, outlier_cap
+
+LEVEL_WEEKS = 8
+MIN_WEEKS = 4  # fewer weeks say nothing about spread: counts around the mean are drawn instead (Poisson)
+
+
+def seed_of(unique_id: str) -> int:
+    """A seed that depends on the name alone."""
+    return zlib.crc32(unique_id.encode())
+
+
+def day_shares(days: Floats) -> Floats:
+    """How past weeks with demand were spread over their seven days: week × 7, rows sum to one.
+
+    Args:
+        days: Daily demand ending on the as-of day; at most the last 52 weeks are used. With fewer than four weeks with
+            demand one even week joins, so that a single order doesn't fix the weekday for ever.
+    """
+    weeks = min(days.size // 7, WEEKS_OF_YEAR)
+    recent = days[days.size - 7 * weeks :].reshape(weeks, 7)
+    totals = recent.sum(axis=1)
+    shares = recent[totals > 0] / totals[totals > 0, None]
+    if shares.shape[0] < MIN_WEEKS:
+        shares = np.vstack([shares, np.full((1, 7), 1 / 7)])
+    return np.asarray(shares)
+
+
+def deviations(weeks: Floats, is_masked: Floats) -> tuple[Floats, float]:
+    """How far the last weeks (52 at most, stock-outs left out when enough are left) were from their mean, and that
+    mean."""
+    start = max(learning_start(weeks), weeks.size - WEEKS_OF_YEAR)
+    recent = np.minimum(weeks, outlier_cap(weeks))[start:]
+    in_stock = recent[~is_masked[start:].astype(bool)]
+    if in_stock.size >= LEVEL_WEEKS:
+        recent = in_stock
+    if not recent.size:
+        return np.zeros(0), 0.0
+    mean = float(recent.mean())
+    return recent - mean, mean
+
+
+def week_paths(ahead: Floats, deviation: Floats, level: float, *, paths: int, rng: np.random.Generator) -> Floats:
+    """Possible weekly demand: path × week.
+
+    Args:
+        ahead: Forecast mean per week.
+        deviation, level: From `deviations`.
+        paths: How many.
+        rng: Seeded by the caller.
+    """
+    if deviation.size < MIN_WEEKS:
+        return rng.poisson(ahead, size=(paths, ahead.size)).astype(np.float64)
+    now = float(ahead.mean())
+    scaled = deviation * np.sqrt(np.clip((now + 1) / (level + 1), 0.04, 25.0))
+    drawn = scaled[_evenly(scaled.size, paths * ahead.size, rng)].reshape(ahead.size, paths).T
+    shift = scaled[_evenly(scaled.size, paths * LEVEL_WEEKS, rng)].reshape(LEVEL_WEEKS, paths).mean(axis=0)
+    out: Floats = np.maximum(0.0, ahead[None, :] + drawn + shift[:, None])
+    return out
+
+
+def _evenly(choices: int, draws: int, rng: np.random.Generator) -> np.ndarray:
+    """Random picks in which every choice comes up equally often, as far as it goes: less noise than
+    independent draws."""
+    rounds = -(-draws // choices)
+    return np.concatenate([rng.permutation(choices) for _ in range(rounds)])[:draws]
+
+
+def day_paths(weeks: Floats, shares: Floats, *, days: int, rng: np.random.Generator) -> Floats:
+    """Spread weekly paths over days: path × day, cut after `days`."""
+    picks = _evenly(shares.shape[0], weeks.size, rng).reshape(weeks.shape)
+    daily = weeks[:, :, None] * shares[picks]
+    return np.asarray(daily.reshape(weeks.shape[0], -1)[:, :days])
+
+
+def quantiles(paths: Floats, levels: Floats) -> Floats:
+    """Quantiles of each column (linear between order statistics): level × column."""
+    ordered = np.sort(paths, axis=0)
+    at = levels * (paths.shape[0] - 1)
+    low = np.floor(at).astype(int)
+    high = np.minimum(low + 1, paths.shape[0] - 1)
+    part = (at - low)[:, None]
+    out: Floats = ordered[low] * (1 - part) + ordered[high] * part
+    return out

@@ -1,0 +1,171 @@
+"""Every code this package writes, and the sentence a planner reads for it, in Chinese and English.
+
+A row stores `reason_codes` and `facts` (JSON); `sentences` renders them where they are shown. Nothing else words them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Literal
+
+Language = Literal["zh", "en"]
+
+# What models and classes are called, (中文, English); facts hold the keys.
+WORDS: dict[str, tuple[str, str]] = {
+    "last_week": ("同上周", "same as last week"),
+    "last_year": ("同去年同期", "same week last year"),
+    "mean_4_weeks": ("近4周平均", "mean of the last 4 weeks"),
+    "mean_8_weeks": ("近8周平均", "mean of the last 8 weeks"),
+    "theta": ("Theta 法", "Theta"),
+    "croston_sba": ("Croston-SBA 法", "Croston, Syntetos–Boylan"),
+    "tsb": ("TSB 法", "Teunter–Syntetos–Babai"),
+    "imapa": ("IMAPA 多级聚合", "IMAPA"),
+    "ces": ("复指数平滑", "complex exponential smoothing"),
+    "theta_and_mean": ("Theta 与近8周平均的均值", "mean of Theta and the last 8 weeks"),
+    "tsb_and_imapa": ("TSB 与 IMAPA 的均值", "mean of TSB and IMAPA"),
+    "mean_so_far": ("上市以来日均", "daily mean so far"),
+    "prior": ("给定的日均需求", "given daily demand"),
+    "no_demand": ("无需求", "no demand"),
+    "discontinued": ("已停产停售", "discontinued"),
+    "smooth": ("平稳", "smooth"),
+    "erratic": ("波动", "erratic"),
+    "intermittent": ("间歇", "intermittent"),
+    "lumpy": ("块状", "lumpy"),
+}
+
+# code: (中文, English). {names} are keys of the row's facts.
+REASONS: dict[str, tuple[str, str]] = {
+    # why this model
+    "default_of_class": (
+        "{demand_class} 类需求默认用 {model}，{folds} 折回测中没有模型明显更好"
+        "（周误差 {error:.2f}，简单规则 {baseline_model} 为 {baseline_error:.2f}）",
+        "{model} is the default for {demand_class} demand; in {folds} backtest folds no model was clearly better "
+        "(weekly error {error:.2f}, simple rule {baseline_model} {baseline_error:.2f})",
+    ),
+    "chosen_by_backtest": (
+        "{folds} 折回测中 {model} 误差最小且明显优于默认规则"
+        "（周误差 {error:.2f}，简单规则 {baseline_model} 为 {baseline_error:.2f}）",
+        "{model} had the lowest error in {folds} backtest folds, clearly below the default "
+        "(weekly error {error:.2f}, simple rule {baseline_model} {baseline_error:.2f})",
+    ),
+    "simple_rule_is_best": (
+        "{folds} 折回测中简单规则 {model} 的周误差最小（{error:.2f}），按简单规则预测",
+        "the simple rule {model} had the lowest weekly error ({error:.2f}) in {folds} backtest folds and is used",
+    ),
+    "short_history": (
+        "历史仅 {history_days} 天，不足以回测，按 {demand_class} 类的默认规则 {model} 预测",
+        "only {history_days} days of history, too few for a backtest: default rule {model} for {demand_class} demand",
+    ),
+    "no_demand": ("历史上没有需求", "no demand in the whole history"),
+    "no_demand_lately": (
+        "最近一次需求在 {last_demand_date}，已超过 {quiet_days} 天没有需求",
+        "last demand on {last_demand_date}, none for more than {quiet_days} days",
+    ),
+    "prior": (
+        "没有历史，使用给定的日均需求 {prior_daily_qty}",
+        "no history; the given daily demand {prior_daily_qty} is used",
+    ),
+    "discontinued": ("已于 {end_date} 停产停售，之后不预测", "discontinued on {end_date}: no forecast after it"),
+    "relaunched": (
+        "{start_date} 重新上市，之前的历史不用",
+        "relaunched on {start_date}: history before it is not used",
+    ),
+    "restarted_after_gap": (
+        "停销 {gap_weeks} 周后，{weeks_since_restart} 周前重新有需求，之前的历史只用于去年同期",
+        "demand came back {weeks_since_restart} weeks ago after {gap_weeks} weeks without: older history only serves last year",
+    ),
+    "stock_not_recorded": ("没有库存记录，无法识别缺货日", "stock is not recorded, so stock-out days can't be told"),
+    "stock_out_days_estimated": (
+        "{censored_days} 个缺货日的需求按之前同星期几的均值估计",
+        "demand of {censored_days} stock-out days estimated from the same weekday before",
+    ),
+    "outliers_capped": (
+        "{outlier_weeks} 个异常大的周在学习时按 {outlier_cap_qty:.0f} 计，原值保留",
+        "{outlier_weeks} unusually large weeks count as {outlier_cap_qty:.0f} when learning; originals kept",
+    ),
+    "dying": ("需求可能在消失:上次需求在 {last_demand_date}", "demand may be ending: last on {last_demand_date}"),
+    "new": ("新品:首次需求在 {first_demand_date}", "new: first demand on {first_demand_date}"),
+    # exceptions of the history
+    "empty_history": ("没有任何历史，未预测", "no history at all, not forecast"),
+    "bad_value": (
+        "需求值不是有限数字:{value}(共 {rows} 行)，该序列未预测",
+        "demand is not a finite number: {value} ({rows} rows); the series was not forecast",
+    ),
+    "bad_date": (
+        "日期无法识别:{value}(共 {rows} 行)，该序列未预测",
+        "not a date: {value} ({rows} rows); the series was not forecast",
+    ),
+    "missing_id": ("{rows} 行没有序列编号，未使用", "{rows} rows have no unique_id and were not used"),
+    "implausible_date": (
+        "日期早于 {earliest}:{rows} 行未使用，最早 {value}",
+        "dates before {earliest}: {rows} rows not used, first {value}",
+    ),
+    "after_as_of": (
+        "{rows} 行晚于截至日，未使用，最晚 {value}",
+        "{rows} rows later than the as-of day were not used, last {value}",
+    ),
+    "negative_clipped": (
+        "{rows} 行需求为负(退货冲抵)，按 0 计，最小 {value}",
+        "{rows} rows with negative demand (returns netted) count as zero, lowest {value}",
+    ),
+    "duplicates_summed": ("{rows} 行与同日的行合并相加", "{rows} rows were added to another row of the same day"),
+    "model_failed": ("模型计算失败:{value}", "a model failed: {value}"),
+    # why this quantity
+    "below_target": (
+        "库存头寸 {inventory_position_qty} 低于目标库存 {order_up_to_qty}",
+        "inventory position {inventory_position_qty} is below the order-up-to level {order_up_to_qty}",
+    ),
+    "enough_stock": (
+        "库存头寸 {inventory_position_qty} 已达目标库存 {order_up_to_qty}，不用补",
+        "inventory position {inventory_position_qty} covers the order-up-to level {order_up_to_qty}: nothing to order",
+    ),
+    "stock_unknown": (
+        "没有库存记录，按库存为零计算，请先盘点",
+        "stock is not recorded: worked out as if there were none, count before ordering",
+    ),
+    "service_capped": (
+        "周期服务率 {cycle_service_ratio} 超出预测分布的范围，按最近的分位数计算",
+        "the cycle service ratio {cycle_service_ratio} lies outside the forecast's quantiles; the nearest is used",
+    ),
+    "order_overdue": (
+        "已低于再订货点 {reorder_point_qty}，应立即订",
+        "already below the reorder point {reorder_point_qty}: order now",
+    ),
+    "moq_applied": ("按起订量 {moq_qty} 提高", "raised to the minimum order quantity {moq_qty}"),
+    "pack_rounded": ("按箱规 {pack_qty} 取整", "rounded up to full packs of {pack_qty}"),
+    "no_forecast": ("没有预测，无法建议", "no forecast, so nothing can be suggested"),
+    "horizon_too_short": (
+        "保护期 {protection_interval_days} 天超过预测期 {horizon_days} 天",
+        "protection interval of {protection_interval_days} days is longer than the forecast of {horizon_days} days",
+    ),
+    "bad_position": (
+        "{value}:该行无法计算补货",
+        "{value}: no suggestion for this row",
+    ),
+}
+
+
+def sentence(code: str, facts: Mapping[str, object], language: Language) -> str:
+    """The sentence of one code. A fact that is missing or of another kind shows as it is instead of failing a
+    screen."""
+    at = 0 if language == "zh" else 1
+    template = REASONS[code][at]
+    worded = {
+        name: WORDS[fact][at] if isinstance(fact, str) and fact in WORDS else fact for name, fact in facts.items()
+    }
+    try:
+        return template.format(**worded)
+    except (KeyError, ValueError, TypeError):
+        return f"{template} {json.dumps(dict(facts), ensure_ascii=False, default=str)}"
+
+
+def sentences(codes: Iterable[str], facts: str | Mapping[str, object], language: Language) -> list[str]:
+    """Sentences for a row's `reason_codes`; `facts` as stored (JSON text) or read."""
+    read = json.loads(facts) if isinstance(facts, str) else facts
+    return [sentence(code, read, language) for code in codes]
+
+
+def facts_json(facts: Mapping[str, object]) -> str:
+    """Facts as they are stored: sorted keys, so that the same facts are the same bytes."""
+    return json.dumps({k: facts[k] for k in sorted(facts)}, ensure_ascii=False, default=str)
