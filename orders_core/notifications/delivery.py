@@ -60,7 +60,7 @@ class DeliveryPolicy:
     retry_base: timedelta = timedelta(minutes=1)
     retry_cap: timedelta = timedelta(hours=4)
     lease: timedelta = timedelta(minutes=10)
-    quiet_from: time | None = time(21)
+    quiet_from: time | None = time(22)
     quiet_until: time | None = time(8)
     join_window: timedelta = timedelta(minutes=5)
 

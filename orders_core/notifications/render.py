@@ -15,8 +15,9 @@ from babel.dates import format_date
 from babel.numbers import format_currency, get_currency_precision
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
+from orders_core.domain.validation import reason_text
 from orders_core.errors import InvalidCommand
-from orders_core.notifications.templates import FOR_STAFF, TEMPLATES
+from orders_core.notifications.templates import FOR_STAFF, OPTIONAL, TEMPLATES
 
 TEMPLATE_FOLDER = Path(__file__).parent / "templates"
 _LOCALES = {"zh": "zh_CN", "en": "en_GB"}
@@ -103,6 +104,7 @@ def _parts(template: str, language: str, facts: Mapping[str, Any]) -> tuple[str,
     if language not in _LOCALES:
         raise InvalidCommand(field="language", problem=f"{language!r} is not zh or en")
     require_facts(template, facts)
+    facts = {**dict.fromkeys(OPTIONAL.get(template, ())), **facts}
     subject, content = (part.render(facts) for part in _compiled(template, language))
     # A customer's own words may stand in a subject: whatever they hold, it stays one line.
     subject = "".join(" " if unicodedata.category(letter) == "Cc" else letter for letter in subject)
@@ -137,6 +139,7 @@ def _environment(language: str) -> Environment:
     )
 
     def money(cents: int, currency: str) -> str:
+        _never_none(currency)
         amount = Decimal(cents).scaleb(-get_currency_precision(currency))
         return format_currency(amount, currency, locale=_LOCALES[language])
 
@@ -147,7 +150,10 @@ def _environment(language: str) -> Environment:
         one, many = _UNITS[language].get(line["unit"], (line["unit"], line["unit"]))
         return f"{line['qty']:,} {one if line['qty'] == 1 else many}"
 
-    environment.filters.update(money=money, day=day, amount=amount)
+    def sentence(reason: Mapping[str, Any]) -> str:
+        return reason_text(reason, language)
+
+    environment.filters.update(money=money, day=day, amount=amount, sentence=sentence)
     return environment
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import and_, bindparam, select
 
 from orders_core.notifications.render import require_facts
-from orders_core.notifications.templates import TEMPLATES
+from orders_core.notifications.templates import OPTIONAL, TEMPLATES
 from orders_core.store.tables import Customer, CustomerContact, Order, OrderLine, Sku, Staff
 from orders_core.store.uow import UnitOfWork
 
@@ -72,7 +72,9 @@ def tell_customer(
         dedupe_key=dedupe_key,
         recipient=order.email,
         language=order.language,
-        facts={name: known[name] for name in known if name in TEMPLATES[template]},
+        facts={
+            name: known[name] for name in known if name in TEMPLATES[template] | OPTIONAL.get(template, frozenset())
+        },
         entity="orders",
         entity_id=order_id,
         not_before=not_before,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from orders_core.notifications.templates import TEMPLATES
+from orders_core.notifications.templates import OPTIONAL, TEMPLATES
 
 LINES = [
     {"sku": "TGY-250", "name": "铁观音 250 g", "qty": 3, "unit": "box"},
@@ -25,7 +25,7 @@ EXAMPLES: dict[str, Any] = {
     "promised_by_date": "2026-11-24",
     "previous_promised_by_date": "2026-11-23",
     "is_estimated": True,
-    "review_reasons": ["超出信用额度 ¥1,538.00"],
+    "reasons": [{"code": "customer_on_hold"}, {"code": "short", "sku": "POT-01", "short_qty": 1, "asked_qty": 2}],
     "delivery_method": "courier",
     "carrier": "顺丰速运",
     "tracking_numbers": ["SF1001", "SF1002"],
@@ -45,5 +45,10 @@ EXAMPLES: dict[str, Any] = {
 
 
 def example_facts(template: str, **changes: Any) -> dict[str, Any]:
-    """Exactly the facts `template` declares, with some changed."""
-    return {name: EXAMPLES[name] for name in TEMPLATES[template]} | changes
+    """Exactly the facts `template` declares, optional ones included, with some changed."""
+    return {name: EXAMPLES[name] for name in declared(template)} | changes
+
+
+def declared(template: str) -> frozenset[str]:
+    """The facts a template needs or may use."""
+    return TEMPLATES[template] | OPTIONAL.get(template, frozenset())

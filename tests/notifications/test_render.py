@@ -11,7 +11,7 @@ from jinja2 import meta
 from orders_core.errors import InvalidCommand
 from orders_core.notifications.render import TEMPLATE_FOLDER, Notice, _environment, render, render_joined
 from orders_core.notifications.templates import ANSWERS, FACTS, FOR_STAFF, JOINED, TEMPLATES
-from tests.notifications.facts import example_facts
+from tests.notifications.facts import declared, example_facts
 
 LANGUAGES = ["zh", "en"]
 CHINESE = re.compile("[一-鿿]")
@@ -34,7 +34,7 @@ def test_a_template_uses_exactly_the_facts_it_declares(template: str, language: 
     source = (TEMPLATE_FOLDER / f"{template}.{language}.jinja").read_text(encoding="utf-8")
     used = meta.find_undeclared_variables(_environment(language).parse(source))
     greeted = set() if template in FOR_STAFF else {"customer"}
-    assert used | greeted == set(TEMPLATES[template])
+    assert used | greeted == declared(template)
 
 
 @pytest.mark.parametrize("template", TEMPLATES)
@@ -47,14 +47,10 @@ def test_each_missing_fact_is_named(template: str) -> None:
 
 @pytest.mark.parametrize("template", TEMPLATES)
 def test_english_notices_hold_no_chinese_but_the_facts_own(template: str) -> None:
-    english = {"lines", "open_lines", "line", "substitute", "review_reasons"} & TEMPLATES[template]
+    english = {"lines", "open_lines", "line", "substitute"} & TEMPLATES[template]
     line = {"sku": "A", "name": "tea", "qty": 1, "unit": "each"}
     changes = {name: line if name in ("line", "substitute") else [line] for name in english}
-    if "review_reasons" in changes:
-        changes["review_reasons"] = ["over the limit"]
-    words = {
-        name: "words" for name in TEMPLATES[template] & FACTS.keys() if isinstance(example_facts(template)[name], str)
-    }
+    words = {name: "words" for name in declared(template) if isinstance(example_facts(template)[name], str)}
     dates = {name: "2026-11-24" for name in words if name.endswith("_date")}
     facts = example_facts(template, **changes) | words | dates
     if "currency" in facts:
@@ -66,7 +62,7 @@ def test_english_notices_hold_no_chinese_but_the_facts_own(template: str) -> Non
 
 def test_sets_of_templates_name_only_templates_there_are() -> None:
     assert TEMPLATES.keys() >= (FOR_STAFF | ANSWERS | JOINED)
-    assert {name for facts in TEMPLATES.values() for name in facts} == FACTS.keys()
+    assert {name for template in TEMPLATES for name in declared(template)} == FACTS.keys()
 
 
 def test_money_dates_and_quantities_are_written_as_the_reader_does() -> None:
@@ -96,6 +92,8 @@ def test_an_estimated_date_says_so_and_a_firm_one_does_not() -> None:
 def test_facts_that_may_be_none_leave_no_trace() -> None:
     assert "Reason" not in render("order_cancelled", "en", example_facts("order_cancelled", reason=None)).body
     assert "back" not in render("order_cancelled", "en", example_facts("order_cancelled", refund_cents=0)).body
+    without = {name: value for name, value in example_facts("order_delayed").items() if name[:8] != "previous"}
+    assert "Promised before" not in render("order_delayed", "en", without).body
     own = example_facts("shipped", delivery_method="own_truck", carrier=None, tracking_numbers=[], open_lines=[])
     body = render("shipped", "en", own).body
     assert "Carrier" not in body and "Tracking" not in body and "Still to come" not in body and "own truck" in body
@@ -107,9 +105,20 @@ def test_facts_that_may_be_none_leave_no_trace() -> None:
 
 def test_none_where_text_is_due_and_a_line_without_its_sku_are_errors() -> None:
     with pytest.raises(InvalidCommand, match="None where the text needs it"):
-        render("order_confirmation", "zh", example_facts("order_confirmation", recipient=None))
+        render("satisfaction_request", "zh", example_facts("satisfaction_request", link=None))
+    with pytest.raises(InvalidCommand, match="None where the text needs it"):
+        render("order_confirmation", "zh", example_facts("order_confirmation", currency=None))
     with pytest.raises(jinja2.UndefinedError, match="sku"):
         render("order_confirmation", "zh", example_facts("order_confirmation", lines=[{"name": "x", "qty": 1}]))
+
+
+def test_clerks_read_why_an_order_waits_in_their_language() -> None:
+    facts = example_facts("clerk_new_order")
+    subject, body = render("clerk_new_order", "zh", facts)
+    assert subject.startswith("待审订单") and "  - 客户已被挂起。\n  - POT-01:2 中缺 1。" in body
+    subject, body = render("clerk_new_order", "en", facts)
+    assert subject.startswith("Order to review") and "  - POT-01: 1 of 2 are not in stock." in body
+    assert "needs no review" in render("clerk_new_order", "en", facts | {"reasons": []}).body
 
 
 def test_unknown_templates_and_languages_are_refused() -> None:

@@ -21,7 +21,7 @@ FACTS: dict[str, str] = {
     "promised_by_date": "ISO date, or None while there is no date",
     "previous_promised_by_date": "ISO date promised before, or None",
     "is_estimated": "true unless the date is firm; the text says 'estimated'",
-    "review_reasons": "[sentence in the notice's language], why the order waits for review; [] when it does not",
+    "reasons": "[{code, …facts}] of domain.validation, why the order waits for review; [] when it does not",
     "delivery_method": "courier, own_truck or pick_up",
     "carrier": "the carrier's name, or None",
     "tracking_numbers": "[text], all of the order's numbers this notice is about; [] without carrier",
@@ -45,9 +45,9 @@ _PROMISE = {"promised_by_date", "is_estimated"}
 _PARCEL = {"carrier", "tracking_numbers"}
 
 TEMPLATES: dict[str, frozenset[str]] = {
-    "order_confirmation": frozenset({*_ORDER, *_PROMISE, "recipient", "lines", "total_cents", "currency"}),
-    "clerk_new_order": frozenset({*_ORDER, *_PROMISE, "channel", "lines", "total_cents", "currency", "review_reasons"}),
-    "order_delayed": frozenset({*_ORDER, *_PROMISE, "previous_promised_by_date", "lines"}),
+    "order_confirmation": frozenset({*_ORDER, *_PROMISE, "lines", "total_cents", "currency"}),
+    "clerk_new_order": frozenset({*_ORDER, *_PROMISE, "lines", "total_cents", "currency", "reasons"}),
+    "order_delayed": frozenset({*_ORDER, *_PROMISE, "lines"}),
     "stock_available": frozenset({*_ORDER, *_PROMISE, "lines"}),
     "order_approved": frozenset({*_ORDER, *_PROMISE}),
     "order_changed": frozenset({*_ORDER, *_PROMISE, "lines", "total_cents", "difference_cents", "currency"}),
@@ -66,6 +66,13 @@ TEMPLATES: dict[str, frozenset[str]] = {
     "substitute_offer": frozenset({*_ORDER, "line", "substitute", "difference_cents", "currency", "link"}),
 }
 """Template -> the facts it needs."""
+
+OPTIONAL: dict[str, frozenset[str]] = {
+    "order_confirmation": frozenset({"recipient"}),
+    "clerk_new_order": frozenset({"channel"}),
+    "order_delayed": frozenset({"previous_promised_by_date"}),
+}
+"""Template -> facts it uses when they are given; left out is the same as None."""
 
 FOR_STAFF = frozenset({"clerk_new_order"})
 """Written to colleagues: no greeting by name."""
