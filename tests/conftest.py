@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
 
@@ -126,14 +125,12 @@ def store(request: pytest.FixtureRequest, database_url: str, clock: FixedClock) 
     """A store on a fresh, migrated database with the test's `clock`. What the test leaves must keep every invariant."""
     # Here, so that tests of forecasting and the warehouse don't load the core.
     from orders_core.store.uow import Store
+    from orders_core.store.verify import verify
 
     store = Store.open(database_url, clock=clock)
     try:
         yield store
-        # INTERIM until orders_core.store.verify is committed
-        if find_spec("orders_core.store.verify") and not request.node.get_closest_marker("breaks_invariants"):
-            from orders_core.store.verify import verify
-
+        if not request.node.get_closest_marker("breaks_invariants"):
             violations = verify(store)
             assert not violations, "the test left a database that breaks:\n" + "\n".join(map(str, violations))
     finally:
