@@ -120,7 +120,7 @@ REASONS: dict[str, tuple[str, str]] = {
         "库存头寸 {inventory_position_qty} 已达目标库存 {order_up_to_qty}，不用补",
         "inventory position {inventory_position_qty} covers the order-up-to level {order_up_to_qty}: nothing to order",
     ),
-    "stock_unknown": (
+    "stock_not_recorded": (
         "没有库存记录，按库存为零计算，请先盘点",
         "stock is not recorded: worked out as if there were none, count before ordering",
     ),

@@ -24,7 +24,7 @@ Columns `demand_part_qty` … `pack_part_qty`, signs included. `demand_part_qty`
 nothing is needed).
 
 Where stock is not recorded (`on_hand_qty` NULL) the position is taken as what is on order minus what is backordered,
-i.e. an empty shelf; the reason `stock_unknown` says so. The suggestion is then the order-up-to level itself: demand of
+i.e. an empty shelf; the reason `stock_not_recorded` says so. The suggestion is then the order-up-to level itself: demand of
 the protection interval plus safety.
 """
 
@@ -256,7 +256,7 @@ def _suggestion(
     if quantity.suggested_qty and inventory_position < reorder_point:
         reasons.append("order_overdue")
     if on_hand is None:
-        reasons.append("stock_unknown")
+        reasons.append("stock_not_recorded")
     if quantity.parts["moq_part_qty"]:
         reasons.append("moq_applied")
     if quantity.parts["pack_part_qty"]:
