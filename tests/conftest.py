@@ -130,8 +130,7 @@ def store(request: pytest.FixtureRequest, database_url: str, clock: FixedClock) 
     store = Store.open(database_url, clock=clock)
     try:
         yield store
-        if not request.node.get_closest_marker("breaks_invariants"):
-            violations = verify(store)
-            assert not violations, "the test left a database that breaks:\n" + "\n".join(map(str, violations))
+        if not request.node.get_closest_marker("breaks_invariants") and (violations := verify(store)):
+            pytest.fail("\n".join(["the test left a database that breaks", *map(str, violations)]), pytrace=False)
     finally:
         store.close()
