@@ -201,6 +201,8 @@ class Pricing:
     offers: Offers
     coupon_code: str | None = None
     may_set_prices: bool = False
+    offers_at: datetime | None = None  # an edited order keeps the offers of the moment it was placed
+    has_spent_coupon: bool = False  # and the coupon it spent then
 
 
 def check_lines(lines: Sequence[LineIn]) -> None:
@@ -393,7 +395,7 @@ def _parts(
 
 
 def _applicable_offers(uow: UnitOfWork, pricing: Pricing) -> tuple[list[Offer], int | None]:
-    now: datetime = uow.now
+    now = pricing.offers_at or uow.now
     running = [
         offer
         for offer in pricing.offers.promotions
@@ -407,7 +409,7 @@ def _applicable_offers(uow: UnitOfWork, pricing: Pricing) -> tuple[list[Offer], 
     if (
         coupon is None
         or offer is None
-        or coupon.used_count >= coupon.max_uses
+        or (coupon.used_count >= coupon.max_uses and not pricing.has_spent_coupon)
         or (coupon.expires_at is not None and coupon.expires_at <= now)
         or (coupon.customer_id is not None and coupon.customer_id != pricing.customer_id)
     ):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any
@@ -20,6 +20,7 @@ from orders_core.domain.rules import Rules
 from orders_core.domain.validation import Check, CheckInput, credit_reason, run_checks
 from orders_core.errors import IdempotencyMismatch, InvalidCommand, NotFound
 from orders_core.routing.assign import Assigned, Assignment, assign
+from orders_core.services.credit import claim_anyway, claim_credit
 from orders_core.services.drafting import (
     Draft,
     DraftLine,
@@ -179,15 +180,6 @@ _INSERT_ORDER = insert(Order.__table__)  # type: ignore[arg-type]
 _INSERT_LINES = insert(OrderLine.__table__)  # type: ignore[arg-type]
 _INSERT_SHIPMENTS = insert(Shipment.__table__)  # type: ignore[arg-type]
 _INSERT_SHIPMENT_LINES = insert(ShipmentLine.__table__)  # type: ignore[arg-type]
-_CLAIM_CREDIT = (
-    update(Customer)
-    .where(
-        Customer.id == bindparam("customer_id"),
-        Customer.credit_used_cents + bindparam("asked_cents") <= Customer.credit_limit_cents,
-    )
-    .values(credit_used_cents=Customer.credit_used_cents + bindparam("asked_cents"))
-    .returning(Customer.credit_used_cents)
-)
 
 
 def place_order(uow: UnitOfWork, actor: Actor, command: PlaceOrder) -> PlacedOrder:
@@ -463,12 +455,6 @@ def failing(checks: Sequence[Check], rules: Rules) -> list[Check]:
     return [c for c in checks if not c.is_passed and verdicts[c.name] == "review"]
 
 
-def claim_credit(uow: UnitOfWork, customer_id: int, asked_cents: int) -> bool:
-    """Take credit in one guarded statement; two orders at once cannot both take the last of it."""
-    claimed = uow.conn.execute(_CLAIM_CREDIT, {"customer_id": customer_id, "asked_cents": asked_cents})
-    return claimed.first() is not None
-
-
 def _write(
     uow: UnitOfWork,
     actor: Actor,
@@ -524,15 +510,15 @@ def _write(
             checks = [Check("credit", False, reason) if c.name == "credit" else c for c in checks]
             waits = failing(checks, rules)
             if not waits:  # the rules ignore credit: owe it all the same
-                uow.conn.execute(
-                    update(Customer)
-                    .where(Customer.id == caller.id)
-                    .values(credit_used_cents=Customer.credit_used_cents + totals.total_cents)
-                )
+                claim_anyway(uow, caller.id, totals.total_cents)
                 claimed = totals.total_cents
     is_approved = not waits
     late_qty = sum(part.backordered_qty for _, part in plan.parts)
-    promised, is_estimated = promised_date(uow, rules, plan.parts, command.requested_date)
+    promised: date | None = None
+    is_estimated = False
+    if plan.parts:
+        late = {(line.sku.id, part.location_id) for line, part in plan.parts if part.backordered_qty}
+        promised, is_estimated = promised_date(uow, rules, late, command.requested_date)
     has_stock_now = any(part.reserved_qty for _, part in plan.parts) or not late_qty
     status = "review" if waits else ("ready" if has_stock_now else "waiting_stock")
     if is_approved and not plan.parts:
@@ -768,21 +754,19 @@ def _insert_discounts(uow: UnitOfWork, order_id: int, draft: Draft) -> None:
 
 
 def promised_date(
-    uow: UnitOfWork, rules: Rules, parts: Sequence[tuple[DraftLine, Assigned]], requested_date: date | None
-) -> tuple[date | None, bool]:
-    """The day the customer has it all, and whether that is an estimate: no confirmed purchase order stands behind it."""
-    if not parts:
-        return None, False
+    uow: UnitOfWork, rules: Rules, late: Iterable[tuple[int, int]], requested_date: date | None
+) -> tuple[date, bool]:
+    """The day the customer has it all, and whether that is an estimate: no confirmed purchase order stands behind it.
+
+    `late` are the (SKU id, location id) that are promised without stock.
+    """
     travel = timedelta(days=rules.promise.handling_days + rules.promise.transit_days)
     promised, is_estimated = uow.today + travel, False
-    late = sorted({(line.sku.id, part.location_id) for line, part in parts if part.backordered_qty})
-    for sku_id, location_id in late:
+    for sku_id, location_id in sorted(late):
         arrives, is_confirmed = expected_date(uow, rules, sku_id=sku_id, location_id=location_id)
         promised = max(promised, arrives + travel)
         is_estimated = is_estimated or not is_confirmed
-    if requested_date is not None:
-        promised = max(promised, requested_date)
-    return promised, is_estimated
+    return max(promised, requested_date or promised), is_estimated
 
 
 def _explain(

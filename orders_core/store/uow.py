@@ -100,7 +100,7 @@ class UnitOfWork:
     zone: ZoneInfo
     cache: dict[Any, Any]
     attempt: int = 0  # how often this command was run before
-    _changes: list[dict[str, Any]] = field(default_factory=list)
+    _changes: dict[tuple[str, int], dict[str, Any]] = field(default_factory=dict)
     _audit: list[dict[str, Any]] = field(default_factory=list)
     _decisions: list[dict[str, Any]] = field(default_factory=list)
     _notices: list[dict[str, Any]] = field(default_factory=list)
@@ -132,13 +132,17 @@ class UnitOfWork:
 
     def changed(self, entity: str, entity_id: int, version: int, operation: str = "update") -> None:
         """Tell the change log; once per entity and unit of work, the last version counts."""
-        for row in self._changes:
-            if row["entity_id"] == entity_id and row["entity"] == entity:
-                row["version"] = max(version, row["version"])
-                return
-        self._changes.append(
-            {"entity": entity, "entity_id": entity_id, "version": version, "operation": operation, "at": self.now}
-        )
+        known = self._changes.get((entity, entity_id))
+        if known is not None:
+            known["version"] = max(version, known["version"])
+            return
+        self._changes[entity, entity_id] = {
+            "entity": entity,
+            "entity_id": entity_id,
+            "version": version,
+            "operation": operation,
+            "at": self.now,
+        }
 
     def audit(
         self,
@@ -227,11 +231,24 @@ class UnitOfWork:
             }
         )
 
+    @contextmanager
+    def dry_run(self) -> Iterator[None]:
+        """Do it for real, then undo it: what a preview shows is what would happen, and nothing is left of it."""
+        self.flush()
+        savepoint = self.conn.begin_nested()
+        try:
+            yield
+            self.flush()
+        finally:
+            self._changes, self._audit, self._decisions, self._notices = {}, [], [], []
+            savepoint.rollback()
+            self.ids.settle(committed=False)
+
     def flush(self) -> None:
         """Write what was collected; called before the commit, and before a query that must see it."""
         if self._changes:
-            self.conn.execute(_CHANGES, self._changes)
-            self._changes = []
+            self.conn.execute(_CHANGES, list(self._changes.values()))
+            self._changes = {}
         if self._audit:
             self.conn.execute(_AUDIT, self._audit)
             self._audit = []

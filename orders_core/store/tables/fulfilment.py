@@ -113,6 +113,9 @@ class ShipmentLine(Base):
     picked_qty: Mapped[Zero]
     shipped_qty: Mapped[Zero]
     delivered_qty: Mapped[Zero]
+    is_withdrawn: Mapped[bool] = mapped_column(
+        default=False, server_default=text("false")
+    )  # taken back after picking began
 
 
 class Wave(Base):

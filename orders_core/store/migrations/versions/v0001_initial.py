@@ -1944,6 +1944,7 @@ def upgrade() -> None:
         sa.Column("picked_qty", t.INT, server_default="0", nullable=False),
         sa.Column("shipped_qty", t.INT, server_default="0", nullable=False),
         sa.Column("delivered_qty", t.INT, server_default="0", nullable=False),
+        sa.Column("is_withdrawn", t.FLAG, server_default=sa.text("false"), nullable=False),
         sa.CheckConstraint("backordered_qty >= 0", name=op.f("ck_shipment_line_backordered_qty_not_negative")),
         sa.CheckConstraint("delivered_qty <= shipped_qty", name=op.f("ck_shipment_line_delivered_was_shipped")),
         sa.CheckConstraint("delivered_qty >= 0", name=op.f("ck_shipment_line_delivered_qty_not_negative")),

@@ -1,0 +1,549 @@
+"""Changing an order before and after approval: add, remove, change quantity, address, date; money and stock follow.
+
+A preview does the change for real and undoes it, so it cannot differ from the change itself. Prices agreed when the
+order was placed stay; new lines cost today's price; promotions are those of the moment the order was placed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import date
+from typing import Any
+
+from sqlalchemy import bindparam, insert, select, text, update
+
+from orders_core.domain.lifecycle import must_allow
+from orders_core.domain.permissions import Actor
+from orders_core.errors import AlreadyExists, BelowShipped, InvalidCommand, InvalidQuantity, NotFound
+from orders_core.notifications.tell import tell_customer
+from orders_core.routing.assign import Assigned
+from orders_core.services.credit import settle_claim
+from orders_core.services.drafting import (
+    MAX_QTY,
+    DraftLine,
+    LineIn,
+    Pricing,
+    draft_order,
+    load_skus,
+    offers_in_force,
+    total_draft,
+)
+from orders_core.services.orders_state import order_for_change, sync_order
+from orders_core.services.place_order import (
+    AddressIn,
+    changes_of,
+    insert_lines,
+    insert_shipments,
+    plan_stock,
+    promised_date,
+)
+from orders_core.services.refunds import grant_refund
+from orders_core.services.releasing import give_back
+from orders_core.services.review import reconsider, rules_of
+from orders_core.services.supply import request_supply
+from orders_core.store.inventory import promise
+from orders_core.store.tables import (
+    Customer,
+    NumberSeries,
+    Order,
+    OrderChange,
+    OrderCharge,
+    OrderDiscount,
+    OrderLine,
+    Shipment,
+    ShipmentLine,
+)
+from orders_core.store.uow import UnitOfWork
+
+
+@dataclass(frozen=True)
+class LineChange:
+    """Set line `line_no` to `pack_qty` of its selling unit; 0 removes what has not shipped."""
+
+    line_no: int
+    pack_qty: int
+
+
+@dataclass(frozen=True)
+class EditOrder:
+    """What to change. Only what is given changes; `expected_version` protects against another person's change."""
+
+    number: str
+    expected_version: int | None = None
+    lines: Sequence[LineChange] = ()
+    add: Sequence[LineIn] = ()
+    address: AddressIn | None = None
+    requested_date: date | None = None
+    note: str | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class Edited:
+    """What the change did to money, stock and date; also what a preview shows."""
+
+    order_id: int
+    number: str
+    status: str
+    version: int
+    total_before_cents: int
+    total_cents: int
+    refund_cents: int
+    due_cents: int
+    reserved_qty: int  # change of reserved units, + more
+    backordered_qty: int
+    promised_by_date: date | None
+    is_promise_estimated: bool
+
+
+_LINES = select(OrderLine.__table__).where(OrderLine.order_id == bindparam("order_id")).order_by(OrderLine.line_no)
+_CUSTOMER = select(
+    Customer.level_code,
+    Customer.currency,
+    select(NumberSeries.next_value).where(NumberSeries.name == "offers").scalar_subquery().label("offers_version"),
+).where(Customer.id == bindparam("customer_id"))
+
+
+def preview_edit(uow: UnitOfWork, actor: Actor, command: EditOrder) -> Edited:
+    """What `edit_order` would do; leaves order, stock, history and version untouched."""
+    with uow.dry_run():
+        return edit_order(uow, actor, command)
+
+
+def edit_order(uow: UnitOfWork, actor: Actor, command: EditOrder) -> Edited:
+    """Change an order in one transaction: lines, stock, money, date; what was paid too much is refunded.
+
+    Raises:
+        VersionConflict: someone changed it meanwhile; nothing is written.
+        BelowShipped: a line would fall below what has shipped; the message names the minimum.
+        CreditExceeded: the larger total needs more credit than is left.
+        InsufficientStock, NotFound, InvalidCommand, NotAllowed.
+    """
+    actor.must("order.edit")
+    order = order_for_change(uow, number=command.number, expected_version=command.expected_version)
+    if actor.customer_id is not None and actor.customer_id != order.customer_id:
+        raise NotFound(entity="order", key=command.number)
+    must_allow("edit", status=order.status, key=order.number)
+    if order.origin == "history":
+        raise InvalidCommand(field="number", problem=f"{order.number} is imported history")
+    before = uow.rows(_LINES, {"order_id": order.id})
+    rules, _ = rules_of(uow, order.channel_id)
+    customer = uow.rows(_CUSTOMER, {"customer_id": order.customer_id})[0]
+    pricing = Pricing(
+        customer_id=order.customer_id,
+        level_code=customer.level_code,
+        currency=order.currency,
+        rules=rules,
+        offers=offers_in_force(uow, customer.offers_version or 1),
+        coupon_code=order.coupon_code,
+        may_set_prices="customer" not in actor.roles,
+        offers_at=order.placed_at,
+        has_spent_coupon=order.coupon_code is not None,
+    )
+    if command.lines or command.add:
+        _change_lines(uow, order, before, command, pricing)
+    _change_address(uow, order, command)
+    paid = order.paid_cents - order.refunded_cents
+    total = uow.conn.execute(select(Order.total_cents).where(Order.id == order.id)).scalar_one()
+    refund = max(0, paid - total)
+    if refund:
+        key = f"edit:{order.id}:{order.version}"
+        grant_refund(uow, actor, order_id=order.id, amount_cents=refund, reason=command.reason or "edit", idem_key=key)
+    settle_claim(uow, order.id)
+    promised, is_estimated = _new_promise(uow, order, rules)
+    uow.conn.execute(
+        update(Order).where(Order.id == order.id).values(promised_by_date=promised, is_promise_estimated=is_estimated)
+    )
+    state = sync_order(uow, order.id)
+    if state.status == "review":
+        state = reconsider(uow, order.id) or state
+    after = uow.rows(_LINES, {"order_id": order.id})
+    facts = {
+        "reason": command.reason,
+        "total_before_cents": order.total_cents,
+        "total_cents": total,
+        "lines": [asdict(change) for change in command.lines],
+        "added": [asdict(line) for line in command.add],
+    }
+    uow.audit(actor, "order.edit", "orders", order.id, version=state.version, facts=facts)
+    tell_customer(uow, "order_changed", order.id, dedupe_key=f"order_changed:{order.id}:{state.version}")
+    return Edited(
+        order_id=order.id,
+        number=order.number,
+        status=state.status,
+        version=state.version,
+        total_before_cents=order.total_cents,
+        total_cents=total,
+        refund_cents=refund,
+        due_cents=max(0, total - paid),
+        reserved_qty=sum(x.reserved_qty for x in after) - sum(x.reserved_qty for x in before),
+        backordered_qty=sum(x.backordered_qty for x in after) - sum(x.backordered_qty for x in before),
+        promised_by_date=promised,
+        is_promise_estimated=is_estimated,
+    )
+
+
+def _change_lines(uow: UnitOfWork, order: Any, before: Sequence[Any], command: EditOrder, pricing: Pricing) -> None:
+    """Move quantities, stock and money of the lines to what the command asks."""
+    wanted = _wanted_packs(order, before, command)
+    kept = _kept_lines(uow, before, wanted, pricing)
+    added: list[DraftLine] = []
+    if command.add:
+        last = max(row.line_no for row in before)
+        added = draft_order(uow, pricing, command.add).lines
+        for line in added:
+            line.line_no += last
+            line.parent_no = None if line.parent_no is None else line.parent_no + last
+    if not any(line.pack_qty for line in kept) and not added:
+        raise InvalidCommand(field="lines", problem="nothing would be left; cancel the order instead")
+    other = uow.rows(
+        text(
+            "SELECT COALESCE(SUM(amount_cents), 0) AS cents FROM order_charge WHERE order_id = :id AND kind <> 'shipping'"
+        ),
+        {"id": order.id},
+    )[0].cents
+    draft = total_draft(uow, pricing, [*kept, *added], other_charges_cents=int(other))
+    _move_stock(uow, order, before, kept, added, pricing)
+    _write_lines(uow, order, before, kept, draft)
+
+
+def _wanted_packs(order: Any, before: Sequence[Any], command: EditOrder) -> dict[int, int]:
+    """Line number -> packs wanted, for the lines a person can change; refuses what cannot be."""
+    own = {row.line_no: row for row in before if row.parent_line_id is None}
+    wanted = {number: row.pack_qty for number, row in own.items()}
+    for change in command.lines:
+        row = own.get(change.line_no)
+        if row is None:
+            raise NotFound(entity="line", key=f"{order.number}/{change.line_no}")
+        if type(change.pack_qty) is not int or not 0 <= change.pack_qty <= MAX_QTY:
+            raise InvalidQuantity(place=f"line {change.line_no}", qty=change.pack_qty)
+        if change.pack_qty * row.units_per_pack < row.shipped_qty:
+            raise BelowShipped(
+                number=order.number,
+                line_no=change.line_no,
+                asked_qty=change.pack_qty * row.units_per_pack,
+                shipped_qty=row.shipped_qty,
+            )
+        wanted[change.line_no] = change.pack_qty
+    return wanted
+
+
+def _kept_lines(uow: UnitOfWork, before: Sequence[Any], wanted: Mapping[int, int], pricing: Pricing) -> list[DraftLine]:
+    """The existing lines at their new quantities, prices as agreed; components and gifts follow their parents."""
+    skus = load_skus(uow, pricing, ids=sorted({row.sku_id for row in before}))
+    by_id = {row.id: row for row in before}
+    gifts = {(rule.trigger_sku_id, rule.gift_sku_id): rule for rules in pricing.offers.gifts.values() for rule in rules}
+    kept = []
+    for row in before:
+        if row.parent_line_id is None:
+            packs = wanted[row.line_no]
+        else:
+            parent = by_id[row.parent_line_id]
+            new_qty = wanted[parent.line_no] * parent.units_per_pack
+            rule = gifts.get((parent.sku_id, row.sku_id))
+            if row.kind == "gift" and rule is not None:
+                packs = new_qty // rule.trigger_qty * rule.gift_qty
+            else:
+                packs = row.pack_qty * new_qty // parent.ordered_qty if parent.ordered_qty else 0
+            packs = max(packs, row.shipped_qty)  # a gift that left is not taken back by an edit
+        kept.append(
+            DraftLine(
+                line_no=row.line_no,
+                kind=row.kind,
+                sku=skus[row.sku_id],
+                unit=row.unit,
+                units_per_pack=row.units_per_pack,
+                pack_qty=packs,
+                unit_price_cents=row.unit_price_cents,
+                price_kind=row.price_kind,
+                list_price_cents=row.list_price_cents,
+            )
+        )
+    return kept
+
+
+def _move_stock(
+    uow: UnitOfWork,
+    order: Any,
+    before: Sequence[Any],
+    kept: Sequence[DraftLine],
+    added: Sequence[DraftLine],
+    pricing: Pricing,
+) -> None:
+    """Give back what is no longer wanted, promise what is wanted more, on the order's own shipments where it can."""
+    rows = {row.line_no: row for row in before}
+    less: dict[int, int] = {}
+    more: list[DraftLine] = []
+    for line in kept:
+        delta = line.ordered_qty - rows[line.line_no].ordered_qty
+        if delta < 0 and line.ships:
+            less[rows[line.line_no].id] = -delta
+        elif delta > 0:
+            more.append(_copy(line, delta))
+    if less:
+        give_back(uow, order, units=less)
+    near = None if order.latitude is None or order.longitude is None else (order.latitude, order.longitude)
+    asked = [*more, *added]
+    if not asked:
+        return
+    # The rows must be there, at their new quantity, before units are promised on them.
+    for line in more:
+        uow.conn.execute(
+            text("UPDATE order_line SET ordered_qty = ordered_qty + :qty WHERE id = :id"),
+            {"id": rows[line.line_no].id, "qty": line.pack_qty},
+        )
+    ids = {row.line_no: row.id for row in before}
+    if added:
+        ids.update(insert_lines(uow, order.id, added, ()))
+    plan = plan_stock(
+        uow, asked, pricing.rules, channel_id=order.channel_id, near=near, wanted_date=order.requested_date
+    )
+    promise(uow, changes_of(plan.parts), channel_id=order.channel_id, any_backorder=plan.any_backorder)
+    _put_on_shipments(uow, order, plan.parts, ids)
+    if order.approved_at is not None:
+        parts = [(ids[x.line_no], x, p) for x, p in plan.parts]
+        request_supply(uow, pricing.rules, order_id=order.id, number=order.number, parts=parts)
+
+
+def _copy(line: DraftLine, delta: int) -> DraftLine:
+    """The same line, asking for `delta` more base units."""
+    return DraftLine(
+        line_no=line.line_no,
+        kind=line.kind,
+        sku=line.sku,
+        unit=line.sku.base_unit,
+        units_per_pack=1,
+        pack_qty=delta,
+        unit_price_cents=0,
+        price_kind=line.price_kind,
+        list_price_cents=None,
+    )
+
+
+def _put_on_shipments(
+    uow: UnitOfWork, order: Any, parts: Sequence[tuple[DraftLine, Assigned]], ids: Mapping[int, int]
+) -> None:
+    """Add parts to the order's own planned shipments of the same location; plan new ones only where there is none."""
+    planned = {
+        row.location_id: row.id
+        for row in uow.rows(
+            select(Shipment.location_id, Shipment.id)
+            .distinct()
+            .join(ShipmentLine, ShipmentLine.shipment_id == Shipment.id)
+            .join(OrderLine, OrderLine.id == ShipmentLine.order_line_id)
+            .where(OrderLine.order_id == order.id, Shipment.status == "planned", ~Shipment.is_consolidated)
+            .order_by(Shipment.id.desc())
+        )
+    }
+    new: list[tuple[DraftLine, Assigned]] = []
+    for line, part in parts:
+        shipment_id = planned.get(part.location_id)
+        if shipment_id is None:
+            new.append((line, part))
+            continue
+        units = {
+            "qty": (part.reserved_qty + part.backordered_qty) or line.ordered_qty,
+            "reserved": part.reserved_qty,
+            "backordered": part.backordered_qty,
+        }
+        grown = uow.conn.execute(
+            text(
+                "UPDATE shipment_line SET qty = qty + :qty, reserved_qty = reserved_qty + :reserved,"
+                " backordered_qty = backordered_qty + :backordered"
+                " WHERE shipment_id = :shipment_id AND order_line_id = :line_id RETURNING id"
+            ),
+            {**units, "shipment_id": shipment_id, "line_id": ids[line.line_no]},
+        ).first()
+        if grown is None:
+            uow.conn.execute(
+                insert(ShipmentLine),
+                {
+                    "id": uow.new_id(),
+                    "shipment_id": shipment_id,
+                    "order_line_id": ids[line.line_no],
+                    "sku_id": line.sku.id,
+                    "qty": units["qty"],
+                    "reserved_qty": part.reserved_qty,
+                    "backordered_qty": part.backordered_qty,
+                },
+            )
+        version = uow.conn.execute(
+            text("UPDATE shipment SET version = version + 1 WHERE id = :id RETURNING version"), {"id": shipment_id}
+        ).scalar_one()
+        uow.changed("shipment", shipment_id, version)
+    insert_shipments(
+        uow,
+        new,
+        ids,
+        delivery_method=order.delivery_method,
+        planned_date=order.requested_date or uow.today,
+    )
+
+
+def _write_lines(uow: UnitOfWork, order: Any, before: Sequence[Any], kept: Sequence[DraftLine], draft: Any) -> None:
+    """Store quantities and money of every line, the shipping charge, the discounts and the totals."""
+    ids = {row.line_no: row.id for row in uow.rows(_LINES, {"order_id": order.id})}
+    statement = text(
+        "UPDATE order_line SET pack_qty = :pack_qty, ordered_qty = :ordered_qty, discount_cents = :discount,"
+        " tax_cents = :tax, net_cents = :net WHERE id = :id"
+    )
+    uow.conn.execute(
+        statement,
+        [
+            {
+                "id": ids[line.line_no],
+                "pack_qty": line.pack_qty,
+                "ordered_qty": line.ordered_qty,
+                "discount": line.discount_cents,
+                "tax": line.tax_cents,
+                "net": line.net_cents,
+            }
+            for line in draft.lines
+        ],
+    )
+    uow.conn.execute(text("DELETE FROM order_charge WHERE order_id = :id AND kind = 'shipping'"), {"id": order.id})
+    if draft.shipping_cents:
+        uow.conn.execute(
+            insert(OrderCharge),
+            {"id": uow.new_id(), "order_id": order.id, "kind": "shipping", "amount_cents": draft.shipping_cents},
+        )
+    uow.conn.execute(text("DELETE FROM order_discount WHERE order_id = :id"), {"id": order.id})
+    for offer, amount in draft.totals.discounts:
+        uow.conn.execute(
+            insert(OrderDiscount),
+            {
+                "id": uow.new_id(),
+                "order_id": order.id,
+                "promotion_id": offer.promotion_id,
+                "coupon_id": draft.coupon_id if offer.needs_coupon else None,
+                "description": offer.name,
+                "amount_cents": amount,
+            },
+        )
+    totals = draft.totals
+    uow.conn.execute(
+        update(Order)
+        .where(Order.id == order.id)
+        .values(
+            goods_cents=totals.goods_cents,
+            discount_cents=totals.discount_cents,
+            charges_cents=totals.charges_cents,
+            tax_cents=totals.tax_cents,
+            total_cents=totals.total_cents,
+        )
+    )
+
+
+def _change_address(uow: UnitOfWork, order: Any, command: EditOrder) -> None:
+    values: dict[str, Any] = {}
+    if command.address is not None:
+        values |= {name: value for name, value in asdict(command.address).items() if value is not None}
+        values["address_id"] = None
+    if command.requested_date is not None:
+        values["requested_date"] = command.requested_date
+    if command.note is not None:
+        values["note"] = command.note
+    if values:
+        uow.conn.execute(update(Order).where(Order.id == order.id).values(**values))
+
+
+def _new_promise(uow: UnitOfWork, order: Any, rules: Any) -> tuple[date | None, bool]:
+    """The day again, from what is now on the order's open shipments; kept as promised when nothing is open."""
+    rows = uow.rows(
+        text(
+            "SELECT sl.sku_id, s.location_id, sl.backordered_qty, o.requested_date FROM shipment_line sl"
+            " JOIN shipment s ON s.id = sl.shipment_id JOIN order_line l ON l.id = sl.order_line_id"
+            " JOIN orders o ON o.id = l.order_id"
+            " WHERE l.order_id = :id AND s.status IN ('planned', 'released', 'picked', 'packed') AND NOT sl.is_withdrawn"
+        ),
+        {"id": order.id},
+    )
+    if not rows:
+        return order.promised_by_date, order.is_promise_estimated
+    late = {(row.sku_id, row.location_id) for row in rows if row.backordered_qty}
+    wanted = uow.conn.execute(select(Order.requested_date).where(Order.id == order.id)).scalar()
+    promised, is_estimated = promised_date(uow, rules, late, wanted)
+    if order.promised_by_date is not None and not late and wanted is None:
+        promised = min(promised, order.promised_by_date)  # an edit never delays what is there
+    return promised, is_estimated
+
+
+@dataclass(frozen=True)
+class OpenChange:
+    """Draft a change set on an order: previewed and kept until it is applied or dropped; one at a time."""
+
+    edit: EditOrder
+    idem_key: str | None = None
+
+
+def open_change(uow: UnitOfWork, actor: Actor, command: OpenChange) -> int:
+    """Keep a change as the order's one open change set, with its preview; returns its id.
+
+    Raises AlreadyExists (with who drafted it) when another change set is open.
+    """
+    actor.must("order.edit")
+    edit = command.edit
+    order = order_for_change(uow, number=edit.number, expected_version=edit.expected_version)
+    other = uow.row(
+        select(OrderChange.id, OrderChange.author).where(OrderChange.order_id == order.id, OrderChange.status == "open")
+    )
+    if other is not None:
+        raise AlreadyExists(entity="change set", key=f"{order.number} ({other.author})", author=other.author)
+    preview = preview_edit(uow, actor, edit)
+    change_id = uow.new_id()
+    uow.conn.execute(
+        insert(OrderChange),
+        {
+            "id": change_id,
+            "order_id": order.id,
+            "base_version": order.version,
+            "status": "open",
+            "changes": asdict(edit),
+            "preview": asdict(preview),
+            "reason": edit.reason,
+            "idem_key": command.idem_key,
+            "author": actor.name,
+            "created_at": uow.now,
+        },
+    )
+    uow.audit(actor, "order.change_opened", "orders", order.id, facts={"change_id": change_id})
+    return change_id
+
+
+def apply_change(uow: UnitOfWork, actor: Actor, change_id: int) -> Edited:
+    """Apply an open change set; refused with VersionConflict when the order changed since it was drafted."""
+    change = _close(uow, change_id, "applied")
+    facts = change.changes
+    number = uow.conn.execute(select(Order.number).where(Order.id == change.order_id)).scalar_one()
+    address = facts.get("address")
+    day = facts.get("requested_date")
+    return edit_order(
+        uow,
+        actor,
+        EditOrder(
+            number=number,
+            expected_version=change.base_version,
+            lines=tuple(LineChange(**line) for line in facts["lines"]),
+            add=tuple(LineIn(**line) for line in facts["add"]),
+            address=AddressIn(**address) if address else None,
+            requested_date=date.fromisoformat(day) if day else None,
+            note=facts.get("note"),
+            reason=facts.get("reason"),
+        ),
+    )
+
+
+def drop_change(uow: UnitOfWork, actor: Actor, change_id: int) -> None:
+    """Drop an open change set; the order stays as it is."""
+    actor.must("order.edit")
+    change = _close(uow, change_id, "dropped")
+    uow.audit(actor, "order.change_dropped", "orders", change.order_id, facts={"change_id": change_id})
+
+
+def _close(uow: UnitOfWork, change_id: int, status: str) -> Any:
+    change = uow.row(select(OrderChange.__table__).where(OrderChange.id == change_id, OrderChange.status == "open"))
+    if change is None:
+        raise NotFound(entity="open change set", key=change_id)
+    uow.conn.execute(update(OrderChange).where(OrderChange.id == change_id).values(status=status, closed_at=uow.now))
+    return change

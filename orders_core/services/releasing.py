@@ -1,0 +1,132 @@
+"""Taking an order's unshipped units back: off its shipments and pick lists, back to the stock levels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import bindparam, select, text
+
+from orders_core.store.inventory import Change, promise
+from orders_core.store.tables import OrderLine, Shipment, ShipmentLine
+from orders_core.store.uow import UnitOfWork
+
+_OPEN_LINES = (
+    select(
+        ShipmentLine.id,
+        ShipmentLine.shipment_id,
+        ShipmentLine.order_line_id,
+        ShipmentLine.sku_id,
+        ShipmentLine.qty,
+        ShipmentLine.reserved_qty,
+        ShipmentLine.backordered_qty,
+        Shipment.location_id,
+        Shipment.status,
+    )
+    .join(Shipment, Shipment.id == ShipmentLine.shipment_id)
+    .join(OrderLine, OrderLine.id == ShipmentLine.order_line_id)
+    .where(
+        OrderLine.order_id == bindparam("order_id"),
+        Shipment.status.in_(["planned", "released", "picked", "packed"]),
+    )
+    # give back what waits before what is there, and the latest plans first
+    .order_by(ShipmentLine.backordered_qty.desc(), Shipment.id.desc(), ShipmentLine.id)
+)
+_SHRINK = text(
+    "UPDATE shipment_line SET qty = qty - :qty, reserved_qty = reserved_qty - :reserved,"
+    " backordered_qty = backordered_qty - :backordered WHERE id = :id"
+)
+_STOP_PICKING = text(
+    "UPDATE pick_list_line SET status = 'cancelled' WHERE shipment_line_id = :id AND status IN ('open', 'picked', 'short')"
+)
+_UNPACK = text("DELETE FROM package_line WHERE shipment_line_id = :id")
+
+
+def give_back(uow: UnitOfWork, order: Any, *, units: Mapping[int, int] | None = None) -> None:
+    """Withdraw unshipped units of an order: all, or `units` per order line id. Backordered ones go first.
+
+    The shipment lines shrink or disappear, emptied shipments are cancelled, pick lists stop asking for them, levels get
+    their reserved units back, open requests for them are cancelled. The caller ends with sync_order.
+    """
+    changes: dict[tuple[int, int], list[int]] = {}
+    left = dict(units) if units is not None else None
+    touched = set()
+    for line in uow.rows(_OPEN_LINES, {"order_id": order.id}):
+        take = line.qty if left is None else min(line.qty, left.get(line.order_line_id, 0))
+        if take == 0:
+            continue
+        if left is not None:
+            left[line.order_line_id] -= take
+        late = min(take, line.backordered_qty)
+        now = min(take - late, line.reserved_qty)
+        entry = changes.setdefault((line.sku_id, line.location_id), [0, 0])
+        entry[0] -= now
+        entry[1] -= late
+        uow.conn.execute(_STOP_PICKING, {"id": line.id})
+        uow.conn.execute(_UNPACK, {"id": line.id})
+        if take == line.qty:
+            _drop_line(uow, line.id)
+        else:
+            uow.conn.execute(_SHRINK, {"id": line.id, "qty": take, "reserved": now, "backordered": late})
+        touched.add(line.shipment_id)
+    promise(
+        uow,
+        [Change(sku, loc, reserve_qty=now, backorder_qty=late) for (sku, loc), (now, late) in changes.items()],
+        channel_id=order.channel_id,
+    )
+    for shipment_id in sorted(touched):
+        _close_if_empty(uow, shipment_id)
+    _cancel_requests(uow, order.id)
+
+
+def _drop_line(uow: UnitOfWork, shipment_line_id: int) -> None:
+    """A line that a pick list or package names stays as a fact with nothing promised; others disappear."""
+    named = uow.conn.execute(
+        text("SELECT 1 FROM pick_list_line WHERE shipment_line_id = :id LIMIT 1"), {"id": shipment_line_id}
+    ).first()
+    if named is None:
+        uow.conn.execute(text("DELETE FROM shipment_line WHERE id = :id"), {"id": shipment_line_id})
+    else:
+        uow.conn.execute(
+            text("UPDATE shipment_line SET reserved_qty = 0, backordered_qty = 0, is_withdrawn = :yes WHERE id = :id"),
+            {"id": shipment_line_id, "yes": 1 if uow.is_sqlite else True},
+        )
+
+
+def _close_if_empty(uow: UnitOfWork, shipment_id: int) -> None:
+    version = uow.conn.execute(
+        text(
+            "UPDATE shipment SET version = version + 1, status = CASE WHEN EXISTS (SELECT 1 FROM shipment_line l"
+            " WHERE l.shipment_id = shipment.id AND NOT l.is_withdrawn) THEN status ELSE 'cancelled' END"
+            " WHERE id = :id RETURNING version"
+        ),
+        {"id": shipment_id},
+    ).scalar_one()
+    uow.changed("shipment", shipment_id, version)
+
+
+def _cancel_requests(uow: UnitOfWork, order_id: int) -> None:
+    """Requests for units nobody waits for any more shrink to what is still backordered, or are cancelled."""
+    rows = uow.rows(
+        text(
+            "SELECT r.id, r.version, r.qty, COALESCE((SELECT SUM(sl.backordered_qty) FROM shipment_line sl"
+            " WHERE sl.order_line_id = r.order_line_id), 0) AS still_qty, 'purchase_request' AS entity"
+            " FROM purchase_request r JOIN order_line l ON l.id = r.order_line_id"
+            " WHERE l.order_id = :order_id AND r.status = 'open'"
+            " UNION ALL SELECT m.id, m.version, m.qty, COALESCE((SELECT SUM(sl.backordered_qty) FROM shipment_line sl"
+            " WHERE sl.order_line_id = m.order_line_id), 0), 'production_order'"
+            " FROM production_order m JOIN order_line l ON l.id = m.order_line_id"
+            " WHERE l.order_id = :order_id AND m.status = 'open'"
+        ),
+        {"order_id": order_id},
+    )
+    for row in rows:
+        if row.still_qty >= row.qty:
+            continue
+        if row.still_qty > 0:
+            statement = text(f"UPDATE {row.entity} SET qty = :qty, version = version + 1 WHERE id = :id")
+        else:
+            statement = text(f"UPDATE {row.entity} SET status = 'cancelled', version = version + 1 WHERE id = :id")
+        parameters = {"id": row.id, "qty": row.still_qty} if row.still_qty > 0 else {"id": row.id}
+        uow.conn.execute(statement, parameters)
+        uow.changed(row.entity, row.id, row.version + 1)
