@@ -3,7 +3,7 @@ one order, only its shipments become more."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -107,7 +107,7 @@ def split_by_hand(uow: UnitOfWork, actor: Actor, command: SplitByHand) -> Split:
     return _done(uow, actor, order, "by_hand", [_part(uow, lines, moved, waiting_first=False)])
 
 
-def _part(uow: UnitOfWork, lines: list[Any], moved: Mapping[int, int], *, waiting_first: bool) -> str:
+def _part(uow: UnitOfWork, lines: Sequence[Any], moved: Mapping[int, int], *, waiting_first: bool) -> str:
     """Move units of some lines to a new shipment like theirs; returns its number. Levels do not change."""
     like = lines[0]
     shipment_id, number = uow.new_id(), uow.new_number("SH")

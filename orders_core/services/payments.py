@@ -1,0 +1,215 @@
+"""Money in: a receipt, settled against one or several orders (核销); what is left over stays as a prepayment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import insert, select, text, update
+
+from orders_core.domain.permissions import Actor
+from orders_core.errors import IdempotencyMismatch, InvalidCommand, NotFound, OverPayment
+from orders_core.services.credit import settle_claim
+from orders_core.services.review import reconsider
+from orders_core.store.tables import Customer, Order, PaymentReceipt, ReceiptSettlement, Refund
+from orders_core.store.uow import UnitOfWork
+
+
+@dataclass(frozen=True)
+class ReceivePayment:
+    """Money received from a customer. `settle` names orders and cents; without it the oldest unpaid orders are paid."""
+
+    customer: str
+    amount_cents: int
+    idem_key: str
+    method: str = "transfer"
+    currency: str | None = None
+    reference: str | None = None
+    settle: Mapping[str, int] | None = None
+
+
+@dataclass(frozen=True)
+class Received:
+    """The receipt, what it paid (order number → cents), what stays as prepayment, and orders it let through."""
+
+    receipt_id: int
+    number: str
+    settled: Mapping[str, int]
+    left_cents: int
+    approved: tuple[str, ...]
+    is_repeat: bool = False
+
+
+_PAY = text(
+    "UPDATE orders SET paid_cents = paid_cents + :cents, version = version + 1"
+    " WHERE id = :order_id AND paid_cents - refunded_cents + :cents <= total_cents RETURNING version"
+)
+_USE = text(
+    "UPDATE payment_receipt SET settled_cents = settled_cents + :cents"
+    " WHERE id = :receipt_id AND settled_cents + :cents <= amount_cents RETURNING settled_cents"
+)
+_OWING = (
+    select(Order.id, Order.number, Order.total_cents, Order.paid_cents, Order.refunded_cents)
+    .where(Order.cancelled_at.is_(None), Order.rejected_at.is_(None), Order.origin == "live")
+    .where(Order.paid_cents - Order.refunded_cents < Order.total_cents)
+    # approved orders first: they are owed; then the ones that wait for their money
+    .order_by(Order.approved_at.is_(None), Order.business_date, Order.id)
+)
+
+
+def receive_payment(uow: UnitOfWork, actor: Actor, command: ReceivePayment) -> Received:
+    """Record a payment, settle it, and approve the orders that only waited for money or credit.
+
+    Raises:
+        OverPayment: more is set against an order than it still owes, or more than the receipt holds.
+        IdempotencyMismatch: the key belongs to another payment.
+    """
+    actor.must("money.receive")
+    if type(command.amount_cents) is not int or command.amount_cents <= 0:
+        raise InvalidCommand(field="amount_cents", problem=f"{command.amount_cents} is not a positive amount")
+    customer = uow.row(select(Customer.id, Customer.currency).where(Customer.code == command.customer))
+    if customer is None:
+        raise NotFound(entity="customer", key=command.customer)
+    currency = command.currency or customer.currency
+    body = f"{command.customer}|{command.amount_cents}|{currency}|{command.method}|{command.reference}"
+    known = uow.row(select(PaymentReceipt.__table__).where(PaymentReceipt.idem_key == command.idem_key))
+    if known is not None:
+        if known.body_hash != body:
+            raise IdempotencyMismatch(key=command.idem_key, number=known.number)
+        return Received(known.id, known.number, {}, known.amount_cents - known.settled_cents, (), is_repeat=True)
+    receipt_id, number = uow.new_id(), uow.new_number("RC")
+    uow.conn.execute(
+        insert(PaymentReceipt),
+        {
+            "id": receipt_id,
+            "number": number,
+            "customer_id": customer.id,
+            "amount_cents": command.amount_cents,
+            "currency": currency,
+            "method": command.method,
+            "reference": command.reference,
+            "idem_key": command.idem_key,
+            "body_hash": body,
+            "received_at": uow.now,
+            "business_date": uow.today,
+            "actor": actor.name,
+        },
+    )
+    uow.changed("payment_receipt", receipt_id, 1, "insert")
+    facts = {"number": number, "amount_cents": command.amount_cents, "method": command.method}
+    uow.audit(actor, "money.receive", "payment_receipt", receipt_id, facts=facts)
+    settled: dict[str, int] = {}
+    left = command.amount_cents
+    if command.settle is None:
+        for order in uow.rows(_OWING.where(Order.customer_id == customer.id, Order.currency == currency)):
+            cents = min(left, order.total_cents - (order.paid_cents - order.refunded_cents))
+            if cents > 0:
+                _settle(uow, actor, receipt_id, order, cents)
+                settled[order.number] = cents
+                left -= cents
+    else:
+        if sum(command.settle.values()) > command.amount_cents:
+            asked = sum(command.settle.values())
+            raise OverPayment(what=f"receipt {number}", asked_cents=asked, limit_cents=command.amount_cents)
+        for order_number, cents in sorted(command.settle.items()):
+            _settle(uow, actor, receipt_id, _order(uow, order_number, customer.id), cents)
+            settled[order_number] = cents
+            left -= cents
+    return Received(receipt_id, number, settled, left, _let_through(uow, customer.id))
+
+
+@dataclass(frozen=True)
+class SettleReceipt:
+    """Set part of an earlier receipt (a prepayment) against an order."""
+
+    receipt_number: str
+    order_number: str
+    amount_cents: int
+
+
+def settle_receipt(uow: UnitOfWork, actor: Actor, command: SettleReceipt) -> Received:
+    """Use a prepayment for an order; raises OverPayment beyond what either has left."""
+    actor.must("money.receive")
+    receipt = uow.row(select(PaymentReceipt.__table__).where(PaymentReceipt.number == command.receipt_number))
+    if receipt is None:
+        raise NotFound(entity="receipt", key=command.receipt_number)
+    order = _order(uow, command.order_number, receipt.customer_id)
+    _settle(uow, actor, receipt.id, order, command.amount_cents)
+    left = receipt.amount_cents - receipt.settled_cents - command.amount_cents
+    settled = {command.order_number: command.amount_cents}
+    return Received(receipt.id, receipt.number, settled, left, _let_through(uow, receipt.customer_id))
+
+
+def _order(uow: UnitOfWork, number: str, customer_id: int) -> Any:
+    order = uow.row(select(Order.__table__).where(Order.number == number, Order.customer_id == customer_id))
+    if order is None:
+        raise NotFound(entity="order", key=number)
+    return order
+
+
+def _settle(uow: UnitOfWork, actor: Actor, receipt_id: int, order: Any, cents: int) -> None:
+    """One settlement under two guards: the receipt's rest and what the order still owes."""
+    owes = order.total_cents - (order.paid_cents - order.refunded_cents)
+    if cents <= 0 or cents > owes:
+        raise OverPayment(what=f"payment of {order.number}", asked_cents=cents, limit_cents=max(0, owes))
+    if uow.conn.execute(_USE, {"cents": cents, "receipt_id": receipt_id}).first() is None:
+        raise OverPayment(what="receipt", asked_cents=cents, limit_cents=0)
+    version = uow.conn.execute(_PAY, {"cents": cents, "order_id": order.id}).scalar_one_or_none()
+    if version is None:
+        raise OverPayment(what=f"payment of {order.number}", asked_cents=cents, limit_cents=max(0, owes))
+    uow.conn.execute(
+        insert(ReceiptSettlement),
+        {
+            "id": uow.new_id(),
+            "payment_receipt_id": receipt_id,
+            "order_id": order.id,
+            "amount_cents": cents,
+            "at": uow.now,
+        },
+    )
+    settle_claim(uow, order.id)
+    uow.changed("orders", order.id, version)
+    uow.audit(actor, "order.pay", "orders", order.id, version=version, facts={"amount_cents": cents})
+
+
+def _let_through(uow: UnitOfWork, customer_id: int) -> tuple[str, ...]:
+    """Look again at the customer's waiting orders, oldest first; numbers of those approved."""
+    waiting = uow.rows(
+        select(Order.id).where(Order.customer_id == customer_id, Order.status == "review").order_by(Order.id)
+    )
+    approved = []
+    for row in waiting:
+        state = reconsider(uow, row.id)
+        if state is not None and state.status != "review":
+            approved.append(state.number)
+    return tuple(approved)
+
+
+@dataclass(frozen=True)
+class PayRefund:
+    """The money of a granted refund went out (or failed to)."""
+
+    refund_number: str
+    has_failed: bool = False
+
+
+def pay_refund(uow: UnitOfWork, actor: Actor, command: PayRefund) -> str:
+    """Mark a granted refund as paid or failed; returns its status. Doing it twice does nothing."""
+    actor.must("money.refund")
+    refund = uow.row(select(Refund.__table__).where(Refund.number == command.refund_number))
+    if refund is None:
+        raise NotFound(entity="refund", key=command.refund_number)
+    status = "failed" if command.has_failed else "paid"
+    if refund.status == status:
+        return status
+    if refund.status == "paid":
+        raise InvalidCommand(field="refund", problem=f"{refund.number} is paid already")
+    uow.conn.execute(
+        update(Refund)
+        .where(Refund.id == refund.id)
+        .values(status=status, paid_at=None if command.has_failed else uow.now)
+    )
+    uow.changed("refund", refund.id, 2)
+    uow.audit(actor, f"refund.{status}", "refund", refund.id, facts={"number": refund.number})
+    return status
