@@ -1,10 +1,78 @@
-"""The daily run: load what changed, model it, forecast, suggest what to restock, publish. One plain function."""
+"""The daily run: load what changed, model it, forecast, suggest what to restock, publish. One plain function.
 
-from collections.abc import Callable
+`run_daily` is the whole story in order; `pipelines.defs` tells Dagster the same story with the same functions. Between
+steps nothing is held but the path of the generation being built, so that each step can also run alone.
+"""
+
+import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
+
+import duckdb
+
+from pipelines.extract import Extracted, extract
+from pipelines.transform import backlog, demand, dimensions, orders, plan, stock
+from pipelines.transform.as_of import AsOf
+from pipelines.transform.plan import PlanningDefaults
+from pipelines.warehouse.contract import Table, contract_hash
+from pipelines.warehouse.errors import BuildFailed
+from pipelines.warehouse.publish import (
+    Published,
+    live_generation,
+    publish_generation,
+    remove_build,
+    run_lock,
+    start_generation,
+)
+from pipelines.warehouse.tables import TABLES, table
+from pipelines.warehouse.write import create_tables, replace_with_frame, replace_with_query
+
+MODELLED: dict[str, Callable[[AsOf], str]] = {
+    "core.dim_product": dimensions.dim_product,
+    "core.dim_location": dimensions.dim_location,
+    "core.dim_customer": dimensions.dim_customer,
+    "core.dim_supplier": dimensions.dim_supplier,
+    "core.fct_order_line": orders.fct_order_line,
+    "core.fct_line_location": orders.fct_line_location,
+    "core.fct_stock_movement": stock.fct_stock_movement,
+    "core.fct_stock_daily": stock.fct_stock_daily,
+    "core.fct_demand_daily": demand.fct_demand_daily,
+    "mart.backlog": backlog.backlog,
+}
+"""Tables that are one query over `raw` and the tables before them, in the order they are built."""
+
+MAX_HORIZON_DAYS = 182
+DEFAULTS = PlanningDefaults()
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """What one run is asked to do; see `run_daily` for each."""
+
+    database_url: str
+    warehouse_dir: Path
+    as_of: date
+    zone: str
+    run_id: str
+    full: bool = False
+    horizon_days: int = 56
+    defaults: PlanningDefaults = DEFAULTS
+    keep: int = 5
+
+    def __post_init__(self) -> None:
+        ZoneInfo(self.zone)  # an unknown zone is named before anything starts
+        if not re.fullmatch(r"[A-Za-z0-9-]{1,80}", self.run_id):
+            raise ValueError(f"run_id may hold letters, digits and dashes only, got {self.run_id!r}")
+
+    @property
+    def known(self) -> AsOf:
+        return AsOf(self.as_of, self.zone)
 
 
 @dataclass(frozen=True)
@@ -27,7 +95,7 @@ class RunReport:
         generation: Number of the generation that is live now.
         published_at: When it went live, UTC.
         is_full_load: True when everything was read, False when only what changed since the generation before.
-        changed_keys: Changed keys read per entity of the change log (all rows on a full load).
+        changed_keys: Changed keys read per entity of the change log; empty on a full load.
         row_counts: Rows per published table, such as {"mart.reorder_suggestion": 412}.
         counts: What the forecast read, used and set aside (see `forecasting`), and `suggestions_to_buy`.
         steps: In the order they ran.
@@ -64,8 +132,7 @@ def run_daily(
     now: Callable[[], datetime],
     full: bool = False,
     horizon_days: int = 56,
-    cycle_service_ratio: float = 0.95,
-    review_period_days: int = 7,
+    defaults: PlanningDefaults = DEFAULTS,
     keep: int = 5,
     progress: Callable[[str], None] = lambda step: None,
 ) -> RunReport:
@@ -81,9 +148,8 @@ def run_daily(
         run_id: Name of this run, unique; letters, digits and dashes.
         now: Tells the time of publication (`uow.clock.now`); nothing else in the run reads a clock.
         full: Read everything again instead of what changed.
-        horizon_days: Days forecast; longer when a supplier's lead time and the review period together are longer.
-        cycle_service_ratio: Chance of no stock-out in one protection interval that suggestions aim at.
-        review_period_days: Days between two looks at the suggestions.
+        horizon_days: Days forecast; more when a supplier's lead time and the review period together are longer.
+        defaults: Lead time, review period and service aimed at where a supplier says nothing.
         keep: Generations left on disk.
         progress: Told the name of each step as it starts.
 
@@ -92,8 +158,171 @@ def run_daily(
 
     Raises:
         WarehouseLocked: Another run is writing (exit code 5).
-        ChecksFailed: A promise of the contract is broken (exit code 4); the generation before stays live.
-        SourceUnreadable, BuildFailed: The order database or the disk refused (exit code 1); same consequence.
-        All are `pipelines.warehouse.errors.WarehouseError` with `code`, `exit_code` and `message("zh" | "en")`.
+        ChecksFailed, SourceDiffers: A promise of the contract is broken, or the load does not add up (exit code 4).
+        SourceUnreadable, BuildFailed: The order database or the disk refused (exit code 1).
+        All are `pipelines.warehouse.errors.WarehouseError` with `code`, `exit_code` and `message("zh" | "en")`; after
+        each the generation before stays live.
     """
-    raise NotImplementedError("under construction: the signature is settled, the body follows with the core's tables")
+    settings = RunSettings(
+        database_url=database_url,
+        warehouse_dir=warehouse_dir,
+        as_of=as_of,
+        zone=zone,
+        run_id=run_id,
+        full=full,
+        horizon_days=horizon_days,
+        defaults=defaults,
+        keep=keep,
+    )
+    steps: list[StepReport] = []
+
+    @contextmanager
+    def step(name: str) -> Iterator[list[int]]:
+        progress(name)
+        started = time.monotonic()
+        rows: list[int] = []
+        yield rows
+        steps.append(StepReport(name, sum(rows), round(time.monotonic() - started, 3)))
+
+    with building_generation(settings) as building:
+        with step("load") as rows:
+            extracted = load(settings, building)
+            rows += extracted.rows_read.values()
+        for name in MODELLED:
+            with step(name) as rows:
+                rows.append(build_modelled(settings, building, name))
+        with step("forecast") as rows:
+            counts = build_forecast(settings, building)
+            rows.append(counts["series"])
+        with step("suggestions") as rows:
+            counts |= build_suggestions(settings, building)
+            rows.append(counts["suggestions"])
+        with step("publish") as rows:
+            published_at = now()
+            published = publish(settings, building, published_at)
+            rows += published.row_counts.values()
+    return RunReport(
+        run_id=run_id,
+        as_of_date=as_of,
+        business_zone=zone,
+        generation=published.generation,
+        published_at=published_at,
+        is_full_load=extracted.is_full,
+        changed_keys=extracted.changed_keys,
+        row_counts=published.row_counts,
+        counts=counts,
+        steps=tuple(steps),
+    )
+
+
+@contextmanager
+def building_generation(settings: RunSettings) -> Iterator[Path]:
+    """Be the one run that writes, with a generation to build on: a copy of the live one, or an empty one.
+
+    The live one serves while its contract is today's. What was not published when the block ends is removed.
+    """
+    with run_lock(settings.warehouse_dir, run_id=settings.run_id):
+        base = None if settings.full else live_generation(settings.warehouse_dir)
+        if base is not None and not _has_todays_contract(base):
+            base = None
+        building = start_generation(settings.warehouse_dir, run_id=settings.run_id, copy_of=base)
+        try:
+            if base is None:
+                with _open(building) as con:
+                    create_tables(con, TABLES)
+            yield building
+        finally:
+            remove_build(building)
+
+
+def load(settings: RunSettings, building: Path) -> Extracted:
+    """Bring `raw` up to the present of the order database."""
+    return extract(settings.database_url, building, full=settings.full)
+
+
+def build_modelled(settings: RunSettings, building: Path, name: str) -> int:
+    """Build one table of `MODELLED`; returns its rows."""
+    with _open(building) as con:
+        return replace_with_query(con, table(name), MODELLED[name](settings.known))
+
+
+def build_forecast(settings: RunSettings, building: Path) -> dict[str, int]:
+    """Forecast every product and place with demand; returns what the forecast counted."""
+    from forecasting.forecast import plan_demand
+
+    with _open(building) as con:
+        history, items, names = plan.history(con), plan.items(con, settings.known), plan.series_names(con)
+        positions = plan.positions(con, settings.known, settings.defaults)
+        longest = (positions["lead_time_days"] + positions["review_period_days"]).max()
+        horizon_days = min(MAX_HORIZON_DAYS, max(settings.horizon_days, int(longest or 0)))  # type: ignore[call-overload]
+        closed = plan.closed_dates(plan.order_dates(con), as_of=settings.as_of, horizon_days=horizon_days)
+        result = plan_demand(history, as_of=settings.as_of, horizon_days=horizon_days, items=items, closed_dates=closed)
+        choices = table("mart.forecast_choice")
+        replace_with_frame(con, table("mart.demand_forecast"), plan.forecast_table(result.forecasts, names))
+        replace_with_frame(con, table("mart.demand_forecast_total"), plan.forecast_table(result.totals, names))
+        replace_with_frame(con, choices, plan.choice_table(result.choices, names, choices.column_names))
+        replace_with_frame(con, table("mart.planning_exception"), plan.exception_table(result.exceptions))
+    return {name: int(count) for name, count in result.counts.items()} | {"horizon_days": horizon_days}
+
+
+def build_suggestions(settings: RunSettings, building: Path) -> dict[str, int]:
+    """Suggest what to restock from the forecast in the generation; returns how many rows, and how many say buy."""
+    import polars as pl
+
+    from forecasting.replenishment import suggest
+
+    with _open(building) as con:
+        positions = plan.positions(con, settings.known, settings.defaults)
+        totals = plan.stored_totals(con)
+        result = suggest(totals, plan.positions_for_suggestions(positions, totals), as_of=settings.as_of)
+        target = table("mart.reorder_suggestion")
+        frame = plan.suggestion_table(result.suggestions, positions, plan.stored_grades(con), target.column_names)
+        rows = replace_with_frame(con, target, frame)
+        exceptions = table("mart.planning_exception")
+        stored = plan.stored_exceptions(con)
+        both = pl.concat([stored, result.exceptions.select(stored.columns)], how="vertical_relaxed")
+        replace_with_frame(con, exceptions, plan.exception_table(both))
+    to_buy = frame.filter(pl.col("suggested_qty") > 0).height
+    return {"suggestions": rows, "suggestions_to_buy": to_buy}
+
+
+def publish(settings: RunSettings, building: Path, published_at: datetime) -> Published:
+    """Check every promise of the contract and let the link lead to the new generation."""
+    return publish_generation(
+        settings.warehouse_dir,
+        building,
+        tables=TABLES,
+        run_id=settings.run_id,
+        as_of_date=settings.as_of,
+        business_zone=settings.zone,
+        published_at=published_at,
+        keep=settings.keep,
+    )
+
+
+def violations_of(building: Path, checked: Table) -> list[str]:
+    """What one table of a generation breaks, in words; for the check beside each Dagster asset."""
+    from pipelines.warehouse.publish import find_violations
+
+    with _open(building) as con:
+        return [str(violation) for violation in find_violations(con, [checked])]
+
+
+@contextmanager
+def _open(building: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    try:
+        with duckdb.connect(str(building)) as con:
+            yield con
+    except duckdb.Error as error:
+        raise BuildFailed(path=str(building), reason=str(error)) from error
+
+
+def _has_todays_contract(generation: Path) -> bool:
+    """False also for a file that can't be read: the next generation is then built from nothing."""
+    try:
+        with duckdb.connect(":memory:") as con:
+            con.execute(f"ATTACH '{str(generation).replace(chr(39), chr(39) * 2)}' AS live (READ_ONLY)")
+            row = con.execute("SELECT contract_hash FROM live.meta.publication").fetchone()
+    except duckdb.Error:
+        return False
+    return row == (contract_hash(TABLES),)

@@ -10,7 +10,7 @@ from typing import Any
 
 import polars as pl
 
-from pipelines.warehouse.read import Publication
+from pipelines.warehouse.read import LiveWarehouse, Publication, live_warehouse
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,8 @@ class ProductPlan:
         publication: The generation all of it was read from.
         suggestion: The row of `suggestions`, or None when there is none.
         choice: Model, grade, backtest errors, demand class, and `reason` as a sentence; None when not forecast.
-        history: One row per day: demand_date, demand_qty, is_censored (NULL: stock not recorded).
+        history: One row per day from the first demand through the as-of date: demand_date, demand_qty,
+            is_censored (NULL: stock not recorded).
         forecast: One row per day: demand_date, horizon_days, mean_qty, q05_qty … q99_qty of that day.
         totals: The same for the sum from the day after the as-of date through demand_date.
     """
@@ -42,6 +43,18 @@ class ProductPlan:
     totals: pl.DataFrame
 
 
+_SUGGESTIONS = """
+  SELECT s.sku, p.sku_name, p.sku_name_en, s.location_code, s.suggested_qty, s.order_by_date, s.stockout_date,
+    s.supplier_code, v.supplier_name, s.* EXCLUDE (sku, location_code, suggested_qty, order_by_date, stockout_date,
+      supplier_code)
+  FROM mart.reorder_suggestion s JOIN core.dim_product p USING (sku)
+    LEFT JOIN core.dim_supplier v USING (supplier_code)
+  WHERE (s.suggested_qty > 0 OR NOT $only_to_buy) AND coalesce(s.sku = $sku, $sku IS NULL)
+    AND coalesce(s.location_code = $location_code, $location_code IS NULL)
+  ORDER BY s.order_by_date NULLS LAST, s.order_value_cents DESC NULLS LAST, s.suggested_qty DESC, s.sku, s.location_code
+"""
+
+
 def suggestions(
     warehouse_dir: Path,
     *,
@@ -50,24 +63,25 @@ def suggestions(
     sku: str | None = None,
     location_code: str | None = None,
 ) -> Plan:
-    """What to restock, most urgent first (order-by date, then value, then sku and location).
+    """What to restock, most urgent first (order-by date, then value, then quantity, sku and location).
 
     Args:
         only_to_buy: Leave out rows whose suggested quantity is 0.
         sku, location_code: Only these.
 
     Returns:
-        Columns: sku, sku_name, location_code, suggested_qty, order_by_date, stockout_date, supplier_code,
-        supplier_name, unit_cost_cents, order_value_cents, currency, grade, inventory_position_qty, reorder_point_qty,
-        order_up_to_qty, safety_stock_qty, lead_time_days, protection_interval_days, the waterfall parts (they sum to
-        suggested_qty)
+        Columns: sku, sku_name, sku_name_en, location_code, suggested_qty, order_by_date, stockout_date, supplier_code,
+        supplier_name, and all others of `mart.reorder_suggestion` (docs/warehouse.md), among them the waterfall parts
         demand_part_qty, safety_part_qty, on_hand_part_qty, on_order_part_qty, backordered_part_qty, surplus_part_qty,
-        moq_part_qty, pack_part_qty, reason_codes (list), facts (JSON text) and reason (one sentence).
+        moq_part_qty, pack_part_qty, which sum to suggested_qty; reason_codes (list), facts (JSON text) and reason (the
+        sentences in `language`).
 
     Raises:
         WarehouseMissing: Nothing was published yet.
     """
-    raise NotImplementedError("under construction")
+    with live_warehouse(warehouse_dir) as warehouse:
+        rows = _suggestions(warehouse, language, only_to_buy, sku, location_code)
+        return Plan(warehouse.publication(), rows)
 
 
 def product_plan(warehouse_dir: Path, sku: str, location_code: str, *, language: str = "en") -> ProductPlan:
@@ -76,7 +90,28 @@ def product_plan(warehouse_dir: Path, sku: str, location_code: str, *, language:
     Raises:
         WarehouseMissing: Nothing was published yet.
     """
-    raise NotImplementedError("under construction")
+    one = {"sku": sku, "location_code": location_code}
+    where = "WHERE sku = $sku AND location_code = $location_code"
+    with live_warehouse(warehouse_dir) as warehouse:
+        choice = _with_reason(warehouse.query(f"FROM mart.forecast_choice {where}", one), language)
+        suggestion = _suggestions(warehouse, language, False, sku, location_code)
+        return ProductPlan(
+            publication=warehouse.publication(),
+            suggestion=suggestion.row(0, named=True) if suggestion.height else None,
+            choice=choice.row(0, named=True) if choice.height else None,
+            history=warehouse.query(
+                f"""
+                WITH known AS (SELECT demand_date, demand_qty, is_censored FROM core.fct_demand_daily {where}),
+                days AS (SELECT unnest(generate_series(min(demand_date), (SELECT as_of_date FROM meta.publication),
+                  INTERVAL 1 DAY))::DATE AS demand_date, count(is_censored) > 0 AS is_recorded FROM known)
+                SELECT demand_date, coalesce(demand_qty, 0) AS demand_qty,
+                  CASE WHEN is_recorded THEN coalesce(is_censored, false) END AS is_censored
+                FROM days LEFT JOIN known USING (demand_date) ORDER BY demand_date""",
+                one,
+            ),
+            forecast=warehouse.query(f"FROM mart.demand_forecast {where} ORDER BY demand_date", one),
+            totals=warehouse.query(f"FROM mart.demand_forecast_total {where} ORDER BY demand_date", one),
+        )
 
 
 def backlog(warehouse_dir: Path) -> Plan:
@@ -85,13 +120,42 @@ def backlog(warehouse_dir: Path) -> Plan:
     Raises:
         WarehouseMissing: Nothing was published yet.
     """
-    raise NotImplementedError("under construction")
+    with live_warehouse(warehouse_dir) as warehouse:
+        return Plan(
+            warehouse.publication(), warehouse.query("FROM mart.backlog ORDER BY stage, age_days DESC, currency")
+        )
 
 
 def exceptions(warehouse_dir: Path, *, language: str = "en") -> Plan:
-    """Products a planner should look at because the forecast set something aside: sku, location_code, code, message.
+    """What a planner should look at because the forecast set it aside: unique_id, exception_code, exception_date,
+    exception_rows, is_blocking and message in `language`.
 
     Raises:
         WarehouseMissing: Nothing was published yet.
     """
-    raise NotImplementedError("under construction")
+    message = "message_zh" if language == "zh" else "message_en"
+    with live_warehouse(warehouse_dir) as warehouse:
+        rows = warehouse.query(
+            f"SELECT * EXCLUDE (message_zh, message_en), {message} AS message FROM mart.planning_exception "
+            "ORDER BY exception_no"
+        )
+        return Plan(warehouse.publication(), rows)
+
+
+def _suggestions(
+    warehouse: LiveWarehouse, language: str, only_to_buy: bool, sku: str | None, location_code: str | None
+) -> pl.DataFrame:
+    asked = {"only_to_buy": only_to_buy, "sku": sku, "location_code": location_code}
+    return _with_reason(warehouse.query(_SUGGESTIONS, asked), language)
+
+
+def _with_reason(rows: pl.DataFrame, language: str) -> pl.DataFrame:
+    """`rows` with their codes and facts said as sentences."""
+    from forecasting.reasons import sentences
+
+    end = "。" if language == "zh" else ". "
+    said = [
+        end.join(sentences(codes, facts, "zh" if language == "zh" else "en"))
+        for codes, facts in zip(rows["reason_codes"].to_list(), rows["facts"].to_list(), strict=True)
+    ]
+    return rows.with_columns(pl.Series("reason", said, dtype=pl.String))

@@ -11,7 +11,7 @@ def fct_order_line(as_of: AsOf) -> str:
 
     Rows of the core hold the present. What happened after the as-of date is taken back where it carries a date: orders
     placed, cancelled or rejected later, shipments that left later. A line's own cancelled units carry none; they count
-    when the order has not changed since, or was cancelled as a whole by then.
+    when the order has not changed since, or was cancelled as a whole by then. Imported history is closed fact.
     """
     reasons = ", ".join(f"'{reason}'" for reason in OUT_OF_STOCK_REASONS)
     placed_date = f"CASE WHEN o.origin = 'history' THEN o.business_date ELSE {as_of.business_day('o.placed_at')} END"
@@ -26,16 +26,16 @@ def fct_order_line(as_of: AsOf) -> str:
       ), sent AS (
         SELECT order_line_id, sum(shipped_qty)::BIGINT AS shipped_qty
         FROM raw.shipment_line WHERE {as_of.known("shipped_at")} GROUP BY order_line_id
-      ), planned AS (SELECT DISTINCT order_line_id FROM raw.shipment_line)
+      )
       SELECT l.order_line_id, o.order_number, l.line_no, l.line_kind, s.sku, c.customer_code, h.channel_code, o.origin,
         o.placed_date AS business_date, o.placed_at, l.ordered_qty,
         CASE WHEN o.is_as_it_was THEN l.cancelled_qty ELSE 0 END AS cancelled_qty,
         CASE WHEN o.is_lost THEN l.cancelled_qty ELSE 0 END AS lost_qty,
-        CASE WHEN p.order_line_id IS NULL THEN l.shipped_qty ELSE coalesce(sent.shipped_qty, 0) END AS shipped_qty,
+        CASE WHEN o.origin = 'history' THEN l.shipped_qty ELSE coalesce(sent.shipped_qty, 0) END AS shipped_qty,
         l.net_cents, o.currency, l.line_kind = 'gift' AS is_gift, l.line_kind = 'component' AS is_part
       FROM raw.order_line l JOIN known_order o USING (order_id) JOIN raw.sku s USING (sku_id)
         JOIN raw.customer c USING (customer_id) JOIN raw.channel h USING (channel_id)
-        LEFT JOIN sent USING (order_line_id) LEFT JOIN planned p USING (order_line_id)"""
+        LEFT JOIN sent USING (order_line_id)"""
 
 
 def fct_line_location(as_of: AsOf) -> str:
@@ -52,10 +52,11 @@ def fct_line_location(as_of: AsOf) -> str:
         FROM core.fct_order_line f
         WHERE f.line_kind IN ('item', 'component', 'gift') AND f.ordered_qty - f.cancelled_qty + f.lost_qty > 0
       ), shipment AS (
-        SELECT order_line_id, location_id,
-          sum(CASE WHEN {as_of.known("shipped_at")} THEN shipped_qty ELSE planned_qty END)::BIGINT AS qty,
-          shipment_status = 'cancelled' AND {as_of.unchanged_since("changed_at")} AS is_cancelled
-        FROM raw.shipment_line WHERE {as_of.known("created_at")} GROUP BY ALL
+        SELECT s.order_line_id, s.location_id,
+          sum(CASE WHEN {as_of.known("s.shipped_at")} THEN s.shipped_qty ELSE s.planned_qty END)::BIGINT AS qty,
+          s.shipment_status = 'cancelled' AND {as_of.unchanged_since("s.changed_at")} AS is_cancelled
+        FROM raw.shipment_line s JOIN demand d USING (order_line_id)
+        WHERE d.origin = 'history' OR {as_of.known("s.created_at")} GROUP BY ALL
       ), planned AS (
         -- shipments that were cancelled say where a lost line was asked of, but only when nothing better does
         SELECT order_line_id, location_id, qty,

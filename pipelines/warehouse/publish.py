@@ -144,10 +144,10 @@ def publish_generation(
         _fsync(warehouse_dir)
         _swap_link(warehouse_dir, final)
     except (duckdb.Error, OSError) as error:
-        _remove_build(building)
+        remove_build(building)
         raise BuildFailed(path=str(building), reason=str(error)) from error
     except BaseException:
-        _remove_build(building)
+        remove_build(building)
         raise
     _sweep(warehouse_dir, keep=keep, live=final)
     return Published(number, final, row_counts)
@@ -200,7 +200,8 @@ def _sweep(warehouse_dir: Path, *, keep: int, live: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def _remove_build(building: Path) -> None:
+def remove_build(building: Path) -> None:
+    """Take away an unfinished generation with all that DuckDB laid beside it; nothing happens when there is none."""
     for path in building.parent.glob(building.name + "*"):
         _remove(path)
 

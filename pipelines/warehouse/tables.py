@@ -352,6 +352,12 @@ skill_ratio = Column("skill_ratio", REAL, "1 less error over the simple method's
 folds = Column("folds", INT, "Cutoffs the backtest forecast from.")
 alternatives = Column("alternatives", TEXT, "JSON of each method tried and its error.")
 demand_class = Column("demand_class", TEXT, "Smooth, erratic, intermittent, lumpy or none.")
+adi = Column("adi", REAL, "Weeks per week with demand; 1 is demand every week.", "weeks")
+cv2 = Column("cv2", REAL, "Squared coefficient of variation of the weeks with demand.")
+first_demand_date = Column("first_demand_date", DAY, "First day with demand.")
+last_demand_date = Column("last_demand_date", DAY, "Last day with demand.")
+is_dying = Column("is_dying", BOOL, "Demand has faded.")
+is_new = Column("is_new", BOOL, "Too new to be tested.")
 history_days = Column("history_days", INT, "Days from the first demand through the as-of date.", "days")
 demand_days = Column("demand_days", INT, "Of these, days with demand.", "days")
 censored_days = Column("censored_days", INT, "Of these, days without stock.", "days")
@@ -414,7 +420,9 @@ MART_TABLES = (
         sku, location_code, model.or_null("when no forecast was made"), grade.or_null("when no forecast was made"),
         wape_ratio.or_null(_backtest), rmsse.or_null(_backtest), bias_units.or_null(_backtest),
         baseline_model.or_null(_backtest), baseline_wape_ratio.or_null(_backtest), skill_ratio.or_null(_backtest),
-        folds, alternatives.or_null(_backtest), demand_class, history_days, demand_days, censored_days,
+        folds, alternatives.or_null(_backtest), demand_class.or_null("without demand"), adi.or_null("without demand"),
+        cv2.or_null("without demand"), first_demand_date.or_null("without demand"),
+        last_demand_date.or_null("without demand"), is_dying, is_new, history_days, demand_days, censored_days,
         is_stock_recorded, reason_codes, facts,
     )),
     Table("mart", "planning_exception", "One row per thing a planner should look at.", ("exception_no",), (
