@@ -160,7 +160,15 @@ def remove_abandoned_runs() -> None:
     """Stop the servers and remove the folders of runs whose owner was killed before it could do so itself."""
     for folder in Path(tempfile.gettempdir()).glob(f"{_FOLDER_PREFIX}*"):
         owner = folder.name.removeprefix(_FOLDER_PREFIX).partition("-")[0]
-        if folder.stat().st_uid == os.getuid() and not psutil.pid_exists(int(owner)):
+        if psutil.pid_exists(int(owner)):
+            continue
+        try:
+            is_ours = folder.stat().st_uid == os.getuid()
+            if is_ours:
+                (folder / "being_removed").touch(exist_ok=False)
+        except (FileNotFoundError, FileExistsError):
+            continue  # another run started at the same moment and removes it
+        if is_ours:
             _remove_run(folder)
 
 
