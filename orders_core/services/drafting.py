@@ -203,6 +203,7 @@ class Pricing:
     may_set_prices: bool = False
     offers_at: datetime | None = None  # an edited order keeps the offers of the moment it was placed
     has_spent_coupon: bool = False  # and the coupon it spent then
+    is_free: bool = False  # an exchange or a resend costs nothing
 
 
 def check_lines(lines: Sequence[LineIn]) -> None:
@@ -264,7 +265,9 @@ def draft_order(uow: UnitOfWork, pricing: Pricing, lines: Sequence[LineIn]) -> D
         per_pack = units[sku.id, unit]
         chosen = choose_price(sku.prices, unit=unit, units_per_pack=per_pack, pack_qty=line.qty)
         price, price_kind = (chosen.unit_price_cents, chosen.kind) if chosen else (None, "manual")
-        if line.unit_price_cents is not None:
+        if pricing.is_free:
+            price, price_kind, chosen = 0, "manual", None
+        elif line.unit_price_cents is not None:
             if not pricing.may_set_prices:
                 raise InvalidCommand(field=f"lines[{number}].unit_price_cents", problem="prices are set by us")
             if price is not None and line.unit_price_cents != price:
@@ -314,9 +317,11 @@ def total_draft(
     other_charges_cents: int = 0,
 ) -> Draft:
     """Total lines that are already resolved: offers, discount shares, shipping fee, tax. The lines are updated in place."""
-    offers, coupon_id = _applicable_offers(uow, pricing)
+    offers, coupon_id = ([], None) if pricing.is_free else _applicable_offers(uow, pricing)
     priced = [PricedLine(x.sku.sku, x.pack_qty, x.unit_price_cents, x.sku.tax_rate_bp) for x in lines]
     goods = sum(line.gross_cents for line in priced)
+    if pricing.is_free:
+        shipping_cents = 0
     if shipping_cents is None:
         fee = pricing.rules.shipping.fee_cents.get(pricing.currency, 0)
         free_from = pricing.rules.shipping.free_from_cents.get(pricing.currency)

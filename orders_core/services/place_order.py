@@ -204,6 +204,7 @@ def place_order(uow: UnitOfWork, actor: Actor, command: PlaceOrder) -> PlacedOrd
         offers=offers_in_force(uow, caller.offers_version or 1),
         coupon_code=command.coupon_code,
         may_set_prices="customer" not in actor.roles,
+        is_free=command.kind in ("exchange", "resend"),
     )
     draft = draft_order(uow, pricing, command.lines)
     near = _coordinates(command, caller)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import date, datetime
 
-from sqlalchemy import CheckConstraint, Index, UniqueConstraint
+from sqlalchemy import CheckConstraint, Index, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from orders_core.store.base import Base, Facts, Id, Version, Zero, never_negative, one_of, ref
@@ -35,7 +35,10 @@ class ReturnAuthorization(Base):
     origin: Mapped[str] = mapped_column(default="live", server_default="live")
     reason: Mapped[str | None]
     exchange_order_id: Mapped[int | None] = mapped_column(ref("orders"))
-    refund_cents: Mapped[Zero]  # granted for this return
+    is_refunded: Mapped[bool] = mapped_column(
+        default=True, server_default=text("true")
+    )  # else goods come back for nothing
+    refund_cents: Mapped[Zero]  # what the goods received so far were worth to the customer
     currency: Mapped[str]
     idem_key: Mapped[str | None]
     body_hash: Mapped[str | None]

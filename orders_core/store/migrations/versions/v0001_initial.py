@@ -1612,6 +1612,7 @@ def upgrade() -> None:
         sa.Column("origin", t.TEXT, server_default="live", nullable=False),
         sa.Column("reason", t.TEXT, nullable=True),
         sa.Column("exchange_order_id", t.INT, nullable=True),
+        sa.Column("is_refunded", t.FLAG, server_default=sa.text("true"), nullable=False),
         sa.Column("refund_cents", t.INT, server_default="0", nullable=False),
         sa.Column("currency", t.TEXT, nullable=False),
         sa.Column("idem_key", t.TEXT, nullable=True),

@@ -1,0 +1,538 @@
+"""Goods that come back: asked for, decided, received under inspection, then restocked, repaired or scrapped; money follows.
+
+What a return is worth is each line's share of what was paid for it, cumulated, so that parts never exceed the whole and the
+last return takes the remainder. The order's total falls by that worth (a charge `return:<number>`); what was paid above
+the new total is refunded, what is owed on credit falls.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import bindparam, func, insert, select, update
+
+from orders_core.domain.lifecycle import must_allow
+from orders_core.domain.money import half_up
+from orders_core.domain.permissions import Actor
+from orders_core.errors import InvalidCommand, NotFound, QuantityExceeded
+from orders_core.notifications.tell import tell_customer
+from orders_core.services.cancel import CancelOrder, cancel_order
+from orders_core.services.credit import settle_claim
+from orders_core.services.drafting import LineIn
+from orders_core.services.idempotency import keyed
+from orders_core.services.lookups import location_named
+from orders_core.services.orders_state import order_for_change, sync_order
+from orders_core.services.place_order import AddressIn, PlaceOrder, place_order
+from orders_core.services.refunds import grant_refund
+from orders_core.services.review import HoldOrder, ResumeOrder, hold_order, resume_order
+from orders_core.store.inventory import Move, move
+from orders_core.store.tables import (
+    Channel,
+    Customer,
+    Location,
+    Order,
+    OrderCharge,
+    OrderLine,
+    ReturnAuthorization,
+    ReturnLine,
+    ShipmentLine,
+    ShippedLot,
+    Sku,
+)
+from orders_core.store.uow import UnitOfWork
+
+
+@dataclass(frozen=True)
+class RequestReturn:
+    """Ask to return `units` ({order line no: base units}) of an order.
+
+    kind: return (退货退款), exchange (换货), repair (维修), resend (补发), refund_only (仅退款: before it ships it stops the
+    picker until decided). `is_refunded=False` takes goods back for nothing.
+    """
+
+    order_number: str
+    units: Mapping[int, int]
+    reason: str
+    kind: str = "return"
+    is_refunded: bool = True
+    idem_key: str | None = None
+
+
+@dataclass(frozen=True)
+class DecideReturn:
+    """Approve or refuse a requested return; an approved exchange or resend makes its order at price 0."""
+
+    number: str
+    is_approved: bool
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class ReceiveReturn:
+    """Units that arrived ({order line no: base units}) at a location; they wait there for inspection (待检)."""
+
+    number: str
+    units: Mapping[int, int]
+    location: str
+
+
+@dataclass(frozen=True)
+class Disposition:
+    """What becomes of received units of one line: back on the shelf, to repair, or scrapped (返架、维修、报废)."""
+
+    line_no: int
+    restock_qty: int = 0
+    repair_qty: int = 0
+    scrap_qty: int = 0
+
+
+@dataclass(frozen=True)
+class InspectReturn:
+    number: str
+    dispositions: Sequence[Disposition]
+
+
+@dataclass(frozen=True)
+class ReturnState:
+    """Where a return stands."""
+
+    return_id: int
+    number: str
+    status: str
+    refund_cents: int
+    exchange_number: str | None = None
+    is_repeat: bool = False
+
+
+_LINES = (
+    select(
+        ReturnLine.id,
+        ReturnLine.order_line_id,
+        ReturnLine.sku_id,
+        ReturnLine.qty,
+        ReturnLine.received_qty,
+        ReturnLine.restocked_qty,
+        ReturnLine.repair_qty,
+        ReturnLine.scrapped_qty,
+        ReturnLine.refund_cents,
+        ReturnLine.lot_id,
+        OrderLine.line_no,
+        OrderLine.ordered_qty,
+        OrderLine.returned_qty,
+        OrderLine.net_cents,
+        OrderLine.tax_cents,
+        OrderLine.refunded_cents.label("line_refunded_cents"),
+        Sku.sku,
+    )
+    .join(OrderLine, OrderLine.id == ReturnLine.order_line_id)
+    .join(Sku, Sku.id == ReturnLine.sku_id)
+    .where(ReturnLine.return_id == bindparam("return_id"))
+    .order_by(OrderLine.line_no)
+)
+_ASKED_BEFORE = (
+    select(func.coalesce(func.sum(ReturnLine.qty), 0))
+    .join(ReturnAuthorization, ReturnAuthorization.id == ReturnLine.return_id)
+    .where(
+        ReturnLine.order_line_id == bindparam("line_id"),
+        ReturnAuthorization.status.not_in(["refused", "cancelled"]),
+        ReturnAuthorization.kind.not_in(["resend", "refund_only"]),
+    )
+)
+
+
+def request_return(uow: UnitOfWork, actor: Actor, command: RequestReturn) -> ReturnState:
+    """Ask for a return; never more of a line than has shipped and is not asked back already.
+
+    Raises QuantityExceeded naming the line and the most that can still come back.
+    """
+    actor.must("return.request")
+    if command.kind not in ("return", "exchange", "repair", "resend", "refund_only"):
+        raise InvalidCommand(field="kind", problem=repr(command.kind))
+    order = order_for_change(uow, number=command.order_number)
+    if actor.customer_id is not None and actor.customer_id != order.customer_id:
+        raise NotFound(entity="order", key=command.order_number)
+    key = keyed(uow, ReturnAuthorization, command, ReturnAuthorization.order_id == order.id)
+    if key.row is not None:
+        return _state(uow, key.row.id, is_repeat=True)
+    if command.kind != "refund_only":
+        must_allow("return", status=order.status, key=order.number)
+    elif order.status in ("review", "waiting_stock", "ready", "picking"):
+        hold_order(uow, _as_clerk(actor), HoldOrder(order.number, f"refund only: {command.reason}"))
+    elif order.status != "held":
+        raise InvalidCommand(field="kind", problem=f"{order.number} has left; ask for a return of the goods")
+    lines = {row.line_no: row for row in uow.rows(select(OrderLine.__table__).where(OrderLine.order_id == order.id))}
+    if not command.units and command.kind != "refund_only":
+        raise InvalidCommand(field="units", problem="name at least one line")
+    return_id, number = uow.new_id(), uow.new_number("RT")
+    uow.conn.execute(
+        insert(ReturnAuthorization),
+        {
+            "id": return_id,
+            "number": number,
+            "order_id": order.id,
+            "customer_id": order.customer_id,
+            "channel_id": order.channel_id,
+            "kind": command.kind,
+            "status": "requested",
+            "reason": command.reason,
+            "is_refunded": command.is_refunded and command.kind in ("return", "refund_only"),
+            "currency": order.currency,
+            "business_date": uow.today,
+            "requested_at": uow.now,
+            **key.columns,
+        },
+    )
+    for line_no, qty in sorted(command.units.items()):
+        line = lines.get(line_no)
+        if line is None:
+            raise NotFound(entity="line", key=f"{order.number}/{line_no}")
+        before = uow.conn.execute(_ASKED_BEFORE, {"line_id": line.id}).scalar_one()
+        most = line.shipped_qty - int(before)
+        if type(qty) is not int or not 0 < qty <= most:
+            raise QuantityExceeded(what=f"return of {order.number} line {line_no}", asked_qty=qty, limit_qty=most)
+        _insert_line(uow, return_id, line, qty)
+    uow.changed("return_authorization", return_id, 1, "insert")
+    facts = {"return": number, "kind": command.kind, "reason": command.reason, "units": dict(command.units)}
+    uow.audit(actor, "return.request", "orders", order.id, facts=facts)
+    return ReturnState(return_id, number, "requested", 0)
+
+
+def _insert_line(uow: UnitOfWork, return_id: int, line: Any, qty: int) -> None:
+    """One return line; a kit comes back as its components, which carry the stock."""
+    row = {
+        "return_id": return_id,
+        "order_line_id": line.id,
+        "sku_id": line.sku_id,
+        "qty": qty,
+        "unit_price_cents": half_up(line.net_cents, line.ordered_qty) if line.ordered_qty else 0,
+    }
+    uow.conn.execute(insert(ReturnLine), {"id": uow.new_id(), **row})
+
+
+def _as_clerk(actor: Actor) -> Actor:
+    """A customer's refund-only stops his own order: the hold is the system's, in his name."""
+    return Actor(actor.name, actor.roles | {"system"}, actor.staff_id, actor.customer_id, actor.location_codes)
+
+
+def decide_return(uow: UnitOfWork, actor: Actor, command: DecideReturn) -> ReturnState:
+    """Approve or refuse; the customer is told. Refund-only cancels the order, exchange and resend make a free one."""
+    actor.must("return.decide")
+    rma = _returned(uow, command.number)
+    if rma.status != "requested":
+        raise InvalidCommand(field="return", problem=f"{rma.number} is {rma.status} already")
+    order = order_for_change(uow, order_id=rma.order_id)
+    status = "approved" if command.is_approved else "refused"
+    exchange_id = None
+    refund = 0
+    if rma.kind == "refund_only":
+        if command.is_approved:
+            refund = order.paid_cents - order.refunded_cents
+            cancel_order(uow, actor, CancelOrder(order.number, reason=rma.reason or "refund only"))
+            status = "closed"
+        elif order.status == "held":
+            resume_order(uow, actor, ResumeOrder(order.number))
+    elif rma.kind in ("exchange", "resend") and command.is_approved:
+        exchange_id = _send_again(uow, rma, order)
+        status = "closed" if rma.kind == "resend" else "approved"
+    uow.conn.execute(
+        update(ReturnAuthorization)
+        .where(ReturnAuthorization.id == rma.id)
+        .values(
+            status=status,
+            exchange_order_id=exchange_id,
+            refund_cents=refund,
+            closed_at=uow.now if status in ("closed", "refused") else None,
+            version=ReturnAuthorization.version + 1,
+        )
+    )
+    uow.changed("return_authorization", rma.id, rma.version + 1)
+    facts = {"return": rma.number, "reason": command.reason}
+    uow.audit(actor, f"return.{status}", "orders", order.id, facts=facts)
+    tell_customer(
+        uow,
+        "return_decided",
+        order.id,
+        dedupe_key=f"return_decided:{rma.id}",
+        return_number=rma.number,
+        is_approved=command.is_approved,
+        reason=command.reason,
+        refund_cents=refund,
+        return_to=_return_address(uow) if status == "approved" else None,
+    )
+    return _state(uow, rma.id)
+
+
+def _return_address(uow: UnitOfWork) -> str | None:
+    row = uow.row(select(Location.name, Location.address).where(Location.is_default))
+    return None if row is None else f"{row.name} {row.address or ''}".strip()
+
+
+def _send_again(uow: UnitOfWork, rma: Any, order: Any) -> int:
+    """The free order that an exchange or resend sends to the same address."""
+    lines = uow.rows(_LINES, {"return_id": rma.id})
+    customer, channel = uow.rows(
+        select(Customer.code, Channel.code.label("channel"))
+        .select_from(Customer)
+        .join(Channel, Channel.id == order.channel_id)
+        .where(Customer.id == order.customer_id)
+    )[0]
+    placed = place_order(
+        uow,
+        Actor(f"return {rma.number}", frozenset({"system"})),
+        PlaceOrder(
+            channel=channel,
+            customer=customer,
+            lines=tuple(LineIn(line.sku, line.qty) for line in lines),
+            idem_key=f"return:{rma.id}",
+            address=AddressIn(
+                order.recipient,
+                order.phone,
+                order.street,
+                order.city,
+                order.region,
+                order.postcode,
+                order.country,
+                order.latitude,
+                order.longitude,
+            ),
+            kind=rma.kind,
+            source_order_id=order.id,
+            payment_method=order.payment_method,
+            delivery_method=order.delivery_method,
+        ),
+    )
+    return placed.order_id
+
+
+def receive_return(uow: UnitOfWork, actor: Actor, command: ReceiveReturn) -> ReturnState:
+    """Book returned units in under inspection and settle their money; the same unit cannot be received twice.
+
+    Raises QuantityExceeded when more arrives than was agreed.
+    """
+    actor.must("return.receive")
+    rma = _returned(uow, command.number)
+    if rma.status not in ("approved", "received") or rma.kind in ("resend", "refund_only"):
+        raise InvalidCommand(field="return", problem=f"{rma.number} ({rma.kind}) is {rma.status}")
+    location = location_named(uow, actor, command.location)
+    order = order_for_change(uow, order_id=rma.order_id)
+    by_no = {line.line_no: line for line in uow.rows(_LINES, {"return_id": rma.id})}
+    moves: list[Move] = []
+    worth = 0
+    for line_no, qty in sorted(command.units.items()):
+        line = by_no.get(line_no)
+        if line is None:
+            raise NotFound(entity="return line", key=f"{rma.number}/{line_no}")
+        left = line.qty - line.received_qty
+        if type(qty) is not int or not 0 < qty <= left:
+            raise QuantityExceeded(what=f"{rma.number} line {line_no}", asked_qty=qty, limit_qty=left)
+        cents = _worth(uow, line, qty, is_tax_on_top=order.tax_cents > 0) if rma.is_refunded else 0
+        worth += cents
+        uow.conn.execute(
+            update(ReturnLine)
+            .where(ReturnLine.id == line.id)
+            .values(received_qty=ReturnLine.received_qty + qty, refund_cents=ReturnLine.refund_cents + cents)
+        )
+        uow.conn.execute(
+            update(OrderLine)
+            .where(OrderLine.id == line.order_line_id)
+            .values(returned_qty=OrderLine.returned_qty + qty, refunded_cents=OrderLine.refunded_cents + cents)
+        )
+        moves += _came_back(uow, line, qty, rma.id, location)
+    if location.is_stock_tracked:
+        move(uow, actor, moves)
+    uow.conn.execute(
+        update(ReturnAuthorization)
+        .where(ReturnAuthorization.id == rma.id)
+        .values(
+            status="received",
+            location_id=location.id,
+            received_at=uow.now,
+            refund_cents=ReturnAuthorization.refund_cents + worth,
+            version=ReturnAuthorization.version + 1,
+        )
+    )
+    uow.changed("return_authorization", rma.id, rma.version + 1)
+    if worth:
+        _settle_worth(uow, actor, order, rma, worth)
+    uow.audit(actor, "return.receive", "orders", order.id, facts={"return": rma.number, "units": dict(command.units)})
+    sync_order(uow, order.id)
+    return _state(uow, rma.id)
+
+
+def _worth(uow: UnitOfWork, line: Any, qty: int, *, is_tax_on_top: bool) -> int:
+    """The share of the line's money for `qty` more units, cumulated over earlier returns of the line."""
+    whole = line.net_cents + (line.tax_cents if is_tax_on_top else 0)
+    before = uow.conn.execute(
+        select(func.coalesce(func.sum(ReturnLine.received_qty), 0))
+        .join(ReturnAuthorization, ReturnAuthorization.id == ReturnLine.return_id)
+        .where(ReturnLine.order_line_id == line.order_line_id, ReturnAuthorization.is_refunded)
+    ).scalar_one()
+    total = half_up(whole * (int(before) + qty), line.ordered_qty)
+    worth: int = min(total, whole) - line.line_refunded_cents
+    return max(0, worth)
+
+
+def _came_back(uow: UnitOfWork, line: Any, qty: int, return_id: int, location: Any) -> list[Move]:
+    """Movements of the units that came back; a kit comes back as its components."""
+    parts = uow.rows(
+        select(OrderLine.sku_id, OrderLine.ordered_qty, OrderLine.id).where(
+            OrderLine.parent_line_id == line.order_line_id, OrderLine.kind == "component"
+        )
+    )
+    pieces = [(part.sku_id, part.ordered_qty * qty // line.ordered_qty) for part in parts] or [(line.sku_id, qty)]
+    tracked = {
+        row.id
+        for row in uow.rows(select(Sku.id).where(Sku.id.in_([sku_id for sku_id, _ in pieces]), Sku.is_stock_tracked))
+    }
+    lot_id = uow.conn.execute(
+        select(ShippedLot.lot_id)
+        .join(ShipmentLine, ShipmentLine.id == ShippedLot.shipment_line_id)
+        .where(ShipmentLine.order_line_id == line.order_line_id)
+        .order_by(ShippedLot.lot_id)
+        .limit(1)
+    ).scalar()
+    return [
+        Move(
+            sku_id,
+            location.id,
+            units,
+            "return",
+            state="inspection",
+            lot_id=lot_id if sku_id == line.sku_id else None,
+            source="return_authorization",
+            source_id=return_id,
+        )
+        for sku_id, units in pieces
+        if sku_id in tracked
+    ]
+
+
+def _settle_worth(uow: UnitOfWork, actor: Actor, order: Any, rma: Any, worth: int) -> None:
+    """The order's total falls by what came back; what was paid above it is refunded, credit owed falls."""
+    uow.conn.execute(
+        insert(OrderCharge),
+        {
+            "id": uow.new_id(),
+            "order_id": order.id,
+            "kind": "discount",
+            "code": f"return:{rma.number}",
+            "amount_cents": -worth,
+        },
+    )
+    total = uow.conn.execute(
+        update(Order)
+        .where(Order.id == order.id)
+        .values(charges_cents=Order.charges_cents - worth, total_cents=Order.total_cents - worth)
+        .returning(Order.total_cents)
+    ).scalar_one()
+    over = (order.paid_cents - order.refunded_cents) - total
+    if over > 0:
+        grant_refund(
+            uow,
+            actor,
+            order_id=order.id,
+            amount_cents=over,
+            reason=rma.reason or "return",
+            idem_key=f"return:{rma.id}:{rma.version}",
+            return_id=rma.id,
+        )
+    settle_claim(uow, order.id)
+
+
+def inspect_return(uow: UnitOfWork, actor: Actor, command: InspectReturn) -> ReturnState:
+    """Say what becomes of received units; restocked ones can be promised again, scrapped ones are written off."""
+    actor.must("return.receive")
+    rma = _returned(uow, command.number)
+    if rma.status != "received" or rma.location_id is None:
+        raise InvalidCommand(field="return", problem=f"{rma.number} is {rma.status}: nothing to inspect")
+    location = uow.rows(select(Location.__table__).where(Location.id == rma.location_id))[0]
+    by_no = {line.line_no: line for line in uow.rows(_LINES, {"return_id": rma.id})}
+    moves: list[Move] = []
+    for item in command.dispositions:
+        line = by_no.get(item.line_no)
+        if line is None:
+            raise NotFound(entity="return line", key=f"{rma.number}/{item.line_no}")
+        asked = item.restock_qty + item.repair_qty + item.scrap_qty
+        left = line.received_qty - line.restocked_qty - line.repair_qty - line.scrapped_qty
+        if min(item.restock_qty, item.repair_qty, item.scrap_qty) < 0 or not 0 < asked <= left:
+            raise QuantityExceeded(what=f"{rma.number} line {item.line_no}", asked_qty=asked, limit_qty=left)
+        uow.conn.execute(
+            update(ReturnLine)
+            .where(ReturnLine.id == line.id)
+            .values(
+                restocked_qty=ReturnLine.restocked_qty + item.restock_qty,
+                repair_qty=ReturnLine.repair_qty + item.repair_qty,
+                scrapped_qty=ReturnLine.scrapped_qty + item.scrap_qty,
+            )
+        )
+        for qty, reason, is_restocked in (
+            (item.restock_qty, "inspection", True),
+            (item.repair_qty, "repair", False),
+            (item.scrap_qty, "scrap", False),
+        ):
+            if qty:
+                for back in _came_back(uow, line, qty, rma.id, location):
+                    out = {**back.__dict__, "qty": -back.qty, "reason": reason}
+                    moves.append(Move(**out))
+                    if is_restocked:
+                        moves.append(Move(**{**back.__dict__, "reason": reason, "state": "on_hand"}))
+    if location.is_stock_tracked:
+        move(uow, actor, moves)
+    done = all(
+        line.received_qty == line.restocked_qty + line.repair_qty + line.scrapped_qty and line.received_qty == line.qty
+        for line in uow.rows(_LINES, {"return_id": rma.id})
+    )
+    uow.conn.execute(
+        update(ReturnAuthorization)
+        .where(ReturnAuthorization.id == rma.id)
+        .values(
+            status="closed" if done else "received",
+            closed_at=uow.now if done else None,
+            version=ReturnAuthorization.version + 1,
+        )
+    )
+    uow.changed("return_authorization", rma.id, rma.version + 1)
+    facts = {"return": rma.number, "dispositions": [x.__dict__ for x in command.dispositions]}
+    uow.audit(actor, "return.inspect", "orders", rma.order_id, facts=facts)
+    return _state(uow, rma.id)
+
+
+def kept_qty(uow: UnitOfWork, order_number: str) -> dict[int, int]:
+    """Line number → units the customer has and pays for: delivered less what came back for money."""
+    came_back = (
+        select(func.coalesce(func.sum(ReturnLine.received_qty), 0))
+        .join(ReturnAuthorization, ReturnAuthorization.id == ReturnLine.return_id)
+        .where(ReturnLine.order_line_id == OrderLine.id, ReturnAuthorization.is_refunded)
+        .scalar_subquery()
+    )
+    rows = uow.rows(
+        select(OrderLine.line_no, OrderLine.delivered_qty, came_back.label("came_back_qty"))
+        .join(Order, Order.id == OrderLine.order_id)
+        .where(Order.number == order_number)
+    )
+    return {row.line_no: row.delivered_qty - int(row.came_back_qty) for row in rows}
+
+
+def _returned(uow: UnitOfWork, number: str) -> Any:
+    query = select(ReturnAuthorization.__table__).where(ReturnAuthorization.number == number)
+    row = uow.row(query if uow.is_sqlite else query.with_for_update())
+    if row is None:
+        raise NotFound(entity="return", key=number)
+    return row
+
+
+def _state(uow: UnitOfWork, return_id: int, *, is_repeat: bool = False) -> ReturnState:
+    row = uow.rows(
+        select(
+            ReturnAuthorization.id,
+            ReturnAuthorization.number,
+            ReturnAuthorization.status,
+            ReturnAuthorization.refund_cents,
+            Order.number.label("exchange_number"),
+        )
+        .outerjoin(Order, Order.id == ReturnAuthorization.exchange_order_id)
+        .where(ReturnAuthorization.id == return_id)
+    )[0]
+    return ReturnState(row.id, row.number, row.status, row.refund_cents, row.exchange_number, is_repeat)
