@@ -272,7 +272,7 @@ def _return_address(uow: UnitOfWork) -> str | None:
 def _send_again(uow: UnitOfWork, rma: Any, order: Any) -> int:
     """The free order that an exchange or resend sends to the same address."""
     lines = uow.rows(_LINES, {"return_id": rma.id})
-    customer, channel = uow.rows(
+    buyer = uow.rows(
         select(Customer.code, Channel.code.label("channel"))
         .select_from(Customer)
         .join(Channel, Channel.id == order.channel_id)
@@ -282,8 +282,8 @@ def _send_again(uow: UnitOfWork, rma: Any, order: Any) -> int:
         uow,
         Actor(f"return {rma.number}", frozenset({"system"})),
         PlaceOrder(
-            channel=channel,
-            customer=customer,
+            channel=buyer.channel,
+            customer=buyer.code,
             lines=tuple(LineIn(line.sku, line.qty) for line in lines),
             idem_key=f"return:{rma.id}",
             address=AddressIn(
