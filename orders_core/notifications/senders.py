@@ -45,9 +45,9 @@ def mail(message: Message, *, sender: str, at: datetime, encoding: str) -> Email
     letter["Subject"] = subject
     letter["Date"] = format_datetime(at)
     letter["Message-ID"] = message_id
-    letter["Content-Language"] = message.language
     letter["Auto-Submitted"] = "auto-generated"  # out-of-office replies are not wanted
     letter.set_content(message.body, cte=encoding)
+    letter["Content-Language"] = message.language  # after the content, which replaces all Content- headers
     return letter
 
 
