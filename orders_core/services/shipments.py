@@ -1,0 +1,112 @@
+"""Planned shipments: the one that waits for the rest of an order, units put on it, versions kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date
+
+from sqlalchemy import bindparam, insert, text
+
+from orders_core.store.tables import Shipment
+from orders_core.store.uow import UnitOfWork
+
+_TOUCH = text("UPDATE shipment SET version = version + 1 WHERE id IN :ids RETURNING id, version").bindparams(
+    bindparam("ids", expanding=True)
+)
+_STILL_PLANNED = text(
+    """
+    SELECT s.id FROM shipment s WHERE s.location_id = :location_id AND s.status = 'planned' AND s.id <> :not_id
+        AND s.is_consolidated = :no AND EXISTS (SELECT 1 FROM shipment_line sl JOIN order_line l ON l.id = sl.order_line_id
+            WHERE sl.shipment_id = s.id AND l.order_id = :order_id)
+    ORDER BY s.id LIMIT 1
+    """
+)
+_ADD_UNITS = text(
+    "INSERT INTO shipment_line (id, shipment_id, order_line_id, sku_id, qty, reserved_qty, backordered_qty)"
+    " VALUES (:id, :shipment_id, :order_line_id, :sku_id, :qty, :reserved_qty, :backordered_qty)"
+    " ON CONFLICT (shipment_id, order_line_id) DO UPDATE SET qty = shipment_line.qty + excluded.qty,"
+    " reserved_qty = shipment_line.reserved_qty + excluded.reserved_qty,"
+    " backordered_qty = shipment_line.backordered_qty + excluded.backordered_qty"
+)
+
+
+def touch_shipments(uow: UnitOfWork, shipment_ids: Iterable[int]) -> None:
+    """Raise the version of shipments whose lines changed, and tell the change log."""
+    ids = sorted(set(shipment_ids))
+    if ids:
+        for row in uow.conn.execute(_TOUCH, {"ids": ids}).all():
+            uow.changed("shipment", row.id, row.version)
+
+
+def waiting_shipment(
+    uow: UnitOfWork,
+    *,
+    order_id: int,
+    location_id: int,
+    delivery_method: str,
+    planned_date: date | None = None,
+    not_id: int = 0,
+) -> int:
+    """The order's one further planned shipment at a location: re-used when it is there, planned when not.
+
+    `not_id` is the shipment the units come from.
+    """
+    found = uow.conn.execute(
+        _STILL_PLANNED,
+        {"order_id": order_id, "location_id": location_id, "not_id": not_id, "no": 0 if uow.is_sqlite else False},
+    ).scalar()
+    if found is not None:
+        return int(found)
+    shipment_id = uow.new_id()
+    uow.conn.execute(
+        insert(Shipment),
+        {
+            "id": shipment_id,
+            "number": uow.new_number("SH"),
+            "location_id": location_id,
+            "delivery_method": delivery_method,
+            "planned_date": planned_date or uow.today,
+            "created_at": uow.now,
+        },
+    )
+    uow.changed("shipment", shipment_id, 1, "insert")
+    return shipment_id
+
+
+@dataclass(frozen=True)
+class Units:
+    """Units of an order line to go with a shipment; where stock is tracked qty = reserved + backordered."""
+
+    order_line_id: int
+    sku_id: int
+    qty: int
+    reserved_qty: int = 0
+    backordered_qty: int = 0
+
+
+def add_units(uow: UnitOfWork, shipment_id: int, units: Sequence[Units]) -> None:
+    """Put units on a planned shipment, onto the line that is there already where there is one.
+
+    The stock levels are the caller's business; so is `sync_order`.
+    """
+    wanted = [part for part in units if part.qty]
+    if not wanted:
+        return
+    first = uow.new_id(len(wanted))
+    uow.conn.execute(
+        _ADD_UNITS,
+        [
+            {
+                "id": first + i,
+                "shipment_id": shipment_id,
+                "order_line_id": part.order_line_id,
+                "sku_id": part.sku_id,
+                "qty": part.qty,
+                "reserved_qty": part.reserved_qty,
+                "backordered_qty": part.backordered_qty,
+            }
+            for i, part in enumerate(wanted)
+        ],
+    )
+    touch_shipments(uow, [shipment_id])
