@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
 
-from scripts.prove import Measured, read_proofs, report
+from scripts.prove import read_figures
 
 _TESTS = """
 import pytest
@@ -24,16 +23,29 @@ def test_not_run(): ...
 """
 
 
-def test_the_report_names_what_passed_failed_and_was_skipped(tmp_path: Path) -> None:
+def test_the_figures_name_what_passed_failed_and_was_skipped(tmp_path: Path) -> None:
     (tmp_path / "test_stock.py").write_text(_TESTS, encoding="utf-8")
-    command = [sys.executable, "-m", "pytest", "--junit-xml=out.xml", "-p", "no:cacheprovider"]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "--junit-xml=out.xml",
+        "-o",
+        "junit_family=xunit1",
+        "-p",
+        "no:cacheprovider",
+    ]
     subprocess.run(command, cwd=tmp_path, capture_output=True, check=False)
 
-    proofs = read_proofs(tmp_path / "out.xml")
-    text = report(datetime(2026, 11, 22, 4, 30, tzinfo=UTC), proofs, [Measured("place_order", 1, 12.4, "too slow\n")])
+    figures = read_figures(tmp_path / "out.xml")
 
-    rows = [line for line in text.splitlines() if line.startswith("| test_stock.")]
-    assert [row.split(" | ")[1] for row in rows] == ["passed", "FAILED", "skipped: no \\| browser"]
-    assert rows[0].endswith("| sold 1000, refused 1000 |")
-    assert "2026-11-22 04:30 UTC" in text
-    assert "### place_order (12 s, FAILED with exit code 1)\n\n```\ntoo slow\n```" in text
+    assert [figure.name for figure in figures] == [
+        "test_stock.test_the_last_unit_is_sold_once",
+        "test_stock.test_that_fails",
+        "test_stock.test_not_run",
+    ]
+    assert [figure.measured for figure in figures] == [
+        "passed, 0.0 s: sold 1000, refused 1000",
+        "FAILED, 0.0 s",
+        "not run (no \\| browser), 0.0 s",
+    ]
