@@ -31,7 +31,7 @@ import numpy as np
 
 from forecasting.backtest import Backtest
 from forecasting.metrics import naive_scale
-from forecasting.models import MODEL_NAMES, SIMPLE_RULES, Floats, default_model
+from forecasting.models import MODEL_NAMES, SIMPLE_RULES, Floats, default_model, learning_start
 
 MARGIN = 0.30
 MIN_FOLDS = 3
@@ -75,7 +75,7 @@ def choose(result: Backtest, *, series: int, names: Sequence[str], demand_class:
         series: Its index in it.
         names: Candidates.
         demand_class: Of the series, see `demand.Shape`.
-        weeks: Weekly demand known, to scale RMSSE with.
+        weeks: All its weekly demand, as the backtest was given it: what was known at the oldest fold scales RMSSE.
     """
     default = default_model(demand_class)
     at = [MODEL_NAMES.index(name) for name in names]
@@ -105,7 +105,8 @@ def choose(result: Backtest, *, series: int, names: Sequence[str], demand_class:
     baseline, baseline_wape = _better_simple_rule(ahead, totals)
     baseline_error = float(_rmse(squared, compared)[MODEL_NAMES.index(baseline)]) if baseline else nan
     skill = _skill(wape, baseline_wape)
-    scale = naive_scale(weeks[: result.cutoffs[usable[-1]]])
+    past = weeks[: result.cutoffs[usable[-1]]]
+    scale = naive_scale(past[learning_start(past) :])
     ranked = sorted((float(e), n) for e, n in zip(errors, names, strict=True) if np.isfinite(e))
     return Choice(
         model=names[picked],

@@ -453,7 +453,7 @@ def _describe(unique_id: str, at: int | None, calendar: Calendar, item: dict[str
         one.reasons.append("stock_out_days_estimated")
         one.facts["censored_days"] = one.censored_days
     if not one.is_stock_recorded:
-        one.reasons.append("stock_not_recorded")
+        one.reasons.append("stock_outs_unknown")
     if shape.first_demand >= 0:
         one.facts["first_demand_date"] = str(_date_of(one, calendar, shape.first_demand))
         one.facts["last_demand_date"] = str(_date_of(one, calendar, shape.last_demand))
@@ -476,9 +476,7 @@ def _date_of(one: _Series, calendar: Calendar, day: int) -> date:
 def _choose(one: _Series, tested: Backtest, weeks: Floats, horizon_weeks: int) -> None:
     """Settle the model of a series and its weekly forecast."""
     start = learning_start(weeks)
-    one.choice = choose(
-        tested, series=one.at, names=one.names, demand_class=one.shape.demand_class, weeks=weeks[start:]
-    )
+    one.choice = choose(tested, series=one.at, names=one.names, demand_class=one.shape.demand_class, weeks=weeks)
     cap = outlier_cap(weeks)
     if (weeks > cap).any():
         one.reasons.append("outliers_capped")

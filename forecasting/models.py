@@ -166,7 +166,10 @@ def learning_start(weeks: Floats) -> int:
 
 
 def outlier_cap(weeks: Floats) -> float:
-    """Largest week that is learned as it is; infinite where there are too few weeks with demand to tell."""
+    """Largest week that is learned as it is; infinite where there are too few weeks with demand to tell.
+
+    A season that is more than six times as high as the rest of the year is capped as well.
+    """
     sizes = weeks[weeks > 0]
     if sizes.size < OUTLIER_MIN_WEEKS:
         return float("inf")

@@ -75,7 +75,10 @@ REASONS: dict[str, tuple[str, str]] = {
         "停销 {gap_weeks} 周后，{weeks_since_restart} 周前重新有需求，之前的历史只用于去年同期",
         "demand came back {weeks_since_restart} weeks ago after {gap_weeks} weeks without: older history only serves last year",
     ),
-    "stock_not_recorded": ("没有库存记录，无法识别缺货日", "stock is not recorded, so stock-out days can't be told"),
+    "stock_outs_unknown": (
+        "历史没有库存记录，无法识别缺货日",
+        "the history records no stock, so stock-out days can't be told",
+    ),
     "stock_out_days_estimated": (
         "{censored_days} 个缺货日的需求按之前同星期几的均值估计",
         "demand of {censored_days} stock-out days estimated from the same weekday before",

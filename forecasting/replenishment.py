@@ -298,7 +298,7 @@ def _suggestion(
 # What a buyer has to know of the history before ordering; the rest stays with the forecast.
 INHERITED = frozenset(
     {
-        "stock_not_recorded",
+        "stock_outs_unknown",
         "stock_out_days_estimated",
         "discontinued",
         "no_demand",

@@ -10,7 +10,9 @@ import polars as pl
 END = date(2026, 6, 30)
 
 
-def daily(unique_id: str, values: Sequence[float | None], *, end: date = END, censored: Sequence[int] = ()) -> pl.DataFrame:
+def daily(
+    unique_id: str, values: Sequence[float | None], *, end: date = END, censored: Sequence[int] = ()
+) -> pl.DataFrame:
     """Demand day by day, the last value on `end`; None leaves the day without a row. `censored`: indexes of stock-out days;
     without any, stock is not recorded."""
     days = [end - timedelta(days=len(values) - 1 - i) for i in range(len(values))]
