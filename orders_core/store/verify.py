@@ -87,7 +87,12 @@ def verify(store: Store, *, limit_each: int = 1000) -> list[Violation]:
     At most `limit_each` rows are named per kind of thing. Reads one consistent state and blocks nobody.
     """
     with store.reading() as conn:
-        found = [violation for facts in FACTS for violation in _violations(conn, facts, limit_each)]
+        return violations_in(conn, limit_each=limit_each)
+
+
+def violations_in(conn: Connection, *, limit_each: int = 1000) -> list[Violation]:
+    """`verify` over what one connection sees, uncommitted changes of its own included."""
+    found = [violation for name in FACTS for violation in _violations(conn, name, limit_each)]
     order = {invariant.code: position for position, invariant in enumerate(INVARIANTS)}
     return sorted(found, key=lambda violation: order[violation.code])
 
@@ -111,6 +116,7 @@ def _violations(conn: Connection, name: str, limit: int) -> Iterator[Violation]:
                 yield Violation(asked.code, facts.entity, str(numbers["key"]), numbers, asked.en, asked.zh)
                 named += 1
         if named >= limit:
+            rows.close()
             return
 
 
@@ -123,7 +129,8 @@ _SKU_AT_LOCATION = f"{_SKU} || '@' || (SELECT w.code FROM location w WHERE w.id 
 _VERSIONED = [
     table
     for table in Base.metadata.sorted_tables
-    if "version" in table.c and "id" in table.c and table.name != "package"  # packages travel with their shipment
+    # Log tables name the version of something else; packages travel with their shipment.
+    if {"id", "version"} <= set(table.c.keys()) and table.c["id"].autoincrement is False and table.name != "package"
 ]
 _WITH_ID = [table for table in Base.metadata.sorted_tables if "id" in table.c and table.c["id"].autoincrement is False]
 _HISTORY_HAS_NO_LOG = ("customer", "sku", "product", "return_authorization")
@@ -229,6 +236,18 @@ FACTS: dict[str, Facts] = {
           LEFT JOIN order_line parent ON parent.id = l.parent_line_id
           LEFT JOIN shipment_line s ON s.order_line_id = l.id LEFT JOIN shipment p ON p.id = s.shipment_id
         GROUP BY l.id""",
+    ),
+    "kit_line": Facts(
+        "order_line",
+        "(SELECT o.number FROM orders o WHERE o.id = q.order_id) || ' line ' || q.line_no",
+        """
+        SELECT l.order_id, l.line_no, l.shipped_qty, l.delivered_qty,
+          coalesce(min(c.shipped_qty * l.ordered_qty / c.ordered_qty), 0) AS parts_shipped_qty,
+          coalesce(min(c.delivered_qty * l.ordered_qty / c.ordered_qty), 0) AS parts_delivered_qty
+        FROM order_line l JOIN orders o ON o.id = l.order_id
+          LEFT JOIN order_line c ON c.order_id = l.order_id AND c.parent_line_id = l.id AND c.kind = 'component'
+            AND c.ordered_qty > 0
+        WHERE l.kind = 'kit' AND o.origin = 'live' GROUP BY l.id""",
     ),
     "returned_line": Facts(
         "order_line",
@@ -393,9 +412,9 @@ FACTS: dict[str, Facts] = {
           (SELECT count(*) FROM outbox n WHERE n.entity = 'orders' AND n.entity_id = o.id
             AND n.template = 'order_confirmation') AS confirmations_count,
           (SELECT count(*) FROM customer_contact c WHERE c.customer_id = o.customer_id AND c.is_primary
-            AND c.email IS NOT NULL) AS recipients_count,
+            AND c.email <> '') AS recipients_count,
           (SELECT count(*) FROM change_log g WHERE g.entity = 'customer' AND g.entity_id = o.customer_id
-            AND g.at > o.placed_at) AS customer_changes_count
+            AND g.operation <> 'insert' AND g.at >= o.placed_at) AS customer_changes_count
         FROM orders o WHERE o.origin = 'live'""",
     ),
     "payment_receipt": Facts(
@@ -579,16 +598,24 @@ INVARIANTS: tuple[Invariant, ...] = (
     Invariant(
         "line_shipped",
         "order_line",
-        "shipped_qty <> parts_shipped_qty AND (origin = 'live' OR parts_count > 0)",
+        "takes_stock AND shipped_qty <> parts_shipped_qty AND (origin = 'live' OR parts_count > 0)",
         en="{shipped_qty} shipped, but its shipment lines say {parts_shipped_qty}",
         zh="已发 {shipped_qty},但发货明细合计 {parts_shipped_qty}",
     ),
     Invariant(
         "line_delivered",
         "order_line",
-        "delivered_qty <> parts_delivered_qty AND (origin = 'live' OR parts_count > 0)",
+        "takes_stock AND delivered_qty <> parts_delivered_qty AND (origin = 'live' OR parts_count > 0)",
         en="{delivered_qty} delivered, but its shipment lines say {parts_delivered_qty}",
         zh="已送达 {delivered_qty},但发货明细合计 {parts_delivered_qty}",
+    ),
+    Invariant(
+        "kit_shipped",
+        "kit_line",
+        "shipped_qty <> parts_shipped_qty OR delivered_qty <> parts_delivered_qty",
+        en="{shipped_qty} shipped and {delivered_qty} delivered, but its components make {parts_shipped_qty} and"
+        " {parts_delivered_qty} kits",
+        zh="已发 {shipped_qty}、送达 {delivered_qty},但按组件应为 {parts_shipped_qty}、{parts_delivered_qty}",
     ),
     Invariant(
         "line_planned",
