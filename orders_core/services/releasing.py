@@ -42,6 +42,34 @@ _STOP_PICKING = text(
 _UNPACK = text("DELETE FROM package_line WHERE shipment_line_id = :id")
 
 
+_STANDING = text(
+    """
+    SELECT l.line_no, l.ordered_qty, l.net_cents, s.location_id, SUM(sl.qty) AS qty
+    FROM order_line l
+        LEFT JOIN shipment_line sl ON sl.order_line_id = l.id AND NOT sl.is_withdrawn
+        LEFT JOIN shipment s ON s.id = sl.shipment_id
+    WHERE l.order_id = :order_id
+    GROUP BY l.line_no, l.ordered_qty, l.net_cents, s.location_id ORDER BY l.line_no, s.location_id
+    """
+)
+
+
+def lines_as_they_stand(uow: UnitOfWork, order_id: int) -> list[dict[str, Any]]:
+    """The lines of an order with the places they are planned at, for the audit entry of what changes them next.
+
+    Rows hold the present; this is the only place where a later day can look up what an earlier one knew.
+    """
+    lines: dict[int, dict[str, Any]] = {}
+    for row in uow.rows(_STANDING, {"order_id": order_id}):
+        line = lines.setdefault(
+            row.line_no,
+            {"line_no": row.line_no, "ordered_qty": row.ordered_qty, "net_cents": row.net_cents, "places": []},
+        )
+        if row.location_id is not None:
+            line["places"].append({"location_id": row.location_id, "qty": int(row.qty)})
+    return list(lines.values())
+
+
 def give_back(uow: UnitOfWork, order: Any, *, units: Mapping[int, int] | None = None) -> None:
     """Withdraw unshipped units of an order: all, or `units` per order line id. Backordered ones go first.
 

@@ -104,10 +104,10 @@ READ_MODELS: tuple[ReadModel, ...] = (
         keys={"orders": "order_id"},
     ),
     ReadModel(
-        "order_change",
+        "order_edit",
         """
-        SELECT id AS order_change_id, order_id, changes, preview, closed_at
-        FROM order_change WHERE status = 'applied'""",
+        SELECT id AS order_edit_id, entity_id AS order_id, action AS edit_action, "at" AS edited_at, facts AS edit_facts
+        FROM audit_entry WHERE entity = 'orders' AND action IN ('order.edit', 'order.cancel')""",
         keys={"orders": "order_id"},
     ),
     ReadModel(

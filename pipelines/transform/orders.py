@@ -1,70 +1,118 @@
-"""What customers asked for, as it was known at the end of the as-of date."""
+"""What customers asked for, as it was known at the end of the as-of date.
+
+Rows of the core hold the present. What happened after the as-of date is taken back by what carries a date: orders placed,
+cancelled or rejected later, shipments that left later, and edits and cancellations, whose audit entries keep the lines as
+they stood before. Imported history is closed fact.
+"""
 
 from pipelines.transform.as_of import AsOf
 
 OUT_OF_STOCK_REASONS = ("no_stock", "out_of_stock", "shortage")
-"""Cancel reasons that say the customer wanted the goods and we had none: demand that was lost, not demand withdrawn."""
+"""Reasons of a cancellation or an edit that say the customer wanted the goods and we had none: demand that was lost, not
+demand withdrawn."""
+
+_BEFORE = (
+    '[{"line_no": "BIGINT", "ordered_qty": "BIGINT", "net_cents": "BIGINT",'
+    ' "places": [{"location_id": "BIGINT", "qty": "BIGINT"}]}]'
+)
+
+
+def out_of_stock(reason: str) -> str:
+    """SQL: true if the column `reason` says so."""
+    return f"coalesce({reason} IN ({', '.join(repr(word) for word in OUT_OF_STOCK_REASONS)}), false)"
+
+
+def edits(as_of: AsOf) -> str:
+    """Query: one row per edit or cancellation that kept the lines as they stood before it."""
+    return f"""
+      SELECT order_id, order_edit_id, edit_action, {as_of.known("edited_at")} AS is_known,
+        {as_of.business_day("edited_at")} AS edit_date,
+        {out_of_stock("json_extract_string(edit_facts, '$.reason')")} AS is_lost,
+        from_json(json_extract(edit_facts, '$.before'), '{_BEFORE}') AS lines
+      FROM raw.order_edit WHERE json_extract(edit_facts, '$.before') IS NOT NULL"""
 
 
 def fct_order_line(as_of: AsOf) -> str:
-    """One row per order line.
-
-    Rows of the core hold the present. What happened after the as-of date is taken back where it carries a date: orders
-    placed, cancelled or rejected later, shipments that left later. A line's own cancelled units carry none; they count
-    when the order has not changed since, or was cancelled as a whole by then. Imported history is closed fact.
-    """
-    reasons = ", ".join(f"'{reason}'" for reason in OUT_OF_STOCK_REASONS)
+    """One row per order line. Units given up for lack of stock, the order cancelled or the line edited down, are lost."""
     placed_date = f"CASE WHEN o.origin = 'history' THEN o.business_date ELSE {as_of.business_day('o.placed_at')} END"
     return f"""
       WITH known_order AS (
-        SELECT o.*, {placed_date} AS placed_date,
-          {as_of.known("o.cancelled_at")} AS is_cancelled,
-          {as_of.known("o.cancelled_at")} AND o.cancel_reason IN ({reasons}) AS is_lost,
-          {as_of.known("o.cancelled_at")} OR {as_of.unchanged_since("o.changed_at")} AS is_as_it_was
+        SELECT o.*, {placed_date} AS placed_date, {as_of.known("o.cancelled_at")} AS is_cancelled,
+          {as_of.known("o.cancelled_at")} AND {out_of_stock("o.cancel_reason")} AS is_lost
         FROM raw.orders o
         WHERE {placed_date} <= {as_of.day_sql} AND NOT {as_of.known("o.rejected_at")}
+      ), edit AS ({edits(as_of)}), next_edit AS (  -- the first one not known yet says how the lines stood
+        SELECT order_id, arg_min(lines, order_edit_id) AS lines FROM edit WHERE NOT is_known GROUP BY order_id
+      ), stood AS (
+        SELECT order_id, line.line_no, line.ordered_qty, line.net_cents
+        FROM (SELECT order_id, unnest(lines) AS line FROM next_edit)
+      ), line AS (
+        SELECT l.* REPLACE (coalesce(s.ordered_qty, l.ordered_qty) AS ordered_qty,
+            coalesce(s.net_cents, l.net_cents) AS net_cents)
+        FROM raw.order_line l LEFT JOIN next_edit n USING (order_id) LEFT JOIN stood s USING (order_id, line_no)
+        WHERE n.order_id IS NULL OR s.line_no IS NOT NULL  -- a line added later was not there
+      ), edited_qty AS (
+        SELECT order_id, order_edit_id, is_lost, line.line_no, line.ordered_qty FROM (
+          SELECT order_id, order_edit_id, is_lost, unnest(lines) AS line FROM edit
+          WHERE is_known AND edit_action = 'order.edit')
+        UNION ALL SELECT order_id, NULL, false, line_no, ordered_qty FROM line
+      ), given_up AS (
+        SELECT order_id, line_no, sum(given_up_qty)::BIGINT AS given_up_qty FROM (
+          SELECT order_id, line_no, is_lost, greatest(0, ordered_qty - lead(ordered_qty) OVER (
+            PARTITION BY order_id, line_no ORDER BY order_edit_id NULLS LAST)) AS given_up_qty
+          FROM edited_qty SEMI JOIN (SELECT order_id FROM edit WHERE is_known AND is_lost) USING (order_id))
+        WHERE is_lost GROUP BY ALL
       ), sent AS (
         SELECT order_line_id, sum(shipped_qty)::BIGINT AS shipped_qty
         FROM raw.shipment_line WHERE {as_of.known("shipped_at")} GROUP BY order_line_id
       )
       SELECT l.order_line_id, o.order_number, l.line_no, l.line_kind, s.sku, c.customer_code, h.channel_code, o.origin,
-        o.placed_date AS business_date, o.placed_at, l.ordered_qty,
-        CASE WHEN o.is_as_it_was THEN l.cancelled_qty ELSE 0 END AS cancelled_qty,
-        CASE WHEN o.is_lost THEN l.cancelled_qty ELSE 0 END AS lost_qty,
+        o.placed_date AS business_date, o.placed_at,
+        l.ordered_qty + coalesce(g.given_up_qty, 0) AS ordered_qty,
+        CASE WHEN o.is_cancelled THEN l.ordered_qty
+             WHEN {as_of.unchanged_since("o.changed_at")} THEN l.cancelled_qty ELSE 0 END
+          + coalesce(g.given_up_qty, 0) AS cancelled_qty,
+        CASE WHEN o.is_lost THEN l.ordered_qty ELSE 0 END + coalesce(g.given_up_qty, 0) AS lost_qty,
         CASE WHEN o.origin = 'history' THEN l.shipped_qty ELSE coalesce(sent.shipped_qty, 0) END AS shipped_qty,
         l.net_cents, o.currency, l.line_kind = 'gift' AS is_gift, l.line_kind = 'component' AS is_part
-      FROM raw.order_line l JOIN known_order o USING (order_id) JOIN raw.sku s USING (sku_id)
+      FROM line l JOIN known_order o USING (order_id) JOIN raw.sku s USING (sku_id)
         JOIN raw.customer c USING (customer_id) JOIN raw.channel h USING (channel_id)
-        LEFT JOIN sent USING (order_line_id)"""
+        LEFT JOIN sent USING (order_line_id) LEFT JOIN given_up g USING (order_id, line_no)"""
 
 
 def fct_line_location(as_of: AsOf) -> str:
     """One row per line that takes stock and location it is asked of.
 
     A kit's demand stands at its component lines. Demand is what was asked for, less what the customer no longer wants;
-    units cancelled because there was no stock stay in it as lost. It lies where the line's shipments are planned; what
-    no shipment covers joins the largest one, or the default location when there is none.
+    units given up because there was no stock stay in it as lost. It lies where the line is planned: by the first edit or
+    cancellation not known yet, or the cancellation itself, which kept the plan; else by its shipments. What no plan
+    covers joins the largest place, or the default location when there is none.
     """
     return f"""
       WITH demand AS (
-        SELECT f.order_line_id, f.sku, f.origin, f.business_date, f.lost_qty, f.is_gift,
+        SELECT f.order_line_id, f.line_no, f.sku, f.origin, f.business_date, f.lost_qty, f.is_gift, l.order_id,
           f.ordered_qty - f.cancelled_qty + f.lost_qty AS demand_qty
-        FROM core.fct_order_line f
+        FROM core.fct_order_line f JOIN raw.order_line l USING (order_line_id)
         WHERE f.line_kind IN ('item', 'component', 'gift') AND f.ordered_qty - f.cancelled_qty + f.lost_qty > 0
-      ), shipment AS (
+      ), kept AS (
+        SELECT order_id, arg_min(lines, order_edit_id) AS lines FROM ({edits(as_of)})
+        WHERE NOT is_known OR edit_action = 'order.cancel' GROUP BY order_id
+      ), kept_place AS (
+        SELECT order_id, line.line_no, unnest(line.places) AS place
+        FROM (SELECT order_id, unnest(lines) AS line FROM kept)
+      ), place AS (
+        SELECT d.order_line_id, k.place.location_id AS location_id, k.place.qty AS qty
+        FROM kept_place k JOIN demand d USING (order_id, line_no)
+        UNION ALL
         SELECT s.order_line_id, s.location_id,
-          sum(CASE WHEN {as_of.known("s.shipped_at")} THEN s.shipped_qty ELSE s.planned_qty END)::BIGINT AS qty,
-          s.shipment_status = 'cancelled' AND {as_of.unchanged_since("s.changed_at")} AS is_cancelled
-        FROM raw.shipment_line s JOIN demand d USING (order_line_id)
+          sum(CASE WHEN {as_of.known("s.shipped_at")} THEN s.shipped_qty ELSE s.planned_qty END)::BIGINT
+        FROM raw.shipment_line s JOIN (FROM demand ANTI JOIN kept USING (order_id)) d USING (order_line_id)
         WHERE d.origin = 'history' OR {as_of.known("s.created_at")} GROUP BY ALL
       ), planned AS (
-        -- shipments that were cancelled say where a lost line was asked of, but only when nothing better does
-        SELECT order_line_id, location_id, qty,
-          row_number() OVER by_size AS place_no,
+        SELECT order_line_id, location_id, qty, row_number() OVER by_size AS place_no,
           coalesce(sum(qty) OVER (by_size ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS before_qty,
           sum(qty) OVER (PARTITION BY order_line_id) AS all_qty
-        FROM (FROM shipment QUALIFY is_cancelled = min(is_cancelled) OVER (PARTITION BY order_line_id))
-        WINDOW by_size AS (PARTITION BY order_line_id ORDER BY qty DESC, location_id)
+        FROM place WINDOW by_size AS (PARTITION BY order_line_id ORDER BY qty DESC, location_id)
       ), fallback AS (
         SELECT origin, arg_min(location_id, preference) AS location_id FROM (
           SELECT unnest(['live', 'history']) AS origin, location_id,
@@ -73,14 +121,16 @@ def fct_line_location(as_of: AsOf) -> str:
             + location_rank AS preference
           FROM raw.location) GROUP BY origin
       ), shares AS (
-        SELECT d.order_line_id, coalesce(p.location_id, b.location_id) AS location_id, d.sku, d.business_date,
-          d.is_gift, d.lost_qty > 0 AS is_lost,
-          CASE WHEN p.location_id IS NULL THEN d.demand_qty
-               ELSE greatest(0, least(p.qty, d.demand_qty - p.before_qty))
-                 + CASE WHEN p.place_no = 1 THEN greatest(0, d.demand_qty - p.all_qty) ELSE 0 END END AS demand_qty
+        SELECT d.order_line_id, coalesce(p.location_id, b.location_id) AS location_id, d.sku, d.business_date, d.is_gift,
+          d.lost_qty, CASE WHEN p.location_id IS NULL THEN d.demand_qty
+            ELSE greatest(0, least(p.qty, d.demand_qty - p.before_qty))
+              + CASE WHEN p.place_no = 1 THEN greatest(0, d.demand_qty - p.all_qty) ELSE 0 END END AS demand_qty
         FROM demand d LEFT JOIN planned p USING (order_line_id) JOIN fallback b ON b.origin = d.origin
       )
       SELECT s.order_line_id, l.location_code, s.sku, s.business_date, s.demand_qty::BIGINT AS demand_qty,
         CASE WHEN s.is_gift THEN s.demand_qty ELSE 0 END::BIGINT AS gift_qty,
-        CASE WHEN s.is_lost THEN s.demand_qty ELSE 0 END::BIGINT AS lost_qty
+        -- lost units lie at the largest place first: nothing tells where each would have come from
+        least(s.demand_qty, greatest(0, s.lost_qty - coalesce(sum(s.demand_qty) OVER (
+          PARTITION BY s.order_line_id ORDER BY s.demand_qty DESC, l.location_code
+          ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0)))::BIGINT AS lost_qty
       FROM shares s JOIN raw.location l USING (location_id) WHERE s.demand_qty > 0"""

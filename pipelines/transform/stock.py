@@ -1,6 +1,7 @@
 """What was on the shelf, and what was free of it, day by day."""
 
 from pipelines.transform.as_of import AsOf
+from pipelines.transform.orders import edits
 
 
 def fct_stock_movement(as_of: AsOf) -> str:
@@ -26,8 +27,9 @@ def fct_stock_daily(as_of: AsOf) -> str:
         WINDOW earlier AS (PARTITION BY s.order_line_id, s.location_id ORDER BY s.shipped_at, s.shipment_line_id
           ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)
       ), given_up AS (
-        SELECT l.order_line_id, {as_of.business_day("o.cancelled_at")} AS stock_date
-        FROM raw.orders o JOIN raw.order_line l USING (order_id) WHERE {as_of.known("o.cancelled_at")}
+        SELECT l.order_line_id, max(e.edit_date) AS stock_date
+        FROM ({edits(as_of)}) e JOIN raw.order_line l USING (order_id) WHERE e.is_known AND e.is_lost
+        GROUP BY l.order_line_id
       ), events AS (
         SELECT sku, location_code, business_date AS stock_date, movement_qty AS on_hand, 0 AS outstanding
         FROM core.fct_stock_movement WHERE stock_state = 'on_hand'

@@ -160,10 +160,11 @@ backordered_qty = _qty("backordered_qty", "Units accepted without stock, waiting
 shipped_qty = _qty("shipped_qty", "Units sent.")
 delivered_qty = _qty("delivered_qty", "Units that arrived.")
 returned_qty = _qty("returned_qty", "Units that came back.")
-order_change_id = _id("order_change_id", "change set")
-changes = Column("changes", TEXT, "The change set as JSON.")
-preview = Column("preview", TEXT, "What it changed, as JSON.").or_null("when not previewed")
-closed_at = _at("closed_at", "When the change set was applied.").or_null("when not recorded")
+order_edit_id = _id("order_edit_id", "audit entry of an edit")
+edited_at = _at("edited_at", "When the order was edited.")
+edit_action = Column("edit_action", TEXT, "Lines changed, or all cancelled.", "",
+                     _words("edit_action", "order.edit", "order.cancel"))  # fmt: skip
+edit_facts = Column("edit_facts", TEXT, "Reason, and the lines as they stood before, as JSON.")
 shipment_line_id = _id("shipment_line_id", "shipment line")
 shipment_id = _id("shipment_id", "shipment")
 shipment_status = Column("shipment_status", TEXT, "Status of the shipment when extracted.")
@@ -237,8 +238,8 @@ RAW_TABLES = (
         delivered_qty, returned_qty,
     ), (Rule("cancelled_qty <= ordered_qty", "what is cancelled was ordered"),
         Rule("delivered_qty <= shipped_qty", "what arrived was sent"))),
-    Table("raw", "order_change", "One row per applied change set of an order.", ("order_change_id",), (
-        order_change_id, order_id, changes, preview, closed_at,
+    Table("raw", "order_edit", "One row per edit or cancellation of an order.", ("order_edit_id",), (
+        order_edit_id, order_id, edit_action, edited_at, edit_facts.or_null("when not recorded"),
     )),
     Table("raw", "shipment_line", "One row per order line in a shipment.", ("shipment_line_id",), (
         shipment_line_id, shipment_id, order_id, order_line_id, sku_id, location_id, shipment_status, planned_qty,

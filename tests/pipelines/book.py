@@ -10,9 +10,11 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import delete, insert, select, update
 
+from orders_core.domain.permissions import SYSTEM
 from orders_core.ports import FixedClock
+from orders_core.services.releasing import lines_as_they_stand
 from orders_core.store import tables as t
 from orders_core.store.tables.orders import STOCK_LINE_KINDS
 from orders_core.store.uow import Store, UnitOfWork
@@ -149,13 +151,34 @@ class Book:
 
     def cancel(self, number: str, moment: datetime, reason: str = "customer") -> None:
         with self._transaction(moment) as uow:
+            facts = {"reason": reason, "before": lines_as_they_stand(uow, self.id_of(t.Order, number))}
+            uow.audit(SYSTEM, "order.cancel", "orders", self.id_of(t.Order, number), facts=facts)
             for shipment in uow.rows(self._shipments_of(number)):
+                uow.conn.execute(delete(t.ShipmentLine).where(t.ShipmentLine.shipment_id == shipment.id))
                 uow.conn.execute(update(t.Shipment).where(t.Shipment.id == shipment.id).values(status="cancelled"))
                 uow.changed("shipment", shipment.id, 2)
             uow.conn.execute(
                 update(t.OrderLine).where(t.OrderLine.order_id == self.id_of(t.Order, number))
                 .values(cancelled_qty=t.OrderLine.ordered_qty))  # fmt: skip
             self._change(uow, number, status="cancelled", cancelled_at=uow.now, cancel_reason=reason)
+
+    def edit(self, number: str, moment: datetime, qtys: dict[int, int], reason: str = "customer") -> None:
+        """Set lines to other quantities, as `services.edit` does: on the line, its shipment, and in the audit trail."""
+        with self._transaction(moment) as uow:
+            order_id = self.id_of(t.Order, number)
+            before = uow.rows(select(t.OrderLine).where(t.OrderLine.order_id == order_id))
+            stood_before = lines_as_they_stand(uow, order_id)
+            for line in before:
+                qty = qtys.get(line.line_no, line.ordered_qty)
+                uow.conn.execute(update(t.OrderLine).where(t.OrderLine.id == line.id)
+                                 .values(ordered_qty=qty, pack_qty=qty, net_cents=100 * qty))  # fmt: skip
+                on_shipment = t.ShipmentLine.order_line_id == line.id
+                if qty:
+                    uow.conn.execute(update(t.ShipmentLine).where(on_shipment).values(qty=qty))
+                else:
+                    uow.conn.execute(delete(t.ShipmentLine).where(on_shipment))
+            uow.audit(SYSTEM, "order.edit", "orders", order_id, facts={"reason": reason, "before": stood_before})
+            self._change(uow, number)
 
     def _change(self, uow: UnitOfWork, number: str, **values: Any) -> None:
         order_id = self.id_of(t.Order, number)

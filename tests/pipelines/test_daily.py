@@ -136,6 +136,23 @@ def test_a_cancelled_order_is_no_demand_unless_there_was_no_stock(
     ]
 
 
+def test_a_line_edited_down_is_demand_for_what_is_left_and_for_what_we_did_not_have(
+    book: Book, run: Callable[..., RunReport], warehouse_dir: Path
+) -> None:
+    book.move(at(day(0), 8), "LAMP@HEL: 100", "RUG@HEL: 100")
+    book.order("A1", at(day(0)), "LAMP@HEL: 8", "RUG@HEL: 8")
+    book.edit("A1", at(day(1)), {1: 6}, "customer")
+    book.edit("A1", at(day(2)), {1: 2, 2: 5}, "out_of_stock")
+    book.edit("A1", at(day(3)), {1: 4}, "customer")
+    run(day(4))
+    assert demand(warehouse_dir, "LAMP") == [("HEL", 0, 4 + 4, 0, 4, False)]
+    assert demand(warehouse_dir, "RUG") == [("HEL", 0, 5 + 3, 0, 3, False)]
+    run(day(1))
+    assert demand(warehouse_dir, "LAMP") == [("HEL", 0, 6, 0, 0, False)]
+    stock = read.query(warehouse_dir, "SELECT outstanding_qty FROM core.fct_stock_daily WHERE sku = 'RUG'")
+    assert stock.rows() == [(8,)]
+
+
 def test_days_with_nothing_available_are_censored_until_the_day_stock_came(
     book: Book, run: Callable[..., RunReport], warehouse_dir: Path
 ) -> None:
@@ -229,12 +246,15 @@ def test_nothing_that_happens_after_the_day_changes_what_was_known_then(
     book.order("OPEN", at(day(39)), "LAMP@HEL: 4")
     book.order("DOUBT", at(day(40)), "RUG@HEL: 5")
     book.order("LOST", at(day(40)), "RUG@TRE: 3")
+    book.order("EDIT", at(day(40)), "RUG@HEL: 6", "LAMP@TRE: 2")
     book.purchase("PO1", at(day(38)), "ACME", "LAMP@HEL: 24")
     run(day(40))
     known = {name: value for name, value in hashes(warehouse_dir).items() if name.split(".")[0] in ("core", "mart")}
     book.ship("OPEN", at(day(41)))
     book.cancel("DOUBT", at(day(41)))
     book.cancel("LOST", at(day(42)), "out_of_stock")
+    book.edit("EDIT", at(day(41)), {1: 9, 2: 0}, "out_of_stock")
+    book.edit("EDIT", at(day(42)), {1: 1})
     book.receive("PO1", at(day(42)), "LAMP@HEL: 24")
     book.order("NEW", at(day(41), 0.5), "LAMP@HEL: 50", "VASE@HEL: 1")
     book.order("OLD1", at(day(44)), "LAMP: 50", origin="history", business_date=day(41))
