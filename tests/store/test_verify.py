@@ -55,6 +55,7 @@ BREAKS: dict[str, list[str]] = {
     ],
     "line_sku": [f"UPDATE shipment_line SET sku_id = {KIT} WHERE sku_id = {FLYER}"],
     "line_returned": [f"UPDATE order_line SET returned_qty = 1 WHERE order_id = {B}"],
+    "line_refunded": [f"UPDATE order_line SET refunded_cents = 1 WHERE order_id = {B}"],
     "history_promises_nothing": [f"UPDATE orders SET origin = 'history' WHERE id = {A}"],
     "shipment_has_lines": [
         f"INSERT INTO shipment (id, number, location_id, created_at) VALUES (999, 'SH-0', {HEL}, 0)",
