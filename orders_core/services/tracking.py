@@ -45,6 +45,7 @@ RANK = {
 
 STATUS_MAP: dict[str, str] = {
     # what carriers' feeds commonly say, in English and Chinese; a carrier's settings["status_map"] comes first
+    "packed": "packed",
     "label_created": "packed",
     "已下单": "packed",
     "待揽收": "packed",
