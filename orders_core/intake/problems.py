@@ -151,6 +151,11 @@ MESSAGES: dict[str, tuple[str, str]] = {
         "{field} must be a whole number from -9999999 to 9999999 and not 0, not {raw}",
         "{field} 必须是 -9999999 到 9999999 之间的非零整数，不能是 {raw}",
     ),
+    "E_QTY.credit": (
+        "{field} of a cancellation must be negative, not {raw}",
+        "冲销行的{field}必须是负数，不能是 {raw}",
+    ),
+    "E_QTY.sale": ("{field} of a sale must be positive, not {raw}", "销售行的{field}必须是正数，不能是 {raw}"),
     "E_STOCK": (
         "{field} must be a whole number from {least} to 9999999, not {raw}",
         "{field} 必须是 {least} 到 9999999 的整数，不能是 {raw}",
