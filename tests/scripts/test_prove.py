@@ -25,16 +25,8 @@ def test_not_run(): ...
 
 def test_the_figures_name_what_passed_failed_and_was_skipped(tmp_path: Path) -> None:
     (tmp_path / "test_stock.py").write_text(_TESTS, encoding="utf-8")
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "--junit-xml=out.xml",
-        "-o",
-        "junit_family=xunit1",
-        "-p",
-        "no:cacheprovider",
-    ]
+    configuration = Path(__file__).parents[2] / "pyproject.toml"
+    command = [sys.executable, "-m", "pytest", "-c", str(configuration), "--junit-xml=out.xml", str(tmp_path)]
     subprocess.run(command, cwd=tmp_path, capture_output=True, check=False)
 
     figures = read_figures(tmp_path / "out.xml")
