@@ -15,7 +15,6 @@ from orders_core.domain.permissions import Actor
 from orders_core.domain.rules import Rules
 from orders_core.notifications.tell import line_facts, tell_customer
 from orders_core.services.drafting import rules_for
-from orders_core.services.lookups import current_rules
 from orders_core.services.orders_state import sync_order
 from orders_core.services.shipments import touch_shipments
 from orders_core.store.inventory import Change, promise
@@ -276,7 +275,7 @@ def _settle_order(uow: UnitOfWork, actor: Actor, order_id: int, parts: Sequence[
     if waits:
         sync_order(uow, order_id)
         return
-    rules = current_rules(uow, channel_id=row.channel_id)
+    rules = rules_for(uow, version=row.rules_version, channel_code=row.channel_code, policy=row.policy)
     promised = uow.today + timedelta(days=rules.promise.handling_days + rules.promise.transit_days)
     if row.requested_date is not None:
         promised = max(promised, row.requested_date)

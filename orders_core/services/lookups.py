@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import bindparam, select
 
 from orders_core.domain.permissions import Actor
 from orders_core.domain.rules import Rules
-from orders_core.errors import InvalidQuantity, NotFound, PermissionDenied
+from orders_core.errors import InvalidQuantity, NotAllowed, NotFound, PermissionDenied
 from orders_core.services.drafting import MAX_QTY, rules_for
-from orders_core.store.tables import Channel, Location, RuleSet, Sku
+from orders_core.store.tables import Location, RuleSet, Sku
 from orders_core.store.uow import UnitOfWork
 
 _LOCATION = select(Location.__table__).where(Location.code == bindparam("code"))
 _SKUS = select(Sku.__table__).where(Sku.sku.in_(bindparam("skus", expanding=True)))
-_CHANNEL_RULES = (
-    select(RuleSet.version, Channel.code, Channel.policy)
-    .select_from(RuleSet)
-    .join(Channel, Channel.id == bindparam("channel_id"))
-    .where(RuleSet.is_current)
-)
 
 
 def location_named(uow: UnitOfWork, actor: Actor, code: str) -> Any:
@@ -64,10 +58,20 @@ def must_be_qty(qty: Any, place: str, *, smallest: int = 1) -> None:
         raise InvalidQuantity(place=place, qty=qty)
 
 
-def current_rules(uow: UnitOfWork, *, channel_id: int | None = None) -> Rules:
-    """The rules in force, with one channel's policy laid over them when it is named."""
-    if channel_id is None:
-        version = uow.conn.execute(select(RuleSet.version).where(RuleSet.is_current)).scalar_one()
-        return rules_for(uow, version=version, channel_code="", policy=None)
-    row = uow.rows(_CHANNEL_RULES, {"channel_id": channel_id})[0]
-    return rules_for(uow, version=row.version, channel_code=row.code, policy=row.policy)
+def current_rules(uow: UnitOfWork) -> Rules:
+    """The rules in force where no channel is involved; `review.rules_of` gives a channel's."""
+    version = uow.conn.execute(select(RuleSet.version).where(RuleSet.is_current)).scalar_one()
+    return rules_for(uow, version=version, channel_code="", policy=None)
+
+
+def must_be_in(document: Any, action: str, statuses: Sequence[str], entity: str = "transfer") -> None:
+    """Raise NotAllowed unless the document is in one of the stages."""
+    if document.status not in statuses:
+        raise NotAllowed(
+            action=action,
+            entity=entity,
+            key=document.number,
+            status=document.status,
+            reason=f"it must be {' or '.join(statuses)}",
+            reason_code="stage",
+        )

@@ -151,7 +151,9 @@ def _guarded_update(count: int, *, is_sqlite: bool) -> TextClause:
         source = "w, locked WHERE locked.sku_id = w.sku_id AND locked.location_id = w.location_id AND"
     return text(
         f"{prefix}UPDATE stock_level AS s SET reserved_qty = s.reserved_qty + w.reserve,"
-        " backordered_qty = s.backordered_qty + w.backorder, version = s.version + 1"
+        " backordered_qty = s.backordered_qty + w.backorder, version = s.version + 1,"
+        " overcommitted_qty = CASE WHEN s.reserved_qty + w.reserve > s.on_hand_qty"
+        " THEN s.reserved_qty + w.reserve - s.on_hand_qty ELSE 0 END"
         f" FROM {source} s.sku_id = w.sku_id AND s.location_id = w.location_id"
         " AND (w.reserve <= 0 OR s.on_hand_qty - s.reserved_qty"
         " - CASE WHEN s.safety_qty > 0 THEN s.safety_qty ELSE 0 END"
