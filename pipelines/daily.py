@@ -261,7 +261,7 @@ def build_forecast(settings: RunSettings, building: Path) -> dict[str, int]:
         replace_with_frame(con, table("mart.demand_forecast"), plan.forecast_table(result.forecasts, names))
         replace_with_frame(con, table("mart.demand_forecast_total"), plan.forecast_table(result.totals, names))
         replace_with_frame(con, choices, plan.choice_table(result.choices, names, choices.column_names))
-        replace_with_frame(con, table("mart.planning_exception"), plan.exception_table(result.exceptions))
+        replace_with_frame(con, table("mart.forecast_exception"), plan.exception_table(result.exceptions))
     return {name: int(count) for name, count in result.counts.items()} | {"horizon_days": horizon_days}
 
 
@@ -278,10 +278,7 @@ def build_suggestions(settings: RunSettings, building: Path) -> dict[str, int]:
         target = table("mart.reorder_suggestion")
         frame = plan.suggestion_table(result.suggestions, positions, plan.stored_grades(con), target.column_names)
         rows = replace_with_frame(con, target, frame)
-        exceptions = table("mart.planning_exception")
-        stored = plan.stored_exceptions(con)
-        both = pl.concat([stored, result.exceptions.select(stored.columns)], how="vertical_relaxed")
-        replace_with_frame(con, exceptions, plan.exception_table(both))
+        replace_with_frame(con, table("mart.suggestion_exception"), plan.exception_table(result.exceptions))
     to_buy = frame.filter(pl.col("suggested_qty") > 0).height
     return {"suggestions": rows, "suggestions_to_buy": to_buy}
 

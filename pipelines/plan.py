@@ -127,8 +127,8 @@ def backlog(warehouse_dir: Path) -> Plan:
 
 
 def exceptions(warehouse_dir: Path, *, language: str = "en") -> Plan:
-    """What a planner should look at because the forecast set it aside: unique_id, exception_code, exception_date,
-    exception_rows, is_blocking and message in `language`.
+    """What a planner should look at because the forecast or the suggestions set it aside: unique_id, exception_code,
+    exception_date, exception_rows, is_blocking and message in `language`.
 
     Raises:
         WarehouseMissing: Nothing was published yet.
@@ -136,8 +136,9 @@ def exceptions(warehouse_dir: Path, *, language: str = "en") -> Plan:
     message = "message_zh" if language == "zh" else "message_en"
     with live_warehouse(warehouse_dir) as warehouse:
         rows = warehouse.query(
-            f"SELECT * EXCLUDE (message_zh, message_en), {message} AS message FROM mart.planning_exception "
-            "ORDER BY exception_no"
+            f"SELECT * EXCLUDE (step, exception_no, message_zh, message_en), {message} AS message FROM ("
+            "SELECT 1 AS step, * FROM mart.forecast_exception UNION ALL SELECT 2, * FROM mart.suggestion_exception) "
+            "ORDER BY step, exception_no"
         )
         return Plan(warehouse.publication(), rows)
 

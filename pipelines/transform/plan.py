@@ -179,7 +179,7 @@ def choice_table(choices: pl.DataFrame, names: pl.DataFrame, columns: tuple[str,
 
 
 def exception_table(exceptions: pl.DataFrame) -> pl.DataFrame:
-    """Exceptions of the forecast and of the suggestions, numbered in a fixed order."""
+    """Exceptions of the forecast or of the suggestions, numbered in a fixed order."""
     ordered = exceptions.unique().sort("unique_id", "code", "ds", "message_en", nulls_last=True)
     return ordered.select(
         pl.int_range(1, pl.len() + 1).alias("exception_no"),
@@ -204,14 +204,6 @@ def stored_totals(con: duckdb.DuckDBPyConnection) -> pl.DataFrame:
 def stored_grades(con: duckdb.DuckDBPyConnection) -> pl.DataFrame:
     """The grade of each series."""
     return con.execute(f"SELECT {SERIES}, grade FROM mart.forecast_choice").pl()
-
-
-def stored_exceptions(con: duckdb.DuckDBPyConnection) -> pl.DataFrame:
-    """The exceptions so far, as `forecasting` knows them."""
-    return con.execute("""
-      SELECT unique_id, exception_date AS ds, exception_code AS code, exception_rows AS rows, is_blocking, message_zh,
-        message_en
-      FROM mart.planning_exception ORDER BY exception_no""").pl()
 
 
 def positions_for_suggestions(positions: pl.DataFrame, totals: pl.DataFrame) -> pl.DataFrame:

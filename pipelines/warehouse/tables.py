@@ -407,6 +407,10 @@ orders_count = Column("orders_count", INT, "Orders.", "orders", "orders_count > 
 open_qty = _qty("open_qty", "Units not sent and not cancelled.")
 open_value_cents = _cents("open_value_cents", "Value of the lines still open, by their open share.")
 
+_exception = (
+    exception_no, unique_id.or_null("when it is about no series"), exception_code, exception_date, exception_rows,
+    is_blocking, message_zh, message_en,
+)  # fmt: skip
 _known = "when stock is not recorded"
 _backtest = "when there was too little history to test"
 MART_TABLES = (
@@ -426,10 +430,10 @@ MART_TABLES = (
         last_demand_date.or_null("without demand"), is_dying, is_new, history_days, demand_days, censored_days,
         is_stock_recorded, reason_codes, facts,
     )),
-    Table("mart", "planning_exception", "One row per thing a planner should look at.", ("exception_no",), (
-        exception_no, unique_id.or_null("when it is about no series"), exception_code, exception_date, exception_rows,
-        is_blocking, message_zh, message_en,
-    )),
+    Table("mart", "forecast_exception", "One row per thing the forecast set aside for a person to look at.",
+          ("exception_no",), _exception),
+    Table("mart", "suggestion_exception", "One row per series that no quantity could be suggested for.",
+          ("exception_no",), _exception),
     Table("mart", "reorder_suggestion", "One row per SKU and location with a forecast.", ("sku", "location_code"), (
         sku, location_code, suggested_qty, order_by_date, stockout_date,
         supplier_code.or_null("when nobody is known to sell it"), unit_cost_cents.or_null("when not known"),

@@ -19,6 +19,8 @@ from pipelines.warehouse.write import table_hash
 from tests.pipelines.book import Book, at
 
 MONDAY = date(2026, 3, 2)
+# What the model makes of `raw` does not depend on where `raw` came from: test_extract proves that it is the same.
+ONE_DATABASE = pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
 PUBLISHED_AT = datetime(2026, 3, 20, 22, tzinfo=UTC)
 
 
@@ -82,6 +84,7 @@ def steady_sales(book: Book, sku: str, days: range, qty: int = 2) -> None:
         book.ship(f"{sku}{number}", at(day(number), 15))
 
 
+@ONE_DATABASE
 def test_demand_is_what_was_asked_for_where_it_was_planned_shipped_or_not(
     book: Book, run: Callable[..., RunReport], warehouse_dir: Path
 ) -> None:
@@ -98,6 +101,7 @@ def test_demand_is_what_was_asked_for_where_it_was_planned_shipped_or_not(
     ]
 
 
+@ONE_DATABASE
 def test_what_is_planned_nowhere_is_asked_of_the_default_location(
     book: Book, run: Callable[..., RunReport], warehouse_dir: Path
 ) -> None:
@@ -107,6 +111,7 @@ def test_what_is_planned_nowhere_is_asked_of_the_default_location(
     assert demand(warehouse_dir, "LAMP") == [("HEL", 0, 3, 0, 0, False)]
 
 
+@ONE_DATABASE
 def test_a_kit_is_demand_for_its_components_and_a_gift_is_marked(
     book: Book, run: Callable[..., RunReport], warehouse_dir: Path
 ) -> None:
@@ -120,6 +125,7 @@ def test_a_kit_is_demand_for_its_components_and_a_gift_is_marked(
     assert demand(warehouse_dir, "CARD") == [("HEL", 0, 1, 1, 0, False)]
 
 
+@ONE_DATABASE
 def test_a_cancelled_order_is_no_demand_unless_there_was_no_stock(
     book: Book, run: Callable[..., RunReport], warehouse_dir: Path
 ) -> None:
@@ -136,6 +142,7 @@ def test_a_cancelled_order_is_no_demand_unless_there_was_no_stock(
     ]
 
 
+@ONE_DATABASE
 def test_a_line_edited_down_is_demand_for_what_is_left_and_for_what_we_did_not_have(
     book: Book, run: Callable[..., RunReport], warehouse_dir: Path
 ) -> None:
@@ -153,6 +160,7 @@ def test_a_line_edited_down_is_demand_for_what_is_left_and_for_what_we_did_not_h
     assert stock.rows() == [(8,)]
 
 
+@ONE_DATABASE
 def test_days_with_nothing_available_are_censored_until_the_day_stock_came(
     book: Book, run: Callable[..., RunReport], warehouse_dir: Path
 ) -> None:
@@ -172,6 +180,7 @@ def test_days_with_nothing_available_are_censored_until_the_day_stock_came(
     ]
 
 
+@ONE_DATABASE
 def test_where_stock_is_not_recorded_nobody_knows_and_the_suggestion_says_so(
     book: Book, run: Callable[..., RunReport], warehouse_dir: Path
 ) -> None:
@@ -200,6 +209,7 @@ def test_imported_history_keeps_its_own_business_date_and_live_orders_take_the_z
     assert [row[1] for row in demand(warehouse_dir, "LAMP")] == [1]
 
 
+@ONE_DATABASE
 def test_stock_available_and_on_order_make_the_position_and_the_waterfall_adds_up(
     book: Book, run: Callable[..., RunReport], warehouse_dir: Path
 ) -> None:
@@ -266,6 +276,7 @@ def test_nothing_that_happens_after_the_day_changes_what_was_known_then(
     assert {name: value for name, value in hashes(warehouse_dir).items() if name in known} != known
 
 
+@ONE_DATABASE
 def test_the_backlog_counts_open_orders_by_stage_and_age(
     book: Book, run: Callable[..., RunReport], warehouse_dir: Path
 ) -> None:
@@ -280,6 +291,7 @@ def test_the_backlog_counts_open_orders_by_stage_and_age(
     assert sorted(rows.rows()) == [("ready", 2, 2, 8, 700), ("review", 4, 1, 3, 300)]
 
 
+@ONE_DATABASE
 def test_one_product_tells_its_whole_story_in_both_languages(
     book: Book, run: Callable[..., RunReport], warehouse_dir: Path
 ) -> None:
@@ -301,6 +313,7 @@ def test_one_product_tells_its_whole_story_in_both_languages(
     assert (unknown.suggestion, unknown.choice, unknown.history.height) == (None, None, 0)
 
 
+@ONE_DATABASE
 def test_an_empty_business_publishes_empty_tables(run: Callable[..., RunReport], warehouse_dir: Path) -> None:
     report = run(day(0))
     assert report.row_counts["mart.reorder_suggestion"] == 0
@@ -309,6 +322,7 @@ def test_an_empty_business_publishes_empty_tables(run: Callable[..., RunReport],
     assert plan.exceptions(warehouse_dir).rows.height == 0
 
 
+@ONE_DATABASE
 def test_the_report_is_plain_json_with_a_line_per_step(book: Book, run: Callable[..., RunReport]) -> None:
     told: list[str] = []
     report = run(day(0), progress=told.append)
@@ -345,6 +359,7 @@ def test_a_day_nobody_ordered_was_closed_only_where_people_order_on_most_days() 
     assert closed_dates([], as_of=day(30), horizon_days=14) == []
 
 
+@ONE_DATABASE
 def test_the_frames_that_learn_hold_no_day_after_the_cutoff(
     book: Book, run: Callable[..., RunReport], warehouse_dir: Path
 ) -> None:
