@@ -14,7 +14,7 @@ from orders_core.services.credit import settle_claim
 from orders_core.services.edit import EditOrder, LineChange, edit_order
 from orders_core.services.orders_state import OrderState, order_for_change, sync_order
 from orders_core.services.refunds import grant_refund
-from orders_core.services.releasing import give_back
+from orders_core.services.releasing import give_back, lines_as_they_stand
 from orders_core.store.base import to_micros
 from orders_core.store.uow import UnitOfWork
 
@@ -45,6 +45,7 @@ def cancel_order(uow: UnitOfWork, actor: Actor, command: CancelOrder) -> OrderSt
     must_allow("cancel", status=order.status, key=order.number)
     if order.status == "partly_shipped":
         return _cancel_rest(uow, actor, order.id, command)
+    stood_before = lines_as_they_stand(uow, order.id)
     give_back(uow, order)
     uow.conn.execute(
         text(
@@ -63,8 +64,16 @@ def cancel_order(uow: UnitOfWork, actor: Actor, command: CancelOrder) -> OrderSt
             uow, actor, order_id=order.id, amount_cents=paid, reason=command.reason, idem_key=f"cancel:{order.id}"
         )
     state = sync_order(uow, order.id)
-    uow.audit(actor, "order.cancel", "orders", order.id, version=state.version, facts={"reason": command.reason})
-    tell_customer(uow, "order_cancelled", order.id, dedupe_key=f"order_cancelled:{order.id}", reason=command.reason)
+    facts = {"reason": command.reason, "before": stood_before}
+    uow.audit(actor, "order.cancel", "orders", order.id, version=state.version, facts=facts)
+    tell_customer(
+        uow,
+        "order_cancelled",
+        order.id,
+        dedupe_key=f"order_cancelled:{order.id}",
+        reason=command.reason,
+        refund_cents=max(0, paid),
+    )
     return state
 
 

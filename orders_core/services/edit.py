@@ -39,7 +39,7 @@ from orders_core.services.place_order import (
     promised_date,
 )
 from orders_core.services.refunds import grant_refund
-from orders_core.services.releasing import give_back
+from orders_core.services.releasing import give_back, lines_as_they_stand
 from orders_core.services.review import reconsider, rules_of
 from orders_core.services.supply import request_supply
 from orders_core.store.inventory import promise
@@ -128,6 +128,7 @@ def edit_order(uow: UnitOfWork, actor: Actor, command: EditOrder) -> Edited:
     if order.origin == "history":
         raise InvalidCommand(field="number", problem=f"{order.number} is imported history")
     before = uow.rows(_LINES, {"order_id": order.id})
+    stood_before = lines_as_they_stand(uow, order.id)
     rules, _ = rules_of(uow, order.channel_id)
     customer = uow.rows(_CUSTOMER, {"customer_id": order.customer_id})[0]
     pricing = Pricing(
@@ -165,9 +166,16 @@ def edit_order(uow: UnitOfWork, actor: Actor, command: EditOrder) -> Edited:
         "total_cents": total,
         "lines": [asdict(change) for change in command.lines],
         "added": [asdict(line) for line in command.add],
+        "before": stood_before,
     }
     uow.audit(actor, "order.edit", "orders", order.id, version=state.version, facts=facts)
-    tell_customer(uow, "order_changed", order.id, dedupe_key=f"order_changed:{order.id}:{state.version}")
+    tell_customer(
+        uow,
+        "order_changed",
+        order.id,
+        dedupe_key=f"order_changed:{order.id}:{state.version}",
+        difference_cents=total - order.total_cents,
+    )
     return Edited(
         order_id=order.id,
         number=order.number,

@@ -85,6 +85,11 @@ class OrderState:
     version: int
 
 
+def sync_lines(uow: UnitOfWork, order_id: int) -> None:
+    """Bring the line counters alone up to date, where a later statement of the same command relies on them."""
+    uow.conn.execute(_SYNC_LINES, {"order_id": order_id})
+
+
 def sync_order(uow: UnitOfWork, order_id: int) -> OrderState:
     """Bring an order's line counters, status and version up to date after its shipments or facts changed."""
     where = {"order_id": order_id}

@@ -94,7 +94,7 @@ def grant_refund(
         "refund_granted",
         order_id,
         dedupe_key=f"refund_granted:{refund_id}",
-        amount_cents=amount_cents,
+        refund_cents=amount_cents,
         reason=reason,
     )
     return Granted(refund_id, number, amount_cents)

@@ -165,7 +165,14 @@ def reject_order(uow: UnitOfWork, actor: Actor, command: RejectOrder) -> OrderSt
     )
     state = sync_order(uow, order.id)
     uow.audit(actor, "order.reject", "orders", order.id, version=state.version, facts={"reason": command.reason})
-    tell_customer(uow, "order_cancelled", order.id, dedupe_key=f"order_cancelled:{order.id}", reason=command.reason)
+    tell_customer(
+        uow,
+        "order_cancelled",
+        order.id,
+        dedupe_key=f"order_cancelled:{order.id}",
+        reason=command.reason,
+        refund_cents=0,
+    )
     return state
 
 

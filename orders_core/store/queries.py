@@ -273,7 +273,7 @@ def order_page(conn: Connection, number: str) -> OrderPage | None:
     )
 
 
-def _shipments_of(order_id: int) -> Select[Any]:
+def _shipments_of(order_id: int) -> Any:
     return (
         select(
             Shipment.number,
@@ -302,7 +302,7 @@ def _shipments_of(order_id: int) -> Select[Any]:
     )
 
 
-def _packages_of(order_id: int) -> Select[Any]:
+def _packages_of(order_id: int) -> Any:
     shipments = (
         select(ShipmentLine.shipment_id)
         .join(OrderLine, OrderLine.id == ShipmentLine.order_line_id)

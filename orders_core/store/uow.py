@@ -352,9 +352,9 @@ class Store:
                     return service(uow, actor, *args, **kwargs)
             except Contended:
                 continue
-            except IntegrityError:
+            except IntegrityError as error:
                 conflicts += 1
-                if conflicts > 3:
+                if conflicts > 3 or not _is_raced_key(error):
                     raise
             except DBAPIError as error:
                 if not _is_transient(error):
@@ -364,6 +364,10 @@ class Store:
                     raise Busy(seconds=round(waited)) from error
             time.sleep(self._random.uniform(0.001, 0.02))
         raise AssertionError("unreachable")
+
+
+def _is_raced_key(error: IntegrityError) -> bool:
+    return "UNIQUE constraint" in str(error.orig) or getattr(error.orig, "sqlstate", None) == "23505"
 
 
 def _is_transient(error: DBAPIError) -> bool:
