@@ -17,7 +17,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
 from orders_core.domain.validation import reason_text
 from orders_core.errors import InvalidCommand
-from orders_core.notifications.templates import FOR_STAFF, OPTIONAL, TEMPLATES
+from orders_core.notifications.templates import FOR_STAFF, OPTIONAL, require_facts
 
 TEMPLATE_FOLDER = Path(__file__).parent / "templates"
 _LOCALES = {"zh": "zh_CN", "en": "en_GB"}
@@ -85,19 +85,6 @@ def render_joined(language: str, notices: Sequence[Notice]) -> Text:
     if len(set(subjects)) > 1:
         subject = _SEVERAL[language].format(number=facts["number"], count=len(notices))
     return Text(subject, _letter(language, facts, contents, for_staff=False))
-
-
-def require_facts(template: str, facts: Mapping[str, Any]) -> None:
-    """Refuse facts that `template` cannot be written from.
-
-    Raises:
-        InvalidCommand: No such template, or a fact is missing; names all that are.
-    """
-    if template not in TEMPLATES:
-        raise InvalidCommand(field="template", problem=f"there is no {template!r}; known: {', '.join(TEMPLATES)}")
-    missing = sorted(TEMPLATES[template] - facts.keys())
-    if missing:
-        raise InvalidCommand(field=f"notice {template}", problem=f"missing facts: {', '.join(missing)}")
 
 
 def _parts(template: str, language: str, facts: Mapping[str, Any]) -> tuple[str, str]:

@@ -8,8 +8,7 @@ from typing import Any
 
 from sqlalchemy import and_, bindparam, select
 
-from orders_core.notifications.render import require_facts
-from orders_core.notifications.templates import OPTIONAL, TEMPLATES
+from orders_core.notifications.templates import OPTIONAL, TEMPLATES, require_facts
 from orders_core.store.tables import Customer, CustomerContact, Order, OrderLine, Sku, Staff
 from orders_core.store.uow import UnitOfWork
 

@@ -28,6 +28,7 @@ from orders_core.store.tables import (
     PackageLine,
     Shipment,
     ShipmentLine,
+    SignedReceipt,
     TrackingEvent,
 )
 from orders_core.store.uow import UnitOfWork
@@ -295,14 +296,16 @@ def refresh_shipment(uow: UnitOfWork, actor: Actor, shipment_id: int) -> Sequenc
 
     Delivered is what the delivered packages hold, and everything once all are; never more than was shipped and never
     less than before. So a package may arrive before our own paperwork says it left: shipping ends with this call.
+    What a signed receipt says stands, whatever the carrier reports of its packages.
     """
     order_ids = _lock_orders(uow, shipment_id)
     shipment = uow.conn.execute(_SHIPMENT.where(Shipment.id == shipment_id).with_for_update()).one()
     packages = uow.rows(select(Package.id, Package.status).where(Package.shipment_id == shipment_id))
     delivered = _first_delivered(uow, shipment_id)
-    is_all = bool(packages) and all(package.id in delivered for package in packages)
+    is_signed = shipment.signed_at is not None
+    is_all = is_signed or (bool(packages) and all(package.id in delivered for package in packages))
     moved = False
-    for line in uow.rows(_packed_lines(shipment_id, list(delivered))):
+    for line in [] if is_signed else uow.rows(_packed_lines(shipment_id, list(delivered))):
         wanted = line.shipped_qty if is_all else min(line.shipped_qty, line.arrived_qty or 0)
         if wanted > line.delivered_qty:
             uow.conn.execute(update(ShipmentLine).where(ShipmentLine.id == line.id).values(delivered_qty=wanted))
@@ -310,7 +313,8 @@ def refresh_shipment(uow: UnitOfWork, actor: Actor, shipment_id: int) -> Sequenc
     values: dict[str, Any] = {"version": Shipment.version + 1}
     if shipment.shipped_at is not None and packages:
         values["status"] = _shipment_status({package.status for package in packages}, is_all)
-        values["delivered_at"] = max(delivered.values()) if is_all else shipment.delivered_at
+        if is_all:
+            values["delivered_at"] = shipment.signed_at or max(delivered.values())
         if values["status"] != shipment.status:
             uow.audit(actor, f"shipment.{values['status']}", "shipment", shipment_id, version=shipment.version + 1)
     uow.conn.execute(update(Shipment).where(Shipment.id == shipment_id).values(values))
@@ -418,7 +422,15 @@ _PACKAGE = select(
     Shipment.status.label("shipment_status"),
     Shipment.shipped_at,
 ).join(Shipment, Shipment.id == Package.shipment_id)
-_SHIPMENT = select(Shipment.status, Shipment.shipped_at, Shipment.delivered_at, Shipment.version)
+_SHIPMENT = select(
+    Shipment.status,
+    Shipment.shipped_at,
+    Shipment.version,
+    select(SignedReceipt.signed_at)
+    .where(SignedReceipt.shipment_id == Shipment.id)
+    .scalar_subquery()
+    .label("signed_at"),
+)
 
 
 def _judge(uow: UnitOfWork, actor: Actor, carrier: Row[Any], event: Row[Any]) -> TrackingResult:

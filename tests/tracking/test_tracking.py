@@ -9,11 +9,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import insert, select, update
 
 from orders_core.domain.permissions import SYSTEM, Actor
 from orders_core.errors import InvalidCommand, NotAllowed, NotFound, PermissionDenied
 from orders_core.ports import FixedClock
+from orders_core.services.orders_state import sync_order
 from orders_core.services.tracking import (
     RANK,
     TrackingEventIn,
@@ -36,6 +37,7 @@ from orders_core.store.tables import (
     Package,
     Shipment,
     ShipmentLine,
+    SignedReceipt,
     TrackingEvent,
 )
 from orders_core.store.tables.fulfilment import PACKAGE_STATUSES
@@ -437,6 +439,23 @@ def test_a_parcel_that_arrives_before_our_paperwork_counts_when_the_shipment_lea
         refresh_shipment(uow, SYSTEM, shipment.id)
     assert order_row(store, placed.number).status == "delivered"
     assert shipments(store, placed.number)[0].status == "delivered"
+
+
+def test_what_was_signed_for_stands_against_what_the_carrier_reports(store: Store, clock: FixedClock) -> None:
+    placed = order(store, "LAMP 2")
+    ship(store, placed.number, "SF1: LAMP 2")
+    evening(clock)
+    (shipment,) = shipments(store, placed.number)
+    with store.unit_of_work() as uow:
+        signed = {"id": uow.new_id(), "shipment_id": shipment.id, "signed_by": "王五", "signed_at": uow.now}
+        uow.conn.execute(insert(SignedReceipt), signed | {"created_at": uow.now})
+        uow.conn.execute(update(ShipmentLine).where(ShipmentLine.shipment_id == shipment.id).values(delivered_qty=1))
+        sync_order(uow, placed.order_id)
+    tell(store, "SF1", "delivered", "12:00")
+    tell(store, "SF1", "in_transit", "18:00")
+    assert order_lines(store, placed.number)[0].delivered_qty == 1
+    (shipment,) = shipments(store, placed.number)
+    assert (shipment.status, shipment.delivered_at) == ("delivered", clock.now())
 
 
 def test_by_hand_a_package_is_delivered_once(store: Store, clock: FixedClock) -> None:

@@ -7,6 +7,11 @@ these do no harm.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
+from orders_core.errors import InvalidCommand
+
 FACTS: dict[str, str] = {
     "number": "order number; None in a ticket that belongs to no order",
     "customer": "the customer's name, as we address them",
@@ -94,3 +99,16 @@ JOINED = frozenset(
     }
 )
 """News of an order: what is due for one order and reader at the same time goes out as one mail."""
+
+
+def require_facts(template: str, facts: Mapping[str, Any]) -> None:
+    """Refuse facts that `template` cannot be written from.
+
+    Raises:
+        InvalidCommand: No such template, or a fact is missing; names all that are.
+    """
+    if template not in TEMPLATES:
+        raise InvalidCommand(field="template", problem=f"there is no {template!r}; known: {', '.join(TEMPLATES)}")
+    missing = sorted(TEMPLATES[template] - facts.keys())
+    if missing:
+        raise InvalidCommand(field=f"notice {template}", problem=f"missing facts: {', '.join(missing)}")
