@@ -7,9 +7,9 @@ they stood before. Imported history is closed fact.
 
 from pipelines.transform.as_of import AsOf
 
-OUT_OF_STOCK_REASONS = ("no_stock", "out_of_stock", "shortage")
-"""Reasons of a cancellation or an edit that say the customer wanted the goods and we had none: demand that was lost, not
-demand withdrawn."""
+OUT_OF_STOCK_WORDS = ("out of stock", "out_of_stock", "缺货")
+"""Words in the reason of a cancellation or an edit that say the customer wanted the goods and we had none: demand that was
+lost, not demand withdrawn. `services.shortage` writes them."""
 
 _BEFORE = (
     '[{"line_no": "BIGINT", "ordered_qty": "BIGINT", "net_cents": "BIGINT",'
@@ -19,7 +19,8 @@ _BEFORE = (
 
 def out_of_stock(reason: str) -> str:
     """SQL: true if the column `reason` says so."""
-    return f"coalesce({reason} IN ({', '.join(repr(word) for word in OUT_OF_STOCK_REASONS)}), false)"
+    said = " OR ".join(f"contains(lower({reason}), '{word}')" for word in OUT_OF_STOCK_WORDS)
+    return f"coalesce({said}, false)"
 
 
 def edits(as_of: AsOf) -> str:

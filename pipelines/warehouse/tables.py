@@ -309,7 +309,7 @@ CORE_TABLES = (
     Table("core", "fct_line_location", "One row per order line that takes stock and location it is asked of.",
           ("order_line_id", "location_code"), (
         order_line_id, location_code, sku, business_date, demand_qty, gift_qty, lost_qty,
-    ), (Rule("gift_qty + lost_qty <= 2 * demand_qty", "parts are within the demand"),)),
+    ), (Rule("gift_qty <= demand_qty", "gifts are demand"), Rule("lost_qty <= demand_qty", "lost sales are demand"))),
     Table("core", "fct_stock_movement", "One row per immutable change of stock.", ("stock_movement_id",), (
         stock_movement_id, sku, location_code, movement_qty, stock_state, movement_reason, moved_at, business_date,
     )),
