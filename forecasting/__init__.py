@@ -47,12 +47,16 @@ Three calls do the whole work; each takes Polars or pandas frames and gives back
     backordered_qty int, moq_qty int, pack_qty int, cycle_service_ratio float
 ``suggestions`` (grain: unique_id)
     unique_id, suggested_qty int, order_by_date date (NULL: not within the horizon), protection_interval_days,
+    expected_demand_qty float, the position it was worked out from, grade,
     cycle_service_ratio, order_up_to_qty, reorder_point_qty, safety_stock_qty, inventory_position_qty (NULL when not
     recorded), stockout_date, and the waterfall, integers that sum exactly to suggested_qty:
     demand_part_qty + safety_part_qty + on_hand_part_qty (-) + on_order_part_qty (-) + backordered_part_qty (+)
     + surplus_part_qty (+, stock above the target) + moq_part_qty + pack_part_qty; reason_codes list[str], facts JSON
     text
 ``exceptions``: as above
+
+Reason codes of a suggestion that need care: ``stock_not_recorded`` (on hand is NULL: worked out as if the shelf were empty) and
+``stock_outs_unknown`` (the history doesn't say when stock ran out, so demand of such days was learned as it was sold).
 
 Importing this package costs nothing; each module imports what it needs.
 """

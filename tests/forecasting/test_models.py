@@ -108,7 +108,7 @@ def test_folds_are_two_weeks_apart_and_leave_the_horizon_to_compare_with() -> No
 def test_the_default_stays_unless_another_model_is_clearly_better() -> None:
     names = candidates("smooth", 1.0, use_slow=False)
     steady = np.array([[20.0 + (w * 7) % 5 for w in range(60)]])
-    seasonal = np.array([[25.0 if w % 52 < 12 else 5.0 for w in range(112)]])
+    seasonal = np.array([[(25.0 if w % 52 < 12 else 5.0) + (w * 5) % 3 for w in range(112)]])
     for weeks, model in ((steady, default_model("smooth")), (seasonal, "last_year")):
         tested = backtest(weeks, np.zeros_like(weeks, dtype=bool), models=[names], horizon_weeks=4)
         picked = choose(tested, series=0, names=names, demand_class="smooth", weeks=weeks[0])
