@@ -196,20 +196,7 @@ def release(uow: UnitOfWork, actor: Actor, command: Release) -> Released:
     if not going:
         return Released(None, (), (), tuple(skipped))
     going.sort(key=lambda row: (-max(x.priority for x in lines[row.id]), row.planned_date or uow.today, row.id))
-    wave_id, wave = uow.new_id(), uow.new_number("WV")
-    uow.conn.execute(
-        insert(Wave),
-        {
-            "id": wave_id,
-            "number": wave,
-            "location_id": place.id,
-            "status": "released",
-            "cutoff_at": command.cutoff_at,
-            "created_at": uow.now,
-        },
-    )
-    uow.changed("wave", wave_id, 1, "insert")
-    numbers, listed = _write_lists(uow, place, wave_id, going, lines, command.shipments_per_list, once.columns)
+    wave, numbers, listed = _write_lists(uow, place, going, lines, command, once.columns)
     skipped += [Skipped(row.number, "no_stock", REASONS["no_stock"][0]) for row in going if row.id not in listed]
     going = [row for row in going if row.id in listed]  # a SKU whose lots have all expired has nothing to pick
     ids = [row.id for row in going]
@@ -287,13 +274,13 @@ _PLACES = (
 def _write_lists(
     uow: UnitOfWork,
     place: Any,
-    wave_id: int,
     going: Sequence[Any],
     lines: Mapping[int, Sequence[Any]],
-    per_list: int,
+    command: Release,
     key: Mapping[str, str | None],
-) -> tuple[list[str], set[int]]:
-    """Insert the pick lists of a wave, the first one with the command's key; their numbers and the shipments on them."""
+) -> tuple[str | None, list[str], set[int]]:
+    """Insert a wave and its pick lists, the first one with the command's key; their numbers, the shipments on them."""
+    per_list, wave_id = max(1, command.shipments_per_list), uow.new_id()
     every = [line for row in going for line in lines[row.id]]
     places = {
         row.id: row
@@ -304,9 +291,9 @@ def _write_lists(
     list_rows: list[dict[str, Any]] = []
     line_rows: list[dict[str, Any]] = []
     listed: set[int] = set()
-    for start in range(0, len(going), max(1, per_list)):
+    for start in range(0, len(going), per_list):
         picks: list[tuple[tuple[Any, ...], Any, LotTake]] = []
-        for row in going[start : start + max(1, per_list)]:
+        for row in going[start : start + per_list]:
             for line in lines[row.id]:
                 qty = to_list(row, line)
                 takes = take_fefo(lots[line.sku_id], qty) if line.sku_id in by_lot else [LotTake(None, qty)]
@@ -351,10 +338,24 @@ def _write_lists(
             }
             for i, (_, line, take) in enumerate(picks)
         ]
-    if list_rows:
-        uow.conn.execute(insert(PickList), list_rows)
-        uow.conn.execute(insert(PickListLine), line_rows)
-    return [row["number"] for row in list_rows], listed
+    if not list_rows:
+        return None, [], listed
+    wave = uow.new_number("WV")
+    uow.conn.execute(
+        insert(Wave),
+        {
+            "id": wave_id,
+            "number": wave,
+            "location_id": place.id,
+            "status": "released",
+            "cutoff_at": command.cutoff_at,
+            "created_at": uow.now,
+        },
+    )
+    uow.changed("wave", wave_id, 1, "insert")
+    uow.conn.execute(insert(PickList), list_rows)
+    uow.conn.execute(insert(PickListLine), line_rows)
+    return wave, [row["number"] for row in list_rows], listed
 
 
 # ------------------------------------------------------------------------------------------------------ pick

@@ -1,0 +1,204 @@
+"""Work orders to production: made, short or scrapped is reported, and stock and waiting orders follow."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+from sqlalchemy import insert, select, update
+
+from orders_core.domain.permissions import Actor
+from orders_core.errors import InvalidCommand, NotFound, QuantityExceeded
+from orders_core.services.idempotency import is_repeat, keyed
+from orders_core.services.lookups import location_named, must_be_in, must_be_qty, must_work_at, skus_named
+from orders_core.services.review import rules_of
+from orders_core.services.shortage import tell_delay
+from orders_core.services.stock import bring_in, lot_named
+from orders_core.services.supply import request_units
+from orders_core.store.inventory import Move
+from orders_core.store.tables import Location, Order, OrderLine, ProductionOrder, ShipmentLine, Sku
+from orders_core.store.uow import UnitOfWork
+
+
+@dataclass(frozen=True)
+class CreateProductionOrder:
+    """Make units of a SKU at a location, for stock."""
+
+    sku: str
+    location: str
+    qty: int
+    due_date: date | None = None
+    idem_key: str | None = None
+
+
+@dataclass(frozen=True)
+class ReportProduction:
+    """Units made well and units spoilt since the last report. `is_finished`: nothing more comes, even if short."""
+
+    number: str
+    done_qty: int
+    scrap_qty: int = 0
+    is_finished: bool = False
+    lot_code: str | None = None
+    expiry_date: date | None = None
+    unit_cost_cents: int | None = None
+    idem_key: str | None = None
+
+
+@dataclass(frozen=True)
+class ProductionState:
+    """A production order as it is; `short_qty` is what it will not bring, `follow_up` the order made for that."""
+
+    number: str
+    status: str
+    qty: int
+    done_qty: int
+    scrap_qty: int
+    short_qty: int = 0
+    follow_up: str | None = None
+    is_repeat: bool = False
+
+
+def create_production_order(uow: UnitOfWork, actor: Actor, command: CreateProductionOrder) -> ProductionState:
+    """Give production something to make for stock; for an order line the order itself does it."""
+    actor.must("production.report")
+    place = location_named(uow, actor, command.location)
+    once = keyed(uow, ProductionOrder, command)
+    if once.row is not None:
+        return _state(once.row, is_repeat=True)
+    must_be_qty(command.qty, command.sku)
+    sku = skus_named(uow, [command.sku])[command.sku]
+    row = {
+        "id": uow.new_id(),
+        "number": uow.new_number("MO"),
+        "sku_id": sku.id,
+        "location_id": place.id,
+        "qty": command.qty,
+        "status": "open",
+        "due_date": command.due_date,
+        "created_at": uow.now,
+        **once.columns,
+    }
+    uow.conn.execute(insert(ProductionOrder), row)
+    uow.changed("production_order", row["id"], 1, "insert")
+    uow.audit(actor, "production.create", "production_order", row["id"], version=1, facts={"number": row["number"]})
+    return ProductionState(row["number"], "open", command.qty, 0, 0)
+
+
+def report_production(uow: UnitOfWork, actor: Actor, command: ReportProduction) -> ProductionState:
+    """Book what was made: on hand, and to the orders that wait. A finished order that is short is ordered again.
+
+    Spoilt units never were stock. When all units are made or the order is finished, it is done; if an order line still
+    waits for the rest, a new production order is opened for it and the customer is told the new date.
+
+    Raises:
+        QuantityExceeded: more made and spoilt than were to be made.
+        NotAllowed: it is done or cancelled already.
+    """
+    actor.must("production.report")
+    row = _production_order(uow, command.number)
+    must_work_at(actor, row.location)
+    if is_repeat(uow, "production.report", command):
+        return _state(row, is_repeat=True)
+    must_be_in(row, "report", ("open", "started"), "production order")
+    must_be_qty(command.done_qty, f"{row.number} done", smallest=0)
+    must_be_qty(command.scrap_qty, f"{row.number} scrap", smallest=0)
+    if command.done_qty + command.scrap_qty == 0 and not command.is_finished:
+        raise InvalidCommand(field="done_qty", problem="nothing was made, spoilt or finished")
+    if row.done_qty + command.done_qty > row.qty:
+        raise QuantityExceeded(what=row.number, asked_qty=command.done_qty, limit_qty=row.qty - row.done_qty)
+    done, scrap = row.done_qty + command.done_qty, row.scrap_qty + command.scrap_qty
+    is_done = command.is_finished or done == row.qty
+    version = row.version + 1
+    uow.conn.execute(
+        update(ProductionOrder)
+        .where(ProductionOrder.id == row.id)
+        .values(
+            done_qty=done,
+            scrap_qty=scrap,
+            status="done" if is_done else "started",
+            done_at=uow.now if is_done else None,
+            version=version,
+        )
+    )
+    uow.changed("production_order", row.id, version)
+    if command.done_qty and row.is_stock_tracked and row.location_tracked:
+        lot_code = command.lot_code or (row.number if row.is_lot_tracked else None)
+        lot_id = lot_named(
+            uow,
+            row,
+            lot_code,
+            expiry_date=command.expiry_date,
+            unit_cost_cents=command.unit_cost_cents,
+            is_new=True,
+        )
+        made = Move(
+            row.sku_id,
+            row.location_id,
+            command.done_qty,
+            "production_in",
+            lot_id=lot_id,
+            source="production_order",
+            source_id=row.id,
+            unit_cost_cents=command.unit_cost_cents,
+        )
+        bring_in(uow, actor, [made])
+    facts = {"done_qty": command.done_qty, "scrap_qty": command.scrap_qty, "is_finished": command.is_finished}
+    uow.audit(actor, "production.report", "production_order", row.id, version=version, facts=facts)
+    short = row.qty - done if is_done else 0
+    follow_up = _make_again(uow, row, short) if short else None
+    return ProductionState(row.number, "done" if is_done else "started", row.qty, done, scrap, short, follow_up)
+
+
+def _make_again(uow: UnitOfWork, row: Any, short: int) -> str | None:
+    """A new production order for what an order line still waits for; its customer is told the new date."""
+    if row.order_line_id is None:
+        return None
+    waits = uow.row(
+        select(Order.id, Order.channel_id, ShipmentLine.backordered_qty)
+        .join(OrderLine, OrderLine.order_id == Order.id)
+        .join(ShipmentLine, ShipmentLine.order_line_id == OrderLine.id)
+        .where(OrderLine.id == row.order_line_id, ShipmentLine.backordered_qty > 0)
+        .limit(1)
+    )
+    if waits is None:
+        return None
+    new_id = request_units(
+        uow,
+        sku_id=row.sku_id,
+        location_id=row.location_id,
+        qty=min(short, waits.backordered_qty),
+        order_line_id=row.order_line_id,
+        supply_mode="make",
+        reason=f"short of {row.number}",
+    )
+    tell_delay(uow, rules_of(uow, waits.channel_id)[0], waits.id)
+    number: str = uow.conn.execute(select(ProductionOrder.number).where(ProductionOrder.id == new_id)).scalar_one()
+    return number
+
+
+def _production_order(uow: UnitOfWork, number: str) -> Any:
+    query = (
+        select(
+            ProductionOrder.__table__,
+            Sku.sku,
+            Sku.is_lot_tracked,
+            Sku.is_stock_tracked,
+            Sku.shelf_life_days,
+            Location.code.label("location"),
+            Location.is_stock_tracked.label("location_tracked"),
+        )
+        .join(Sku, Sku.id == ProductionOrder.sku_id)
+        .join(Location, Location.id == ProductionOrder.location_id)
+        .where(ProductionOrder.number == number)
+    )
+    row = uow.row(query if uow.is_sqlite else query.with_for_update(of=ProductionOrder.__table__))
+    if row is None:
+        raise NotFound(entity="production order", key=number)
+    return row
+
+
+def _state(row: Any, *, is_repeat: bool = False) -> ProductionState:
+    short = row.qty - row.done_qty if row.status == "done" else 0
+    return ProductionState(row.number, row.status, row.qty, row.done_qty, row.scrap_qty, short, is_repeat=is_repeat)
