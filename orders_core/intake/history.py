@@ -474,7 +474,7 @@ def _make_skus(
     wanted = {line.sku: line for line in reversed(lines) if line.kind != "charge" and line.sku not in names.skus}
     if not wanted:
         return
-    done.skus.update(uow.conn.execute(select(Sku.sku, Sku.id).where(Sku.sku.in_(list(wanted)))).t.all())
+    done.skus.update((row.sku, row.id) for row in uow.rows(select(Sku.sku, Sku.id).where(Sku.sku.in_(list(wanted)))))
     missing = [sku for sku in wanted if sku not in done.skus]
     if not missing:
         return
@@ -500,7 +500,6 @@ def _make_skus(
                 "created_at": at,
             }
         )
-        uow.changed("sku", sku_id, 1, "insert")
         done.skus[sku] = sku_id
     uow.conn.execute(insert(Product), products)
     uow.conn.execute(insert(Sku), skus)
@@ -513,9 +512,8 @@ def _make_customers(
     wanted = {line.customer: line for line in reversed(lines) if line.customer not in names.customers}
     if not wanted:
         return
-    done.customers.update(
-        uow.conn.execute(select(Customer.code, Customer.id).where(Customer.code.in_(list(wanted)))).t.all()
-    )
+    known = select(Customer.code, Customer.id).where(Customer.code.in_(list(wanted)))
+    done.customers.update((row.code, row.id) for row in uow.rows(known))
     missing = [code for code in wanted if code not in done.customers]
     if not missing:
         return
@@ -535,7 +533,6 @@ def _make_customers(
                 "created_at": from_micros(wanted[code].at),
             }
         )
-        uow.changed("customer", first_id + place, 1, "insert")
         done.customers[code] = first_id + place
     uow.conn.execute(insert(Customer), rows)
     done.counts["customers_created"] += len(missing)
