@@ -1,6 +1,6 @@
 """Weekly point forecasts of one series, by name. The models are statsforecast's; what is ours is when each may be used.
 
-Why weeks (measured on UCI Online Retail, 3,000 products, demand of the next 28 days from five dates, December 2010 …
+Why weeks (measured on UCI Online Retail, 3,000 products, demand of the next 28 days from five dates, January …
 August 2011; total absolute error / total demand, and root mean squared error scaled per product): the same model on
 weekly sums beats itself on days and takes a tenth of the time, because most products sell on one day in five and a
 daily model chases the last big order.
@@ -8,7 +8,7 @@ daily model chases the last big order.
     model                        weekly buckets      days
     mean of the last 4 weeks       0.61  1.20     0.61  1.23
     IMAPA                          0.77  1.08     1.63  2.76
-    TSB                            1.03  1.17     1.77  2.97
+    TSB (0.1)                      1.03  1.17     1.77  2.97
     Theta (500 products)           0.59  0.97     0.77  1.75    1.4 ms / 13 ms a fit
     CES (500 products)             0.71  1.17    13.24  151     1.6 ms / 34 ms a fit
 

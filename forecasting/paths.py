@@ -12,9 +12,10 @@ A path is built from the series' own past only:
 Totals over several days are quantiles of the paths' running sums: quantiles of single days can't be added. The draws
 are seeded by the series' name, so the same series gives the same numbers in any company.
 
-Measured on UCI Online Retail (28-day totals, six dates, 750 products) against errors of the backtest folds, whole or
-mixed, against rolling errors of a mean, and with other powers of the level: this had the lowest pinball loss and the
-    truest coverage.
+Measured on UCI Online Retail (28-day totals): errors of the backtest folds, whole or mixed, covered too little (0.86 at
+0.95 for products that sell most weeks) and cost 10 to 50 % more pinball loss than the weeks of the last year (0.92). In
+the finished call (five dates, 1,480 products) 0.95 covered 0.92 to 0.95 of smooth, erratic, intermittent and lumpy
+products, and 0.80 of those with too short a history for a backtest: their spread is not known, and their grade is D.
 """
 
 from __future__ import annotations
