@@ -126,7 +126,7 @@ def default_model(demand_class: str) -> str:
 
     Measured as in the module's text: for smooth and erratic products the mean of Theta and 8 weeks (0.44 for products
     that sell every week; Theta alone 0.45, 4-week mean 0.48), for intermittent and lumpy ones TSB with IMAPA (lowest
-    squared error and a bias of 1 % where the 8-week mean is 15 % too low).
+    squared error; 1 % bias for those that sell every second or third week, where the 8-week mean is 15 % too low).
     """
     return "theta_and_mean" if demand_class in ("smooth", "erratic") else "tsb_and_imapa"
 
