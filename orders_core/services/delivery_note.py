@@ -113,7 +113,7 @@ _LINES = (
         ShipmentLine.id.label("shipment_line_id"),
         ShipmentLine.shipped_qty,
         ShipmentLine.picked_qty,
-        ShipmentLine.reserved_qty,
+        ShipmentLine.backordered_qty,
         ShipmentLine.qty,
         ShipmentLine.is_withdrawn,
     )
@@ -222,7 +222,7 @@ def _qty_here(shipment: Any, line: Any) -> int:
         return 0
     if shipment.shipped_at is not None:
         return int(line.shipped_qty)
-    return int(line.picked_qty or line.reserved_qty or 0)
+    return int(line.picked_qty or line.qty - line.backordered_qty)
 
 
 def _line(shipment: Any, line: Any, qty: int, lots: Sequence[Any]) -> NoteLine:

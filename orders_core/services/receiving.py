@@ -513,13 +513,14 @@ def inspect_goods(uow: UnitOfWork, actor: Actor, command: InspectGoods) -> Stock
     if command.accepted_qty + command.refused_qty == 0:
         raise InvalidCommand(field="accepted_qty", problem="nothing was decided")
     lot_id = lot_named(uow, sku, command.lot_code)
-    out = {"lot_id": lot_id, "state": "inspection", "note": command.note}
     moves = []
     if command.accepted_qty:
-        moves.append(Move(sku.id, place.id, -command.accepted_qty, "inspection", **out))
-        moves.append(Move(sku.id, place.id, command.accepted_qty, "inspection", lot_id=lot_id, note=command.note))
+        qty = command.accepted_qty
+        moves.append(Move(sku.id, place.id, -qty, "inspection", lot_id=lot_id, state="inspection", note=command.note))
+        moves.append(Move(sku.id, place.id, qty, "inspection", lot_id=lot_id, note=command.note))
     if command.refused_qty:
-        moves.append(Move(sku.id, place.id, -command.refused_qty, "scrap", **out))
+        qty = command.refused_qty
+        moves.append(Move(sku.id, place.id, -qty, "scrap", lot_id=lot_id, state="inspection", note=command.note))
     bring_in(uow, actor, moves)
     uow.audit(actor, "stock.inspect", "sku", sku.id, facts={"location": place.code, "note": command.note})
     return StockChanged(levels_now(uow, place.id, [sku.id]))

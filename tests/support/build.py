@@ -5,6 +5,7 @@
     stock(store, "LAMP@WH1: 10, RUG@WH1: 0")         # SKUs, prices and locations come into being as needed
     placed = order(store, "LAMP 2, RUG 1")
     on_hand(store, "LAMP@WH1"), level(store, "LAMP@WH1").reserved_qty
+    ship(store, placed.number); deliver(store, placed.number)
 
 What has no service of its own here (channels, customers, products) is written as rows, change log included.
 """
@@ -24,7 +25,19 @@ from orders_core.domain.rules import build_rules
 from orders_core.errors import OrdersError
 from orders_core.ports import FixedClock
 from orders_core.services.place_order import LineIn, PlacedOrder, PlaceOrder, place_order
+from orders_core.services.shipping import (
+    ConfirmDelivery,
+    ConfirmedDelivery,
+    Pack,
+    PackageIn,
+    ShippedShipment,
+    ShipShipment,
+    confirm_delivery,
+    pack,
+    ship_shipment,
+)
 from orders_core.services.stock import OpeningStock, StockIn, opening_stock
+from orders_core.services.warehouse import PickAll, Release, pick_all, release
 from orders_core.store import tables
 from orders_core.store.uow import Store, UnitOfWork
 
@@ -205,6 +218,37 @@ def stock(store: Store, text: str, *, unit_cost_cents: int | None = None) -> Non
         store.run(opening_stock, PICKER, OpeningStock(place, [line]))
 
 
+def carrier(store: Store, code: str = "SF", **fields: Any) -> int:
+    """A carrier's id; made when it is not there. `fields` are columns of the table."""
+    with store.unit_of_work() as uow:
+        known = _id_of(uow, tables.Carrier, code)
+        if known is not None:
+            return known
+        row = {"id": uow.new_id(), "code": code, "name": code, **fields}
+        uow.conn.execute(insert(tables.Carrier), row)
+        return int(row["id"])
+
+
+def supplier(store: Store, code: str, skus: str, *, lead_time_days: int = 7, **fields: Any) -> int:
+    """A supplier's id with what it offers, `"LAMP 500, RUG 250"` (cents a unit); made when it is not there."""
+    offers = [(sku(store, name), cents) for name, cents, _ in _lines(skus)]
+    with store.unit_of_work() as uow:
+        known = _id_of(uow, tables.Supplier, code)
+        if known is not None:
+            return known
+        row = {
+            "id": uow.new_id(), "code": code, "name": code, "lead_time_days": lead_time_days, "lead_time_sd_days": 1.0,
+            **fields,
+        }  # fmt: skip
+        uow.conn.execute(insert(tables.Supplier), row)
+        for sku_id, cents in offers:
+            uow.conn.execute(
+                insert(tables.SupplierSku), {"supplier_id": row["id"], "sku_id": sku_id, "unit_cost_cents": cents}
+            )
+        uow.changed("supplier", row["id"], 1, "insert")
+        return int(row["id"])
+
+
 def order(
     store: Store,
     text: str,
@@ -222,6 +266,40 @@ def order_command(text: str, *, customer: str = CUSTOMER, channel: str = "phone"
     """The command `order` runs."""
     lines = [LineIn(code, qty, unit) for code, qty, unit in _lines(text)]
     return PlaceOrder(channel=channel, customer=customer, lines=lines, **fields)
+
+
+def release_all(store: Store, place: str) -> Sequence[str]:
+    """Release everything that can go at a location; the pick lists' numbers."""
+    return store.run(release, PICKER, Release(place)).pick_lists
+
+
+def ship(store: Store, number: str, *, tracking_number: str | None = None) -> list[ShippedShipment]:
+    """Release, pick, pack and ship what is reserved of an order, one parcel per shipment, by carrier SF."""
+    shipped = []
+    carrier(store)
+    for shipment in shipments(store, number):
+        if shipment.status != "planned" or not any(
+            x.qty > x.backordered_qty for x in shipment_lines(store, shipment.number)
+        ):
+            continue
+        released = store.run(release, PICKER, Release(shipment.location, [shipment.number]))
+        for pick_list in released.pick_lists:
+            store.run(pick_all, PICKER, PickAll(pick_list))
+        store.run(pack, PICKER, Pack(shipment.number))
+        is_courier = shipment.delivery_method == "courier"
+        parcel = PackageIn(tracking_number=(tracking_number or f"SF{shipment.id}") if is_courier else None)
+        command = ShipShipment(shipment.number, carrier="SF" if is_courier else None, packages=[parcel])
+        shipped.append(store.run(ship_shipment, PICKER, command))
+    return shipped
+
+
+def deliver(store: Store, number: str) -> list[ConfirmedDelivery]:
+    """Every shipment of an order that is under way was signed for as shipped."""
+    return [
+        store.run(confirm_delivery, PICKER, ConfirmDelivery(shipment.number, "王五"))
+        for shipment in shipments(store, number)
+        if shipment.status == "shipped"
+    ]
 
 
 def level(store: Store, text: str) -> Any:
