@@ -244,6 +244,21 @@ class UnitOfWork:
             savepoint.rollback()
             self.ids.settle(committed=False)
 
+    @contextmanager
+    def one_of_many(self) -> Iterator[None]:
+        """One of many commands in this transaction: when it raises, what it did is undone and the others stay."""
+        self.flush()
+        savepoint = self.conn.begin_nested()
+        try:
+            yield
+            self.flush()
+        except BaseException:
+            self._changes, self._audit, self._decisions, self._notices = {}, [], [], []
+            savepoint.rollback()
+            self.ids.settle(committed=False)
+            raise
+        savepoint.commit()
+
     def flush(self) -> None:
         """Write what was collected; called before the commit, and before a query that must see it."""
         if self._changes:
