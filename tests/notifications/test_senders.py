@@ -147,8 +147,9 @@ def test_a_farewell_that_fails_does_not_undo_an_accepted_mail(
     class Rude:
         handle_DATA = mailbox.handle_DATA
 
-        async def handle_QUIT(self, _server: Any, _session: Any, _envelope: Any) -> str:
-            return "421 I am off"
+        async def handle_QUIT(self, server: Any, _session: Any, _envelope: Any) -> str:
+            server.transport.abort()
+            return "221 never seen"
 
     SmtpSender(start_server(Rude()), sender="orders@shop.example", clock=clock).send(MESSAGE)
     assert len(mailbox.letters) == 1

@@ -458,6 +458,18 @@ def test_what_was_signed_for_stands_against_what_the_carrier_reports(store: Stor
     assert (shipment.status, shipment.delivered_at) == ("delivered", clock.now())
 
 
+def test_an_event_never_takes_back_what_counts_as_delivered(store: Store, clock: FixedClock) -> None:
+    placed = order(store, "LAMP 2")
+    ship(store, placed.number, "SF1: LAMP 2")
+    evening(clock)
+    (shipment,) = shipments(store, placed.number)
+    with store.unit_of_work() as uow:  # taken over from another system, which kept no events
+        uow.conn.execute(update(ShipmentLine).where(ShipmentLine.shipment_id == shipment.id).values(delivered_qty=1))
+        sync_order(uow, placed.order_id)
+    tell(store, "SF1", "in_transit", "12:00")
+    assert order_lines(store, placed.number)[0].delivered_qty == 1
+
+
 def test_by_hand_a_package_is_delivered_once(store: Store, clock: FixedClock) -> None:
     placed = order(store, "LAMP 2")
     first, second = ship(store, placed.number, "SF1: LAMP 1", ": LAMP 1")
