@@ -77,7 +77,7 @@ def schema_version(url: str) -> str | None:
     if file is not None and not file.exists():
         return None
     with _connect(url) as conn:
-        return _version(conn, place=_place(url))
+        return _version(conn, place=place_of(url))
 
 
 def needs_upgrade(url: str) -> bool:
@@ -121,7 +121,7 @@ def upgrade(url: str, *, clock: Clock | None = None) -> str:
         with conn.begin():
             if conn.dialect.name == "postgresql":
                 conn.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _UPGRADE_LOCK})
-            _refuse_newer(_version(conn, place=_place(url)))
+            _refuse_newer(_version(conn, place=place_of(url)))
             config = alembic_config()
             config.attributes["connection"] = conn
             command.upgrade(config, "head")
@@ -159,7 +159,7 @@ def _connect(url: str) -> Iterator[Connection]:
             yield conn
     except DatabaseError as error:
         if "file is not a database" in str(error.orig):
-            raise NotADatabase(place=_place(url), found="–", needed=newest_version()) from error
+            raise NotADatabase(place=place_of(url), found="–", needed=newest_version()) from error
         raise
     finally:
         engine.dispose()
@@ -204,5 +204,6 @@ def _sqlite_file(url: str) -> Path | None:
     return Path(parsed.database)
 
 
-def _place(url: str) -> str:
+def place_of(url: str) -> str:
+    """What to call a database in a message: its file, or its URL without the password."""
     return str(_sqlite_file(url) or make_url(url).render_as_string(hide_password=True))
