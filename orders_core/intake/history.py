@@ -70,22 +70,22 @@ _NUMBER = re.compile(r"-?[0-9]{1,15}(\.[0-9]{1,15})?")
 
 
 def import_history(
-    store: Store, actor: Actor, path: Path, mapping: Mapping, options: ImportOptions, *, is_repair: bool = False
+    store: Store, actor: Actor, path: Path, mapping: Mapping, options: ImportOptions, *, is_replay: bool = False
 ) -> Outcome:
     """Take in the old invoices in the file at `path` and say what became of every row.
 
-    `is_repair`: the rows are single repaired lines of invoices that are in the books already.
+    `is_replay`: the rows come from quarantine, single lines of invoices that are in the books already.
 
     Raises:
         FileRefused: The file as a whole can't be read; nothing was written.
     """
     history = mapping.history
     assert history is not None  # the mapping was checked: origin = history has its table
-    with import_run(store, actor, path, mapping, options) as run, open_spool() as spool:
+    with import_run(store, actor, path, mapping, options, is_replay=is_replay) as run, open_spool() as spool:
         read_into(spool, run, history)
         spool.ready()
         compare_within_file(spool, mapping)
-        compare_with_books(spool, run, is_repair=is_repair)
+        compare_with_books(spool, run)
         bad, known_bad = settle_bad_rows(spool, run)
         outcome = run.outcome
         outcome.quarantined = bad
@@ -252,7 +252,7 @@ def _spooled(line: Line, problem: Problem) -> Spooled:
     return Spooled(line.line, content, problem, list(texts.values()), list(texts))
 
 
-def compare_with_books(spool: Spool, run: Run, *, is_repair: bool) -> None:
+def compare_with_books(spool: Spool, run: Run) -> None:
     """Mark the lines that earlier runs took in.
 
     An invoice in the books may get further lines from a later file, but a file that repeats an invoice with a changed
@@ -272,7 +272,7 @@ def compare_with_books(spool: Spool, run: Run, *, is_repair: bool) -> None:
                 else:
                     new.append(line)
             spool.mark_known(known)
-            if new and known and left.total() and not is_repair:
+            if new and known and left.total() and not run.is_replay:
                 detail = f"{left.total()} of its {len(booked)} lines differ"
                 facts: dict[str, str | int] = {"key": order_key, "detail": detail}
                 problem = Problem("E_CONFLICT", "order_id", order_key, "stored", facts)

@@ -130,7 +130,12 @@ MESSAGES: dict[str, tuple[str, str]] = {
         "order {key} stays out whole because of line {other_line}",
         "订单 {key} 因第 {other_line} 行有错而整单未导入",
     ),
-    "E_ORDER_REFUSED": ("order {key} was refused: {detail}", "订单 {key} 未被接受：{detail}"),
+    "E_ORDER_REFUSED": ("order {key} was refused: {detail}", "订单 {key} 未被接受：{detail_zh}"),
+    "E_REFUSED": ("refused: {detail}", "未被接受：{detail_zh}"),
+    "E_CONFIRM.price": (
+        "{count} prices would change ({shown}); look at them and confirm with --accept-price-changes",
+        "有 {count} 个价格将改变（{shown}）；请查看后用 --accept-price-changes 确认",
+    ),
     "E_DUP_SKU": (
         "{key} is on line {other_line} and again here; put one row per SKU and location",
         "{key} 在第 {other_line} 行和本行重复出现；每个 SKU 每个仓只能一行",

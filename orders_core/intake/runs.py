@@ -71,6 +71,9 @@ class ImportOptions:
     declared: Declared = field(default_factory=Declared)
     limits: Limits = field(default_factory=Limits)
     report: Path | None = None
+    channel: str | None = None  # where the orders come from, instead of the mapping's own
+    mode: str | None = None  # of a stock file: absolute or delta
+    accept_price_changes: bool = False
     confirm: Callable[[Question], bool] | None = None
     progress: Progress | None = None
 
@@ -100,6 +103,8 @@ class Run:
     id: int = 0  # of its import_run row; 0 in a dry run
     noun: str = ""
     holder: str = ""
+    is_replay: bool = False  # the rows come from quarantine; those still bad stay there as they are
+    kept_out: set[int] = field(default_factory=set)  # lines still bad, in a replay
     _locked_at: float = 0.0
     _batch_rows: int = 200
 
@@ -132,6 +137,8 @@ class Run:
     def known_bad(self, keys: Sequence[str]) -> set[str]:
         """Which of the rows were kept out by an earlier run already."""
         known: set[str] = set()
+        if self.is_replay:
+            return known
         with self.store.reading() as conn:
             for some in chunks(keys, KEYS_AT_A_TIME):
                 wanted = select(QuarantinedRow.row_key).where(
@@ -142,6 +149,9 @@ class Run:
 
     def keep_out(self, bad: Iterable[BadRow]) -> None:
         """Store rows in quarantine, as they were, for replay."""
+        if self.is_replay:
+            self.kept_out.update(row.line for row in bad)
+            return
         for some in chunks(bad, self._batch_rows):
             self.commit(_store_quarantine, self.id, self.noun, self.source, some, rows=len(some))
 
@@ -176,7 +186,7 @@ def row_key(*content: str, occurrence: int = 1) -> str:
 
 @contextmanager
 def import_run(
-    store: Store, actor: Actor, path: Path, mapping: Mapping, options: ImportOptions, *, replays: str | None = None
+    store: Store, actor: Actor, path: Path, mapping: Mapping, options: ImportOptions, *, is_replay: bool = False
 ) -> Iterator[Run]:
     """Open the file, ask what must be asked, lock out a second import of the same kind, and close the books at the end.
 
@@ -194,10 +204,11 @@ def import_run(
     holder = f"{actor.name} ({os.getpid()})"
     with Report(options.report) as report:
         run = Run(store, actor, mapping, options, source, columns, outcome, report, noun=mapping.noun, holder=holder)
+        run.is_replay = is_replay
         for heading in columns.unused:
             run.note(0, Problem("W_COLUMN", raw=heading))
         if not options.dry_run:
-            run.id = store.run(_begin, actor, run, replays)
+            run.id = store.run(_begin, actor, run)
         try:
             yield run
             if outcome.read == 0:
@@ -211,7 +222,7 @@ def import_run(
             store.run(_end, actor, run, "refused" if outcome.is_refused else "done")
 
 
-def _begin(uow: UnitOfWork, actor: Actor, run: Run, replays: str | None) -> int:
+def _begin(uow: UnitOfWork, actor: Actor, run: Run) -> int:
     _take_lock(uow, run.noun, run.holder)
     run_id = uow.new_id()
     uow.conn.execute(
@@ -224,7 +235,7 @@ def _begin(uow: UnitOfWork, actor: Actor, run: Run, replays: str | None) -> int:
             "mapping": run.mapping.name,
             "encoding": run.source.encoding or None,
             "status": "running",
-            "facts": {"replays": replays} if replays else None,
+            "facts": {"is_replay": True} if run.is_replay else None,
             "actor": actor.name,
             "started_at": uow.now,
         },
