@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import bindparam, func, insert, select
+from sqlalchemy import bindparam, func, insert, select, text
 
 from orders_core.domain.rules import Rules
 from orders_core.store.tables import (
@@ -41,6 +41,15 @@ _LEAD_TIME = (
     .order_by(SupplierSku.rank, Supplier.id)
     .limit(1)
 )
+
+
+_GROW = {
+    entity: text(
+        f"UPDATE {entity} SET qty = qty + :qty, version = version + 1 WHERE order_line_id = :order_line_id"
+        " AND location_id = :location_id AND status = 'open' RETURNING id, version"
+    )
+    for entity in ("production_order", "purchase_request")
+}
 
 
 def expected_date(uow: UnitOfWork, rules: Rules, *, sku_id: int, location_id: int) -> tuple[date, bool]:
@@ -95,11 +104,19 @@ def request_units(
         "created_at": uow.now,
         "version": 1,
     }
+    entity = "production_order" if supply_mode == "make" else "purchase_request"
+    grown = None
+    if order_line_id is not None:  # one open request per line and location: a raised line raises it
+        grown = uow.conn.execute(
+            _GROW[entity], {"qty": qty, "order_line_id": order_line_id, "location_id": location_id}
+        ).one_or_none()
+    if grown is not None:
+        uow.changed(entity, grown.id, grown.version)
+        return int(grown.id)
     if supply_mode == "make":
         uow.conn.execute(insert(ProductionOrder), {**row, "number": uow.new_number("MO"), "status": "open"})
-        uow.changed("production_order", row["id"], 1, "insert")
     else:
         uow.conn.execute(insert(PurchaseRequest), {**row, "reason": reason})
-        uow.changed("purchase_request", row["id"], 1, "insert")
+    uow.changed(entity, row["id"], 1, "insert")
     found: int = row["id"]
     return found
