@@ -261,15 +261,16 @@ def move(uow: UnitOfWork, actor: Actor, moves: Sequence[Move]) -> list[int]:
 
 
 def _too_much(uow: UnitOfWork, item: Move) -> QuantityExceeded:
-    names = uow.rows(select(Sku.sku, Location.code).where(Sku.id == item.sku_id, Location.id == item.location_id))[0]
     level = uow.rows(
-        select(StockLevel.on_hand_qty, StockLevel.reserved_qty, StockLevel.inspecting_qty).where(
-            StockLevel.sku_id == item.sku_id, StockLevel.location_id == item.location_id
-        )
+        select(Sku.sku, Location.code, StockLevel.on_hand_qty, StockLevel.reserved_qty, StockLevel.inspecting_qty)
+        .select_from(StockLevel)
+        .join(Sku, Sku.id == StockLevel.sku_id)
+        .join(Location, Location.id == StockLevel.location_id)
+        .where(StockLevel.sku_id == item.sku_id, StockLevel.location_id == item.location_id)
     )[0]
     there = level.inspecting_qty if item.state == "inspection" else level.on_hand_qty - level.reserved_qty
     return QuantityExceeded(
-        what=f"{item.reason} {names.sku}@{names.code}", asked_qty=-item.qty, limit_qty=max(0, there - item.reserved_qty)
+        what=f"{item.reason} {level.sku}@{level.code}", asked_qty=-item.qty, limit_qty=max(0, there - item.reserved_qty)
     )
 
 
