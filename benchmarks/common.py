@@ -23,7 +23,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from itertools import count
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import Any
@@ -110,43 +110,54 @@ class WorkerFailed(RuntimeError):
     """A worker process raised; the text holds its traceback."""
 
 
+def processes(method: str = "forkserver") -> Any:
+    """Starts processes that inherit no connection, lock or thread, and find the core imported already."""
+    context = multiprocessing.get_context(method)
+    # The same list for everybody: the server that forks is started once, whoever comes first. No benchmark itself: a
+    # process that runs one as its main program and finds it loaded warns about it.
+    context.set_forkserver_preload(
+        ["benchmarks.company", "orders_core.notifications.delivery", "orders_core.notifications.senders", "rich.table"]
+    )
+    return context
+
+
 def run_workers(
     work: Callable[..., Any],
     jobs: Sequence[Sequence[Any]],
     *,
     method: str = "forkserver",
-    preload: Sequence[str] = (),
 ) -> list[Any]:
     """`work(gate, *job)` in a process of its own per job; what each returned, in the order of the jobs.
 
-    `gate` is a barrier for all of them. `preload` names modules that are imported once, before the processes fork.
+    `gate` is a barrier for all of them.
 
     Raises:
         WorkerFailed: one of them raised or died; the others are stopped.
     """
-    context = multiprocessing.get_context(method)
-    if preload:
-        context.set_forkserver_preload(list(preload))
+    context = processes(method)
     gate = context.Barrier(len(jobs))
-    running: list[tuple[Any, Connection]] = []
-    for job in jobs:
+    running: dict[Connection, tuple[int, Any]] = {}
+    for number, job in enumerate(jobs):
         receiving, sending = context.Pipe(duplex=False)
         process = context.Process(target=_work, args=(work, gate, sending, job), daemon=True)  # type: ignore[attr-defined]
         process.start()
         sending.close()
-        running.append((process, receiving))
-    results, failures = [], []
-    for process, receiving in running:
-        try:
-            outcome, value = receiving.recv()
-        except EOFError:
+        running[receiving] = number, process
+    results: list[Any] = [None] * len(jobs)
+    failures = []
+    while running:
+        # Whoever is ready, not one after another: one that died leaves the others waiting at the gate.
+        for receiving in wait(list(running)):
+            number, process = running.pop(receiving)  # type: ignore[call-overload]
+            try:
+                outcome, results[number] = receiving.recv()  # type: ignore[union-attr]
+            except EOFError:
+                process.join()
+                gate.abort()
+                outcome, results[number] = "raised", f"process {process.pid} ended with {process.exitcode}"
             process.join()
-            gate.abort()
-            outcome, value = "raised", f"process {process.pid} ended with {process.exitcode}"
-        process.join()
-        if outcome == "raised":
-            failures.append(value)
-        results.append(value)
+            if outcome == "raised":
+                failures.append(results[number])
     if failures:
         # Workers that only waited for the one that failed say so; the reason is elsewhere.
         raise WorkerFailed("\n".join([text for text in failures if "BrokenBarrierError" not in text] or failures))

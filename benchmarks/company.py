@@ -25,10 +25,9 @@ HOT_SKU = "BENCH-00000"
 _LOCATIONS = (("BENCH-SH", 31.2, 121.5), ("BENCH-GZ", 23.1, 113.3), ("BENCH-BJ", 39.9, 116.4))
 _FIRST_DAY = date(2020, 1, 1)
 _RULES = {
-    "checks": {
-        check: "review"
-        for check in ("customer", "address", "price", "credit", "payment", "duplicate", "stock", "amount")
-    },
+    "checks": dict.fromkeys(
+        ("customer", "address", "price", "credit", "payment", "duplicate", "stock", "amount"), "review"
+    ),
     "auto_approve": {"is_on": True, "max_total_cents": {"CNY": 100_000_000}},
     "shortage": {"policy": "refuse"},
 }
@@ -100,17 +99,17 @@ class _Seeding:
         self._insert(
             tables.RuleSet,
             [
-                dict(
-                    version=version,
-                    is_current=True,
-                    body=_RULES,
-                    author="bench",
-                    reason="benchmark",
-                    created_at=uow.now,
-                )
+                {
+                    "version": version,
+                    "is_current": True,
+                    "body": _RULES,
+                    "author": "bench",
+                    "reason": "benchmark",
+                    "created_at": uow.now,
+                }
             ],
         )
-        self._insert(tables.Channel, [dict(id=uow.new_id(), code=CHANNEL, name="基准", kind="phone")])
+        self._insert(tables.Channel, [{"id": uow.new_id(), "code": CHANNEL, "name": "基准", "kind": "phone"}])
         location_ids = self._locations()
         customer_ids = self._customers(customer_count)
         sku_ids = self._skus(sku_count)
@@ -128,11 +127,16 @@ class _Seeding:
 
     def _locations(self) -> list[int]:
         rows = [
-            dict(
-                id=self._uow.new_id(), code=code, name=code, rank=rank, latitude=latitude, longitude=longitude,
-            )
+            {
+                "id": self._uow.new_id(),
+                "code": code,
+                "name": code,
+                "rank": rank,
+                "latitude": latitude,
+                "longitude": longitude,
+            }
             for rank, (code, latitude, longitude) in enumerate(_LOCATIONS)
-        ]  # fmt: skip
+        ]
         self._insert(tables.Location, rows)
         return [row["id"] for row in rows]
 
@@ -142,24 +146,40 @@ class _Seeding:
         for number in range(count):
             ident, code = first + 3 * number, f"BENCH-{number:04d}"
             customers.append(
-                dict(
-                    id=ident, code=code, name=f"客户 {number}", level_code="A", credit_limit_cents=10**13,
-                    terms_days=30, created_at=self._uow.now,
-                )
-            )  # fmt: skip
+                {
+                    "id": ident,
+                    "code": code,
+                    "name": f"客户 {number}",
+                    "level_code": "A",
+                    "credit_limit_cents": 10**13,
+                    "terms_days": 30,
+                    "created_at": self._uow.now,
+                }
+            )
             contacts.append(
-                dict(
-                    id=ident + 1, customer_id=ident, name="王五", phone="+8613800138000",
-                    email=f"bench{number}@example.cn", is_primary=True,
-                )
-            )  # fmt: skip
+                {
+                    "id": ident + 1,
+                    "customer_id": ident,
+                    "name": "王五",
+                    "phone": "+8613800138000",
+                    "email": f"bench{number}@example.cn",
+                    "is_primary": True,
+                }
+            )
             addresses.append(
-                dict(
-                    id=ident + 2, customer_id=ident, recipient="王五", phone="+8613800138000", region="上海",
-                    city="上海", street=f"人民路 {number} 号", latitude=self._rng.uniform(22, 41),
-                    longitude=self._rng.uniform(110, 122), is_default=True,
-                )
-            )  # fmt: skip
+                {
+                    "id": ident + 2,
+                    "customer_id": ident,
+                    "recipient": "王五",
+                    "phone": "+8613800138000",
+                    "region": "上海",
+                    "city": "上海",
+                    "street": f"人民路 {number} 号",
+                    "latitude": self._rng.uniform(22, 41),
+                    "longitude": self._rng.uniform(110, 122),
+                    "is_default": True,
+                }
+            )
         self._insert(tables.Customer, customers)
         self._insert(tables.CustomerContact, contacts)
         self._insert(tables.CustomerAddress, addresses)
@@ -171,14 +191,19 @@ class _Seeding:
         for number in range(count):
             code, name = f"BENCH-{number:05d}", f"商品 {number}"
             products.append(
-                dict(id=first + 2 * number, code=code, name=name, tax_rate_bp=1300, created_at=self._uow.now)
+                {"id": first + 2 * number, "code": code, "name": name, "tax_rate_bp": 1300, "created_at": self._uow.now}
             )
             skus.append(
-                dict(
-                    id=first + 2 * number + 1, product_id=first + 2 * number, sku=code, name=name, tax_rate_bp=1300,
-                    weight_g=self._rng.randint(50, 2000), created_at=self._uow.now,
-                )
-            )  # fmt: skip
+                {
+                    "id": first + 2 * number + 1,
+                    "product_id": first + 2 * number,
+                    "sku": code,
+                    "name": name,
+                    "tax_rate_bp": 1300,
+                    "weight_g": self._rng.randint(50, 2000),
+                    "created_at": self._uow.now,
+                }
+            )
         self._insert(tables.Product, products)
         self._insert(tables.Sku, skus)
         return {row["sku"]: row["id"] for row in skus}
@@ -193,13 +218,19 @@ class _Seeding:
                 here = share + rest * (i == 0)
                 if here == 0:
                     continue
-                levels.append(dict(sku_id=sku_id, location_id=location_id, on_hand_qty=here))
+                levels.append({"sku_id": sku_id, "location_id": location_id, "on_hand_qty": here})
                 movements.append(
-                    dict(
-                        id=first + len(movements), sku_id=sku_id, location_id=location_id, qty=here, reason="opening",
-                        at=uow.now, business_date=uow.today, actor="bench",
-                    )
-                )  # fmt: skip
+                    {
+                        "id": first + len(movements),
+                        "sku_id": sku_id,
+                        "location_id": location_id,
+                        "qty": here,
+                        "reason": "opening",
+                        "at": uow.now,
+                        "business_date": uow.today,
+                        "actor": "bench",
+                    }
+                )
         self._insert(tables.StockLevel, levels)
         self._insert(tables.StockMovement, movements)
 
@@ -208,9 +239,16 @@ class _Seeding:
 
         def add(sku_id: int, kind: str, cents: int, **more: Any) -> None:
             # Every row needs every key: an executemany has one list of columns.
-            row = dict(level_code=None, customer_id=None, min_qty=1, valid_to_date=None) | more
+            row = {"level_code": None, "customer_id": None, "min_qty": 1, "valid_to_date": None} | more
             rows.append(
-                row | dict(sku_id=sku_id, kind=kind, currency="CNY", unit_price_cents=cents, valid_from_date=_FIRST_DAY)
+                row
+                | {
+                    "sku_id": sku_id,
+                    "kind": kind,
+                    "currency": "CNY",
+                    "unit_price_cents": cents,
+                    "valid_from_date": _FIRST_DAY,
+                }
             )
 
         for sku_id in sku_ids.values():
@@ -229,7 +267,7 @@ class _Seeding:
                 add(row["sku_id"], "contract", row["unit_price_cents"] * 80 // 100, customer_id=customer_id)
         first = self._uow.new_id(len(rows))
         at = self._uow.now
-        self._insert(tables.Price, [row | dict(id=first + i, created_at=at) for i, row in enumerate(rows)])
+        self._insert(tables.Price, [row | {"id": first + i, "created_at": at} for i, row in enumerate(rows)])
 
     def _promotions(self) -> None:
         starts_at = self._uow.now - timedelta(days=1)
@@ -240,7 +278,14 @@ class _Seeding:
         self._insert(
             tables.Promotion,
             [
-                dict(id=self._uow.new_id(), code=code, name=code, kind=kind, rule=rule, starts_at=starts_at)
+                {
+                    "id": self._uow.new_id(),
+                    "code": code,
+                    "name": code,
+                    "kind": kind,
+                    "rule": rule,
+                    "starts_at": starts_at,
+                }
                 for code, (kind, rule) in rules.items()
             ],
         )
