@@ -253,8 +253,8 @@ def build_forecast(settings: RunSettings, building: Path) -> dict[str, int]:
     with _open(building) as con:
         history, items, names = plan.history(con), plan.items(con, settings.known), plan.series_names(con)
         positions = plan.positions(con, settings.known, settings.defaults)
-        longest = (positions["lead_time_days"] + positions["review_period_days"]).max()
-        horizon_days = min(MAX_HORIZON_DAYS, max(settings.horizon_days, int(longest or 0)))  # type: ignore[call-overload]
+        longest = max((positions["lead_time_days"] + positions["review_period_days"]).to_list(), default=0)
+        horizon_days = min(MAX_HORIZON_DAYS, max(settings.horizon_days, longest))
         closed = plan.closed_dates(plan.order_dates(con), as_of=settings.as_of, horizon_days=horizon_days)
         result = plan_demand(history, as_of=settings.as_of, horizon_days=horizon_days, items=items, closed_dates=closed)
         choices = table("mart.forecast_choice")

@@ -4,6 +4,7 @@ Every function answers from one generation of the warehouse and hands back how f
 language ("zh" or "en"); codes and numbers are the same in both.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -112,6 +113,27 @@ def product_plan(warehouse_dir: Path, sku: str, location_code: str, *, language:
             forecast=warehouse.query(f"FROM mart.demand_forecast {where} ORDER BY demand_date", one),
             totals=warehouse.query(f"FROM mart.demand_forecast_total {where} ORDER BY demand_date", one),
         )
+
+
+WATERFALL = {
+    "demand_part_qty": ("保护期预期需求", "expected demand of the protection interval"),
+    "safety_part_qty": ("安全库存", "safety stock"),
+    "backordered_part_qty": ("欠货", "backordered"),
+    "on_hand_part_qty": ("未占用实物库存", "on hand, not reserved"),
+    "on_order_part_qty": ("在途", "on order"),
+    "surplus_part_qty": ("超出目标库存", "stock above the target"),
+    "moq_part_qty": ("补足起订量", "up to the minimum order quantity"),
+    "pack_part_qty": ("按箱规取整", "up to whole packs"),
+}
+
+
+def waterfall(suggestion: Mapping[str, Any], *, language: str = "en") -> pl.DataFrame:
+    """Why this quantity, step by step: part (label), qty (signed units), total_qty (sum so far; the last is the suggestion)."""
+    parts = {labels[0 if language == "zh" else 1]: suggestion[name] for name, labels in WATERFALL.items()}
+    frame = pl.DataFrame(
+        {"part": list(parts), "qty": list(parts.values())}, schema={"part": pl.String, "qty": pl.Int64}
+    )
+    return frame.with_columns(pl.col("qty").cum_sum().alias("total_qty"))
 
 
 def backlog(warehouse_dir: Path) -> Plan:

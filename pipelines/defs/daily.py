@@ -87,10 +87,16 @@ class WarehouseRun(dg.ConfigurableResource):  # type: ignore[type-arg]
 
 def daily_assets(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
     """Every table of `raw`, `core` and `mart`, and the publication that all of them lead to."""
-    common = {"partitions_def": partitions, "backfill_policy": dg.BackfillPolicy.single_run()}
+    single_run = dg.BackfillPolicy.single_run()
     forecast_tables, suggestion_tables = [table(n) for n in FORECAST], [table(n) for n in SUGGESTIONS]
 
-    @dg.multi_asset(name="load", specs=[_spec(t) for t in RAW_TABLES], check_specs=_checks(RAW_TABLES), **common)
+    @dg.multi_asset(
+        name="load",
+        specs=[_spec(t) for t in RAW_TABLES],
+        check_specs=_checks(RAW_TABLES),
+        partitions_def=partitions,
+        backfill_policy=single_run,
+    )
     def load_raw(warehouse: WarehouseRun) -> Iterator[dg.MaterializeResult]:
         extracted = load(warehouse.settings, warehouse.building)
         for raw in RAW_TABLES:
@@ -102,7 +108,11 @@ def daily_assets(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinitio
         built = table(name)
 
         @dg.multi_asset(
-            name=name.replace(".", "_"), specs=[_spec(built, _reads(name))], check_specs=_checks([built]), **common
+            name=name.replace(".", "_"),
+            specs=[_spec(built, _reads(name))],
+            check_specs=_checks([built]),
+            partitions_def=partitions,
+            backfill_policy=single_run,
         )
         def build(warehouse: WarehouseRun) -> Iterator[dg.MaterializeResult]:
             rows = build_modelled(warehouse.settings, warehouse.building, name)
@@ -114,7 +124,8 @@ def daily_assets(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinitio
         name="forecast",
         specs=[_spec(t, PLANNED_FROM) for t in forecast_tables],
         check_specs=_checks(forecast_tables),
-        **common,
+        partitions_def=partitions,
+        backfill_policy=single_run,
     )
     def forecast(warehouse: WarehouseRun) -> Iterator[dg.MaterializeResult]:
         counts = build_forecast(warehouse.settings, warehouse.building)
@@ -125,7 +136,8 @@ def daily_assets(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinitio
         name="suggestions",
         specs=[_spec(t, (*FORECAST, *PLANNED_FROM, *SUPPLIED_FROM)) for t in suggestion_tables],
         check_specs=_checks(suggestion_tables),
-        **common,
+        partitions_def=partitions,
+        backfill_policy=single_run,
     )
     def suggestions(warehouse: WarehouseRun) -> Iterator[dg.MaterializeResult]:
         counts = build_suggestions(warehouse.settings, warehouse.building)
@@ -135,7 +147,10 @@ def daily_assets(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinitio
     everything = [*(t.full_name for t in RAW_TABLES), *MODELLED, *(t.full_name for t in MART_TABLES)]
 
     @dg.multi_asset(
-        name="publish", specs=[_spec(table("meta.publication"), tuple(dict.fromkeys(everything)))], **common
+        name="publish",
+        specs=[_spec(table("meta.publication"), tuple(dict.fromkeys(everything)))],
+        partitions_def=partitions,
+        backfill_policy=single_run,
     )
     def publication(warehouse: WarehouseRun) -> Iterator[dg.MaterializeResult]:
         published = publish(warehouse.settings, warehouse.building, datetime.now(UTC))

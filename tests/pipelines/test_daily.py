@@ -230,6 +230,9 @@ def test_stock_available_and_on_order_make_the_position_and_the_waterfall_adds_u
     assert row["suggested_qty"] % 12 == 0
     assert row["order_value_cents"] == 250 * row["suggested_qty"]
     assert str(row["order_up_to_qty"]) in row["reason"]
+    steps = plan.waterfall(row, language="zh")
+    assert steps["total_qty"].last() == row["suggested_qty"]
+    assert steps.filter(pl.col("part") == "在途")["qty"].item() == -12
 
 
 def test_the_same_day_again_gives_the_same_tables_from_changes_or_from_nothing(
