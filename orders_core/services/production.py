@@ -127,7 +127,7 @@ def report_production(uow: UnitOfWork, actor: Actor, command: ReportProduction) 
         lot_code = command.lot_code or (row.number if row.is_lot_tracked else None)
         lot_id = lot_named(
             uow,
-            row,
+            skus_named(uow, [row.sku])[row.sku],
             lot_code,
             expiry_date=command.expiry_date,
             unit_cost_cents=command.unit_cost_cents,
@@ -185,7 +185,6 @@ def _production_order(uow: UnitOfWork, number: str) -> Any:
             Sku.sku,
             Sku.is_lot_tracked,
             Sku.is_stock_tracked,
-            Sku.shelf_life_days,
             Location.code.label("location"),
             Location.is_stock_tracked.label("location_tracked"),
         )

@@ -454,8 +454,16 @@ def _bin(uow: UnitOfWork, location_id: int, code: str) -> int:
     if found is not None:
         return int(found.id)
     bin_id = uow.new_id()
-    rank = uow.conn.execute(select(Bin.id).where(Bin.location_id == location_id, Bin.code < code)).all()
-    uow.conn.execute(insert(Bin), {"id": bin_id, "location_id": location_id, "code": code, "walk_rank": len(rank)})
+    before = uow.conn.execute(
+        text("SELECT COUNT(*) FROM bin WHERE location_id = :location_id AND code < :code"),
+        {"location_id": location_id, "code": code},
+    ).scalar_one()
+    # The walk follows the codes until someone orders the bins by hand.
+    uow.conn.execute(
+        text("UPDATE bin SET walk_rank = walk_rank + 1 WHERE location_id = :location_id AND code > :code"),
+        {"location_id": location_id, "code": code},
+    )
+    uow.conn.execute(insert(Bin), {"id": bin_id, "location_id": location_id, "code": code, "walk_rank": before})
     return bin_id
 
 
