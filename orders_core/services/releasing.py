@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import bindparam, select, text
 
 from orders_core.services.orders_state import sync_lines
+from orders_core.services.shipments import stop_picking
 from orders_core.store.inventory import Change, promise
 from orders_core.store.tables import OrderLine, Shipment, ShipmentLine
 from orders_core.store.uow import UnitOfWork
@@ -105,6 +106,7 @@ def give_back(uow: UnitOfWork, order: Any, *, units: Mapping[int, int] | None = 
     )
     for shipment_id in sorted(touched):
         _close_if_empty(uow, shipment_id)
+    stop_picking(uow, touched)
     sync_lines(uow, order.id)  # at once: a line may not be lowered below what it still has promised
     _cancel_requests(uow, order.id)
 

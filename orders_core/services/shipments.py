@@ -110,3 +110,69 @@ def add_units(uow: UnitOfWork, shipment_id: int, units: Sequence[Units]) -> None
         ],
     )
     touch_shipments(uow, [shipment_id])
+
+
+_OPEN_PICKS = (
+    "SELECT 1 FROM pick_list_line p JOIN shipment_line l ON l.id = p.shipment_line_id"
+    " WHERE l.shipment_id = shipment.id AND p.status = 'open'"
+)
+_FOUND_PICKS = (
+    "SELECT 1 FROM pick_list_line p JOIN shipment_line l ON l.id = p.shipment_line_id"
+    " WHERE l.shipment_id = shipment.id AND p.status <> 'cancelled' AND p.picked_qty > 0"
+)
+_SETTLE_SHIPMENTS = text(
+    f"UPDATE shipment SET status = CASE WHEN EXISTS ({_FOUND_PICKS}) THEN 'picked' ELSE 'planned' END,"
+    f" version = version + 1 WHERE id IN :ids AND status = 'released' AND NOT EXISTS ({_OPEN_PICKS})"
+    " RETURNING id, version, status"
+).bindparams(bindparam("ids", expanding=True))
+_FORGET_PICKED = text(
+    "UPDATE shipment_line SET picked_qty = 0 WHERE shipment_id IN :ids AND picked_qty > 0 AND NOT EXISTS"
+    " (SELECT 1 FROM pick_list_line p WHERE p.shipment_line_id = shipment_line.id AND p.status <> 'cancelled')"
+    " AND EXISTS (SELECT 1 FROM pick_list_line p WHERE p.shipment_line_id = shipment_line.id)"
+).bindparams(bindparam("ids", expanding=True))
+_CLOSE_LISTS = text(
+    "UPDATE pick_list SET version = version + 1, status = CASE WHEN EXISTS (SELECT 1 FROM pick_list_line p"
+    " WHERE p.pick_list_id = pick_list.id AND p.status <> 'cancelled') THEN 'done' ELSE 'cancelled' END"
+    " WHERE status IN ('open', 'picking') AND id IN (SELECT p.pick_list_id FROM pick_list_line p"
+    " JOIN shipment_line l ON l.id = p.shipment_line_id WHERE l.shipment_id IN :ids)"
+    " AND NOT EXISTS (SELECT 1 FROM pick_list_line p WHERE p.pick_list_id = pick_list.id AND p.status = 'open')"
+    " RETURNING id, version, wave_id"
+).bindparams(bindparam("ids", expanding=True))
+_CLOSE_WAVES = text(
+    "UPDATE wave SET status = 'done', version = version + 1 WHERE id IN :ids AND status <> 'done' AND NOT EXISTS"
+    " (SELECT 1 FROM pick_list p WHERE p.wave_id = wave.id AND p.status IN ('open', 'picking')) RETURNING id, version"
+).bindparams(bindparam("ids", expanding=True))
+
+
+def settle_shipments(uow: UnitOfWork, shipment_ids: Iterable[int]) -> list[int]:
+    """Released shipments with nothing left to pick are picked; one of which nothing was found is planned again.
+
+    Returns the ids of those planned again: their orders need `sync_order`.
+    """
+    ids = sorted(set(shipment_ids))
+    again = []
+    for row in uow.conn.execute(_SETTLE_SHIPMENTS, {"ids": ids}).all() if ids else ():
+        uow.changed("shipment", row.id, row.version)
+        if row.status == "planned":
+            again.append(row.id)
+    return again
+
+
+def close_waves(uow: UnitOfWork, wave_ids: Iterable[int]) -> None:
+    """Waves whose lists are all done are done."""
+    ids = sorted(set(wave_ids))
+    for row in uow.conn.execute(_CLOSE_WAVES, {"ids": ids}).all() if ids else ():
+        uow.changed("wave", row.id, row.version)
+
+
+def stop_picking(uow: UnitOfWork, shipment_ids: Iterable[int]) -> None:
+    """After pick lines were cancelled: what was picked goes back to the shelf, lists and waves without open lines close."""
+    ids = sorted(set(shipment_ids))
+    if not ids:
+        return
+    uow.conn.execute(_FORGET_PICKED, {"ids": ids})
+    settle_shipments(uow, ids)
+    lists = uow.conn.execute(_CLOSE_LISTS, {"ids": ids}).all()
+    for row in lists:
+        uow.changed("pick_list", row.id, row.version)
+    close_waves(uow, [row.wave_id for row in lists if row.wave_id is not None])

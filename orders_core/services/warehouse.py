@@ -27,7 +27,7 @@ from orders_core.services.idempotency import is_repeat, keyed
 from orders_core.services.lookups import location_named, must_be_qty, must_work_at
 from orders_core.services.orders_state import sync_order
 from orders_core.services.review import rules_of
-from orders_core.services.shipments import touch_shipments
+from orders_core.services.shipments import close_waves, settle_shipments, touch_shipments
 from orders_core.services.shortage import tell_delay, want_more
 from orders_core.services.stock import LotTake, free_lots, take_fefo
 from orders_core.store.inventory import Change, Move, move, promise
@@ -733,51 +733,12 @@ def _apply(
         .values(status=status, version=version, assigned_to=actor.name, done_at=None if is_open else uow.now)
     )
     uow.changed("pick_list", picks.id, version)
-    _finish_shipments(uow, lines, {line.shipment_id for line, _ in asked} if is_open else None)
+    again = set(settle_shipments(uow, {line.shipment_id for line in lines}))
+    for order_id in sorted({line.order_id for line in lines if line.shipment_id in again}):
+        sync_order(uow, order_id)
     if not is_open and picks.wave_id is not None:
-        _finish_wave(uow, picks.wave_id)
+        close_waves(uow, [picks.wave_id])
     return _progress(picks, lines, status=status, stopped=stopped)
-
-
-def _finish_shipments(uow: UnitOfWork, lines: Sequence[Any], only: set[int] | None) -> None:
-    """Shipments without open pick lines are picked; one of which nothing was found waits for stock again."""
-    done: dict[int, int] = defaultdict(int)
-    is_open = {line.shipment_id for line in lines if line.status == "open"}
-    for line in lines:
-        if line.shipment_id not in is_open and (only is None or line.shipment_id in only):
-            done[line.shipment_id] += 0 if line.status == "cancelled" else line.picked_qty
-    for status, ids in (
-        ("picked", [shipment_id for shipment_id, qty in done.items() if qty]),
-        ("planned", [shipment_id for shipment_id, qty in done.items() if not qty]),
-    ):
-        changed = (
-            uow.conn.execute(
-                update(Shipment)
-                .where(Shipment.id.in_(ids), Shipment.status == "released")
-                .values(status=status, version=Shipment.version + 1)
-                .returning(Shipment.id, Shipment.version)
-            ).all()
-            if ids
-            else []
-        )
-        for row in changed:
-            uow.changed("shipment", row.id, row.version)
-        if status == "planned":
-            back = {row.id for row in changed}
-            for order_id in sorted({line.order_id for line in lines if line.shipment_id in back}):
-                sync_order(uow, order_id)
-
-
-def _finish_wave(uow: UnitOfWork, wave_id: int) -> None:
-    row = uow.conn.execute(
-        text(
-            "UPDATE wave SET status = 'done', version = version + 1 WHERE id = :id AND status <> 'done' AND NOT EXISTS"
-            " (SELECT 1 FROM pick_list p WHERE p.wave_id = wave.id AND p.status IN ('open', 'picking')) RETURNING version"
-        ),
-        {"id": wave_id},
-    ).first()
-    if row is not None:
-        uow.changed("wave", wave_id, row.version)
 
 
 def _progress(

@@ -19,6 +19,7 @@ from orders_core.errors import (
 )
 from orders_core.services.cancel import CancelOrder, cancel_order
 from orders_core.services.delivery_note import PrintNote, delivery_notes
+from orders_core.services.edit import EditOrder, LineChange, edit_order
 from orders_core.services.shipping import (
     ConfirmDelivery,
     Difference,
@@ -215,6 +216,27 @@ def test_a_cancelled_order_stops_the_picker(shop) -> None:
         shop.run(ship_shipment, PICKER, ShipShipment(first_shipment(shop, placed.number), "SF"))
     assert build.ship(shop, other.number) == []  # it is picked already
     assert build.on_hand(shop, "LAMP@WH1") == 10
+
+
+def test_cancelling_the_only_order_of_a_list_closes_list_and_wave(shop) -> None:
+    placed = build.order(shop, "LAMP 2")
+    (pick_list,) = build.release_all(shop, "WH1")
+    shop.run(scan, PICKER, Scan(pick_list, "LAMP"))
+    shop.run(cancel_order, CLERK, CancelOrder(placed.number, "changed mind"))
+    assert build.rows(shop, select(tables.PickList.status)) == [("cancelled",)]
+    assert build.rows(shop, select(tables.Wave.status)) == [("done",)]
+
+
+def test_what_an_edit_leaves_of_a_released_rest_can_be_released_again(shop) -> None:
+    placed = build.order(shop, "LAMP 8, RUG 1")
+    shipment = first_shipment(shop, placed.number)
+    shop.run(ship_shipment, PICKER, ShipShipment(shipment, "SF", packages=shipped_by("SF1"), quantities={"RUG": 1}))
+    build.release_all(shop, "WH1")
+    shop.run(edit_order, CLERK, EditOrder(placed.number, lines=[LineChange(1, 5)]))
+    rest = build.shipments(shop, placed.number)[-1]
+    assert rest.status == "planned"
+    (again,) = build.release_all(shop, "WH1")
+    assert shop.run(pick_all, PICKER, PickAll(again)).picked_qty == 5
 
 
 def test_several_boxes_each_with_contents_and_number(shop) -> None:
