@@ -95,7 +95,7 @@ class Row(NamedTuple):
 class Question:
     """Something read out of the file that a person must confirm: look at `preview`, then declare `answer`."""
 
-    about: Literal["encoding", "delimiter"]
+    about: Literal["encoding", "delimiter", "price"]
     answer: str
     preview: tuple[tuple[str, ...], ...]
 

@@ -33,7 +33,7 @@ FIELDS: dict[str, tuple[str, ...]] = {
         *("payment", "delivery", "requested_date", "note"),
     ),
     "catalogue": (
-        *("sku", "name", "name_en", "product", "category", "unit", "pack_unit", "units_per_pack", "price", "currency"),
+        *("sku", "name", "name_en", "product", "category", "pack_unit", "units_per_pack", "price", "currency"),
         *("cost", "barcode", "tax_percent", "weight_g", "supply", "supplier", "lead_time_days", "moq", "status"),
         *("component", "component_qty"),
     ),

@@ -52,6 +52,7 @@ class Outcome:
     problems: list[RowProblem] = field(default_factory=list)  # the first ones; the report holds them all
     by_code: Counter[str] = field(default_factory=Counter)
     facts: dict[str, Any] = field(default_factory=dict)  # orders, returns, standalone credits, …
+    still_bad: set[int] = field(default_factory=set)  # lines, in a replay of quarantine
 
     def note(self, row: RowProblem) -> None:
         """Count a problem; the first 200 are kept to be shown."""

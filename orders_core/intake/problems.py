@@ -130,6 +130,10 @@ MESSAGES: dict[str, tuple[str, str]] = {
         "order {key} stays out whole because of line {other_line}",
         "订单 {key} 因第 {other_line} 行有错而整单未导入",
     ),
+    "E_ORDER_BAD.kit": (
+        "kit {key} stays out whole because of line {other_line}",
+        "套装 {key} 因第 {other_line} 行有错而整套未导入",
+    ),
     "E_ORDER_REFUSED": ("order {key} was refused: {detail}", "订单 {key} 未被接受：{detail_zh}"),
     "E_REFUSED": ("refused: {detail}", "未被接受：{detail_zh}"),
     "E_CONFIRM.price": (

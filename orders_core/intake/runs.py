@@ -104,7 +104,6 @@ class Run:
     noun: str = ""
     holder: str = ""
     is_replay: bool = False  # the rows come from quarantine; those still bad stay there as they are
-    kept_out: set[int] = field(default_factory=set)  # lines still bad, in a replay
     _locked_at: float = 0.0
     _batch_rows: int = 200
 
@@ -150,7 +149,7 @@ class Run:
     def keep_out(self, bad: Iterable[BadRow]) -> None:
         """Store rows in quarantine, as they were, for replay."""
         if self.is_replay:
-            self.kept_out.update(row.line for row in bad)
+            self.outcome.still_bad.update(row.line for row in bad)
             return
         for some in chunks(bad, self._batch_rows):
             self.commit(_store_quarantine, self.id, self.noun, self.source, some, rows=len(some))

@@ -6,14 +6,16 @@ Such files are made by people; 200,000 rows are the limit. History, which is lar
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Generic, TypeVar
 
+from orders_core.domain.permissions import Actor
 from orders_core.errors import OrdersError
 from orders_core.intake.files import Row
 from orders_core.intake.problems import Problem
 from orders_core.intake.runs import BadRow, ImportOptions, Run, row_key
+from orders_core.store.uow import UnitOfWork
 
 MAX_ROWS = 200_000
 
@@ -106,6 +108,36 @@ def read_sheet(run: Run, parse: Callable[[Row], T | list[Problem]]) -> Sheet[T]:
         else:
             sheet.good[row.line] = parsed
     return sheet
+
+
+def write_all(
+    sheet: Sheet[T], lines: Sequence[int], write: Callable[[UnitOfWork, Actor, Sequence[T]], Sequence[bool]]
+) -> None:
+    """Write the good rows, many to a transaction; `write` says of each whether it changed anything.
+
+    When a service refuses one of them its transaction is undone and tried again row by row, so that the refusal meets
+    the row that earned it.
+    """
+    run = sheet.run
+    left = list(lines)
+    while left:
+        some, left = left[: run.batch_rows], left[run.batch_rows :]
+        run.tell("writing", len(lines) - len(left), len(lines))
+        try:
+            _count(sheet, some, run.commit(write, [sheet.good[line] for line in some], rows=len(some)))
+        except OrdersError:
+            for line in some:
+                try:
+                    _count(sheet, [line], run.commit(write, [sheet.good[line]], rows=1))
+                except OrdersError as error:
+                    problem = Problem("E_REFUSED", facts=said(error))
+                    sheet.refused_later([line], lambda _, problem=problem: problem)  # type: ignore[misc]
+
+
+def _count(sheet: Sheet[T], lines: Sequence[int], changed: Sequence[bool]) -> None:
+    same = sum(not is_new for _, is_new in zip(lines, changed, strict=True))
+    sheet.run.outcome.accepted -= same
+    sheet.run.outcome.duplicates += same
 
 
 def in_memory(options: ImportOptions) -> ImportOptions:
