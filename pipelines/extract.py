@@ -125,6 +125,8 @@ def _run(source: Source, building: str, full: bool) -> Extracted:
             extracted = _Load(con, source).load(full=full)
             con.execute("COMMIT")
         except duckdb.Error as error:
+            if building in str(error):  # DuckDB names the file it could not write: our disk, not the order database
+                raise BuildFailed(path=building, reason=str(error)) from error
             raise SourceUnreadable(source=source.name, reason=str(error)) from error
     return extracted
 

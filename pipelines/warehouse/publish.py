@@ -84,12 +84,19 @@ def start_generation(warehouse_dir: Path, *, run_id: str, copy_of: Path | None =
     """The path a new generation is built at: a copy of `copy_of`, or nothing yet. Sweeps what dead runs left.
 
     Call it inside `run_lock`: only then is every other `building-` file known to be dead.
+
+    Raises:
+        BuildFailed: The disk has no room for the copy.
     """
     for leftover in warehouse_dir.glob("building-*"):
         _remove(leftover)
     path = warehouse_dir / f"building-{run_id}.duckdb"
     if copy_of is not None:
-        shutil.copyfile(copy_of, path)
+        try:
+            shutil.copyfile(copy_of, path)
+        except OSError as error:
+            remove_build(path)
+            raise BuildFailed(path=str(path), reason=str(error)) from error
     return path
 
 

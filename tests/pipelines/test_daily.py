@@ -1,6 +1,8 @@
 """The daily run: what it says of demand and stock, that it is repeatable, and that it knows nothing of the future."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -349,6 +351,35 @@ def test_a_failing_run_says_why_and_leaves_yesterdays_data(
         run(day(1))
     assert read.publication(warehouse_dir).as_of_date == day(0)
     assert [path.name for _, path in generations(warehouse_dir)] == ["generation-000001.duckdb"]
+    assert not list(warehouse_dir.glob("building-*"))
+
+
+SMALL_DISK = """
+import resource, sys
+from datetime import UTC, date, datetime
+from pathlib import Path
+from pipelines.daily import run_daily
+from pipelines.warehouse.errors import WarehouseError
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[3]), int(sys.argv[3])))  # what a full disk does to a file
+try:
+    run_daily(sys.argv[1], Path(sys.argv[2]), as_of=date(2026, 3, 3), run_id="full", now=lambda: datetime.now(UTC))
+except WarehouseError as error:
+    print(error.code)
+"""
+
+
+@pytest.mark.parametrize("room_bytes", [-1, 20_000], ids=["no room for the copy", "no room for what is new"])
+@ONE_DATABASE
+def test_a_full_disk_is_named_and_leaves_yesterdays_data(
+    book: Book, run: Callable[..., RunReport], database_url: str, warehouse_dir: Path, room_bytes: int
+) -> None:
+    run(day(0))
+    limit_bytes = warehouse_dir.joinpath("generation-000001.duckdb").stat().st_size + room_bytes
+    book.order("A1", at(day(1)), *[f"LAMP@HEL: {number}" for number in range(1, 3000)])
+    command = [sys.executable, "-c", SMALL_DISK, database_url, str(warehouse_dir), str(limit_bytes)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == "E_BUILD_FAILED", done.stdout + done.stderr
+    assert read.publication(warehouse_dir).as_of_date == day(0)
     assert not list(warehouse_dir.glob("building-*"))
 
 
