@@ -1,0 +1,154 @@
+"""`dinghuo run daily` and `dinghuo plan show`: what the orders teach, and what to restock."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from datetime import date, timedelta
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from apps.cli.context import Context, Csv, a_day, both, command, group
+from apps.cli.terminal import money
+
+if TYPE_CHECKING:
+    from pipelines.daily import RunReport
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the groups."""
+    run = group("Jobs.", "任务。")
+    app.add_typer(run, name="run")
+    command(run, "daily", "Learn from the orders: demand, forecast, suggestions.", "每日任务:需求、预测、补货建议。")(
+        daily
+    )
+    plan = group("What to restock, and why.", "补货建议及原因。")
+    app.add_typer(plan, name="plan")
+    command(plan, "show", "Suggestions with their reasons, most urgent first.", "补货建议,最紧急的在前。")(show)
+
+
+def daily(
+    out: Context,
+    as_of: Annotated[
+        str | None,
+        typer.Option(
+            "--as-of",
+            metavar="YYYY-MM-DD",
+            help=both("last day to learn from (default: yesterday)", "学习到哪一天为止(默认昨天)"),
+        ),
+    ] = None,
+    full: Annotated[bool, typer.Option("--full", help=both("read everything again", "全部重新读取"))] = False,
+) -> None:
+    """Build and publish the warehouse as known at the end of a business day; seal the audit trail."""
+    from orders_core.store.audit import seal_audit
+
+    day = a_day("--as-of", as_of)
+    with out.store() as store:
+        today = store.clock.now().astimezone(store.zone).date()
+        if day is None:
+            day = today - timedelta(days=1)
+            out.say(f"as of {day}, the last whole business day", f"截至 {day}(最近一个完整营业日)")
+        # What is to be done once a day, and not when an earlier day is looked at again.
+        sealed = seal_audit(store) if day >= today - timedelta(days=1) else 0
+        clock = store.clock
+    report = run_and_show(out, day, full=full, now=clock.now)
+    out.emit({**report.as_json(), "audit_rows_sealed": sealed}, lambda: _report_lines(out, report))
+
+
+def run_and_show(out: Context, day: date, *, full: bool, now: Any) -> RunReport:
+    """The daily run with a progress bar; the settings say where."""
+    # Here and not above: DuckDB and Polars take their time, and no store is open any more when the run begins.
+    from pipelines.daily import MODELLED, run_daily
+
+    settings = out.settings
+    steps = len(MODELLED) + 4
+    with out.progress() as progress:
+        done = 0
+
+        def tell(step: str) -> None:
+            nonlocal done
+            if progress is not None:
+                progress(step, done, steps)
+            done += 1
+
+        return run_daily(
+            settings.database_url,
+            settings.warehouse_dir,
+            as_of=day,
+            zone=settings.business_zone,
+            run_id=f"cli-{uuid.uuid4().hex[:12]}",
+            now=now,
+            full=full,
+            progress=tell,
+        )
+
+
+def _report_lines(out: Context, report: RunReport) -> str:
+    counts, t = report.counts, out.text
+    seconds = sum(step.seconds for step in report.steps)
+    kind = t("everything read", "全量读取") if report.is_full_load else t("changes read", "增量读取")
+    read = report.row_counts.get("core.fct_order_line", 0)
+    series, rows, to_buy = counts["series"], counts["suggestions"], counts["suggestions_to_buy"]
+    lines = [
+        t(
+            f"generation {report.generation}, as of {report.as_of_date}, {kind}, {seconds:.1f} s",
+            f"第 {report.generation} 版,截至 {report.as_of_date},{kind},{seconds:.1f} 秒",
+        ),
+        t(
+            f"{read:,} order lines, {series:,} products at a place forecast, {rows:,} suggestions, {to_buy:,} to buy",
+            f"订单明细 {read:,} 行,预测 {series:,} 个商品×仓,建议 {rows:,} 条,其中 {to_buy:,} 条需要采购",
+        ),
+    ]
+    if out.verbosity > 0:
+        lines += [f"  {step.name}  {step.rows:,}  {step.seconds:.1f} s" for step in report.steps]
+    return "\n".join(lines)
+
+
+def show(
+    out: Context,
+    sku: Annotated[str | None, typer.Option("--sku", help=both("only this SKU", "只看该货号"))] = None,
+    location: Annotated[str | None, typer.Option("--location", help=both("only this location", "只看该仓"))] = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help=both("also where nothing is to be bought", "包括无需采购的"))
+    ] = False,
+    limit: Annotated[int | None, typer.Option("--limit", min=1, help=both("rows at most", "最多行数"))] = None,
+    as_csv: Csv = False,
+) -> None:
+    """One row per product and location."""
+    from pipelines.plan import suggestions
+
+    plan = suggestions(
+        out.settings.warehouse_dir, language=out.language, only_to_buy=not everything, sku=sku, location_code=location
+    )
+    frame = plan.rows if limit is None else plan.rows.head(limit)
+    rows = frame.to_dicts()
+    for row in rows:
+        row["facts"] = json.loads(row["facts"]) if isinstance(row.get("facts"), str) else row.get("facts")
+        if out.language == "en":
+            row["sku_name"] = row["sku_name_en"] or row["sku_name"]
+    known = plan.publication
+    if not (out.is_json or as_csv):
+        for row in rows:
+            if row.get("order_value_cents") is not None and row.get("currency"):
+                row["value"] = money(row["order_value_cents"], row["currency"])
+    out.emit_rows(
+        {
+            "sku": ("sku", "货号"),
+            "sku_name": ("name", "名称"),
+            "location_code": ("location", "仓"),
+            "suggested_qty": ("order", "建议量"),
+            "order_by_date": ("order by", "最迟下单"),
+            "stockout_date": ("runs out", "预计断货"),
+            "supplier_code": ("supplier", "供应商"),
+            "reason": ("because", "原因"),
+        },
+        rows,
+        as_csv=as_csv,
+        data={"publication": known, "total": plan.rows.height, "suggestions": rows},
+    )
+    total, published = plan.rows.height, f"{known.published_at:%Y-%m-%d %H:%M} UTC"
+    out.say(
+        f"{len(rows)} of {total} suggestions, as of {known.as_of_date}, published {published}",
+        f"共 {total} 条建议,显示 {len(rows)} 条;数据截至 {known.as_of_date},发布于 {published}",
+    )

@@ -1,0 +1,83 @@
+"""`dinghuo setup …`: the few things that must be there before the first order: where orders come from, where goods lie."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from apps.cli.context import Context, both, command, group, one_of
+
+CHANNEL_KINDS = ("web", "marketplace", "store", "phone", "mail", "walk_in", "api", "standing")
+CARRIER_KINDS = ("courier", "own_truck", "pick_up")
+
+Code = Annotated[str, typer.Argument(help=both("short and unique", "编码,简短且唯一"))]
+Name = Annotated[str | None, typer.Option("--name", help=both("default: the code", "名称,默认与编码相同"))]
+NameEn = Annotated[str | None, typer.Option("--name-en", help=both("in English", "英文名称"))]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the group."""
+    setup = group("What must be there before the first order.", "首单之前要设置的内容。")
+    app.add_typer(setup, name="setup")
+    command(setup, "channel", "Make or change a way orders come in.", "新建或修改渠道。")(channel)
+    command(setup, "location", "Make or change a place that holds goods.", "新建或修改仓。")(location)
+    command(setup, "carrier", "Make or change who brings the goods.", "新建或修改承运商。")(carrier)
+
+
+def channel(
+    out: Context,
+    code: Code,
+    name: Name = None,
+    name_en: NameEn = None,
+    kind: Annotated[
+        str, typer.Option("--kind", help=both(", ".join(CHANNEL_KINDS), "、".join(CHANNEL_KINDS)))
+    ] = "phone",
+) -> None:
+    """Save a channel."""
+    from orders_core.services.master_data import ChannelIn, save_channel
+
+    one_of("--kind", kind, CHANNEL_KINDS)
+    _save(out, save_channel, ChannelIn(code, name or code, kind, name_en))
+
+
+def location(
+    out: Context,
+    code: Code,
+    name: Name = None,
+    name_en: NameEn = None,
+    region: Annotated[str | None, typer.Option("--region", help=both("province or state", "省份"))] = None,
+    default: Annotated[
+        bool, typer.Option("--default", help=both("orders go there when nothing speaks against it", "默认发货仓"))
+    ] = False,
+) -> None:
+    """Save a location."""
+    from orders_core.services.master_data import LocationIn, save_location
+
+    _save(out, save_location, LocationIn(code, name or code, name_en, region=region, is_default=default))
+
+
+def carrier(
+    out: Context,
+    code: Code,
+    name: Name = None,
+    name_en: NameEn = None,
+    kind: Annotated[
+        str, typer.Option("--kind", help=both(", ".join(CARRIER_KINDS), "、".join(CARRIER_KINDS)))
+    ] = "courier",
+) -> None:
+    """Save a carrier; own trucks and pick-up need no tracking number."""
+    from orders_core.services.master_data import CarrierIn, save_carrier
+
+    one_of("--kind", kind, CARRIER_KINDS)
+    _save(out, save_carrier, CarrierIn(code, name or code, name_en, kind, needs_tracking_number=kind == "courier"))
+
+
+_DONE = {"insert": ("made", "已新建"), "update": ("changed", "已修改"), "same": ("as it was", "无变化")}
+
+
+def _save(out: Context, service: Any, wanted: Any) -> None:
+    with out.store() as store:
+        saved = out.run(store, service, wanted)
+    out.emit({"code": wanted.code, "operation": saved.operation}, wanted.code)
+    out.say(*_DONE[saved.operation])
