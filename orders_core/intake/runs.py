@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from collections.abc import Mapping as Dict
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import islice
 from pathlib import Path
@@ -194,7 +194,8 @@ def import_run(
             importing (E_LOCKED, exit 5).
     """
     actor.must("import.history" if mapping.origin == "history" else PERMISSIONS[mapping.noun])
-    source = open_source(path, options.declared, options.limits)
+    needs_count = options.declared.needs_count or mapping.trailer == "required"
+    source = open_source(path, replace(options.declared, needs_count=needs_count), options.limits)
     if options.confirm is None or not all(map(options.confirm, source.questions)):
         require_answers(source)
     columns = layout(mapping, source.header)

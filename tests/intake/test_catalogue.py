@@ -170,6 +170,14 @@ def test_case_61_a_cut_file_changes_nothing(store: Store, tmp_path: Path, declar
     assert rows(store, Sku.sku, Sku.name) == [("A", "old")]
 
 
+def test_case_61_a_mapping_may_ask_for_the_closing_count(store: Store, tmp_path: Path) -> None:
+    strict = CATALOGUE.model_copy(update={"trailer": "required"})
+    with pytest.raises(FileRefused, match="#rows"):
+        import_catalogue(store, build.MANAGER, file(tmp_path, "sku,name", "A,a"), strict, KEEP)
+    whole = file(tmp_path, "sku,name", "A,a", "#rows,1")
+    assert import_catalogue(store, build.MANAGER, whole, strict, KEEP).accepted == 1
+
+
 def test_case_61_by_default_one_bad_row_keeps_the_old_catalogue(store: Store, tmp_path: Path) -> None:
     take_in(store, file(tmp_path, "sku,name", "A,old"))
     outcome = take_in(store, file(tmp_path, "sku,name,price", "A,new,1", "B,new,x"), ImportOptions())

@@ -205,6 +205,8 @@ def test_case_25_limits_stop_a_file_early_and_name_the_number(tmp_path: Path) ->
     open_quote = refused(file(tmp_path, 'a,b\n1,"' + "x\n" * 1_000_000))
     assert open_quote.code == "E_LIMIT"
     assert "line 2" in str(open_quote)
+    long_row = refused(file(tmp_path, "a,b\n" + "x," * 600_000 + "\n"))
+    assert (long_row.code, long_row.problem.why) == ("E_LIMIT", "row")
     many = refused(file(tmp_path, "a\n" + "1\n" * 11), limits=Limits(rows=10))
     assert (many.problem.facts["limit"], many.problem.facts["actual"]) == (10, 11)
     big = refused(file(tmp_path, "a\n" + "1\n" * 100), limits=Limits(file_bytes=50))
