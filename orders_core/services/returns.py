@@ -27,6 +27,7 @@ from orders_core.services.orders_state import order_for_change, sync_order
 from orders_core.services.place_order import AddressIn, PlaceOrder, place_order
 from orders_core.services.refunds import grant_refund
 from orders_core.services.review import HoldOrder, ResumeOrder, hold_order, resume_order
+from orders_core.services.stock import bring_in
 from orders_core.store.inventory import Move, move
 from orders_core.store.tables import (
     Channel,
@@ -479,7 +480,7 @@ def inspect_return(uow: UnitOfWork, actor: Actor, command: InspectReturn) -> Ret
                     if is_restocked:
                         moves.append(Move(**{**back.__dict__, "reason": reason, "state": "on_hand"}))
     if location.is_stock_tracked:
-        move(uow, actor, moves)
+        bring_in(uow, actor, moves)
     done = all(
         line.received_qty == line.restocked_qty + line.repair_qty + line.scrapped_qty and line.received_qty == line.qty
         for line in uow.rows(_LINES, {"return_id": rma.id})

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import insert, select, text, update
+from sqlalchemy import bindparam, exists, insert, select, text, update
 
 from orders_core.domain.lifecycle import REASONS, must_allow
 from orders_core.domain.permissions import SYSTEM, Actor
@@ -29,6 +29,7 @@ from orders_core.services.review import rules_of
 from orders_core.services.shipments import Units, add_units, waiting_shipment
 from orders_core.services.stock import LotTake, free_lots, take_fefo
 from orders_core.services.tickets import OpenTicket, open_ticket
+from orders_core.services.tracking import refresh_shipment
 from orders_core.services.warehouse import (
     SHIPMENT_LINES,
     is_tracked,
@@ -50,6 +51,7 @@ from orders_core.store.tables import (
     ShipmentLine,
     ShippedLot,
     SignedReceipt,
+    TrackingEvent,
 )
 from orders_core.store.uow import UnitOfWork
 
@@ -281,6 +283,8 @@ def ship_shipment(uow: UnitOfWork, actor: Actor, command: ShipShipment) -> Shipp
         [{"qty": going[line.id], "id": line.id} for line in lines],
     )
     _set_status(uow, shipment, "shipped", shipped_at=uow.now, carrier_id=None if carrier is None else carrier.id)
+    if _is_seen(uow, shipment.id):  # a labelled box may arrive before our own paperwork says it left
+        refresh_shipment(uow, actor, shipment.id)
     states = []
     for order_id in sorted({line.order_id for line in lines}):
         state = sync_order(uow, order_id)
@@ -296,6 +300,17 @@ def ship_shipment(uow: UnitOfWork, actor: Actor, command: ShipShipment) -> Shipp
         )
         _tell_shipped(uow, shipment, state, own, going, carrier, numbers)
     return ShippedShipment(shipment.number, _per_sku(lines, going), tuple(states), rest, package_ids)
+
+
+def _is_seen(uow: UnitOfWork, shipment_id: int) -> bool:
+    """Whether a carrier (or a signed receipt) reported any box of the shipment."""
+    return bool(uow.conn.execute(_SEEN, {"shipment_id": shipment_id}).scalar_one())
+
+
+_SEEN = select(
+    exists().where(Package.shipment_id == bindparam("shipment_id"), Package.status != "packed")
+    | exists().where(Package.shipment_id == bindparam("shipment_id"), TrackingEvent.package_id == Package.id)
+)
 
 
 def _per_sku(lines: Sequence[Any], qty_of: Mapping[int, int]) -> dict[str, int]:
@@ -634,10 +649,7 @@ def take_back(uow: UnitOfWork, actor: Actor, command: TakeBack) -> tuple[OrderSt
     """
     actor.must("shipment.ship")
     shipment, lines = load_shipment(uow, actor, command.shipment)
-    seen = uow.conn.execute(
-        select(Package.id).where(Package.shipment_id == shipment.id, Package.status != "packed").limit(1)
-    ).first()
-    if shipment.status != "shipped" or seen is not None or any(line.delivered_qty for line in lines):
+    if shipment.status != "shipped" or _is_seen(uow, shipment.id) or any(line.delivered_qty for line in lines):
         raise wrong_stage("take back", shipment, "only what left and nobody has seen since can be taken back")
     over = {
         row.id: row.over_delivery_qty

@@ -33,6 +33,7 @@ from orders_core.services.shipping import (
     take_back,
 )
 from orders_core.services.stock import SetStockPolicy, set_stock_policy
+from orders_core.services.tracking import TrackingEventIn, record_event
 from orders_core.services.warehouse import (
     PickAll,
     Release,
@@ -309,6 +310,20 @@ def test_a_picked_shipment_taken_back_ships_again(shop) -> None:
     shop.run(ship_shipment, PICKER, ShipShipment(shipment, "SF", packages=shipped_by("SF1")))
     build.deliver(shop, placed.number)
     with pytest.raises(NotAllowed, match="nobody has seen"):
+        shop.run(take_back, PICKER, TakeBack(shipment, "too late"))
+
+
+def test_a_box_the_carrier_delivered_before_we_shipped_it_counts_once_it_has_left(shop) -> None:
+    placed = build.order(shop, "LAMP 5")
+    shipment = first_shipment(shop, placed.number)
+    shop.run(pick_all, PICKER, PickAll(build.release_all(shop, "WH1")[0]))
+    shop.run(pack, PICKER, Pack(shipment, shipped_by("SF1"), carrier="SF"))
+    event = TrackingEventIn("SF", "SF1", "delivered", shop.clock.now(), event_key="e1")
+    shop.run(record_event, PICKER, event)
+    assert build.order_row(shop, placed.number).status == "picking"
+    shipped = shop.run(ship_shipment, PICKER, ShipShipment(shipment, "SF"))
+    assert shipped.orders[0].status == "delivered"
+    with pytest.raises(NotAllowed):
         shop.run(take_back, PICKER, TakeBack(shipment, "too late"))
 
 

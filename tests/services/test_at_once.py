@@ -1,0 +1,71 @@
+"""Placing, receiving, releasing, picking short, shipping and cancelling at the same time, by real processes."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+from orders_core.domain.permissions import Actor
+from orders_core.services.cancel import CancelOrder, cancel_order
+from orders_core.services.place_order import place_order
+from orders_core.services.receiving import ReceivedLine, ReceiveGoods, receive_goods
+from orders_core.services.shipping import PackageIn, ShipShipment, ship_shipment
+from orders_core.services.warehouse import PickAll, Release, ShortPick, pick_all, release, short_pick
+from orders_core.store.uow import UnitOfWork
+from tests.support import build
+from tests.support.build import MANAGER
+
+SKUS = ("A", "B", "C", "D")
+
+
+@dataclass(frozen=True)
+class Step:
+    """What was done."""
+
+    verb: str
+
+
+def a_bit_of_everything(uow: UnitOfWork, actor: Actor, seed: int) -> Step:
+    """One random step of a busy day; the services refuse by name what cannot be."""
+    rng = random.Random(seed)
+    lines = ", ".join(f"{sku} {rng.randint(1, 4)}" for sku in rng.sample(SKUS, 2))
+    step = rng.choice(["place", "place", "receive", "release", "pick", "short", "ship", "cancel"])
+    if step == "place":
+        place_order(uow, actor, build.order_command(lines, customer=rng.choice(["ACME", "BETA"]), note=str(seed)))
+    elif step == "receive":
+        line = ReceivedLine(rng.choice(SKUS), rng.randint(1, 9), unit_cost_cents=100)
+        receive_goods(uow, actor, ReceiveGoods("WH1", [line]))
+    elif step == "release":
+        release(uow, actor, Release("WH1", shipments_per_list=2))
+    elif step in ("pick", "short"):
+        number = _any(uow, "SELECT number FROM pick_list WHERE status IN ('open', 'picking')", rng)
+        if number is not None and step == "pick":
+            pick_all(uow, actor, PickAll(number))
+        elif number is not None:
+            short_pick(uow, actor, ShortPick(number, 1))
+    elif step == "ship":
+        number = _any(uow, "SELECT number FROM shipment WHERE status = 'picked'", rng)
+        if number is not None:
+            ship_shipment(uow, actor, ShipShipment(number, "SF", packages=[PackageIn(tracking_number=number)]))
+    else:
+        number = _any(uow, "SELECT number FROM orders WHERE status IN ('ready', 'picking', 'waiting_stock')", rng)
+        if number is not None:
+            cancel_order(uow, actor, CancelOrder(number, "test"))
+    return Step(step)
+
+
+def _any(uow: UnitOfWork, query: str, rng: random.Random) -> str | None:
+    found = uow.conn.exec_driver_sql(f"{query} ORDER BY id").scalars().all()
+    return rng.choice(found) if found else None
+
+
+def test_a_busy_day_of_four_processes_leaves_books_that_agree(store, stated_count) -> None:
+    build.company(store)
+    build.customer(store, "BETA")
+    build.carrier(store)
+    build.rules(store, shortage={"policy": "backorder"}, checks={"duplicate": "ignore"})
+    build.stock(store, "A@WH1: 20, B@WH1: 5, C@WH1: 0, D@WH1: 9")
+    count = stated_count(small=120, stated=2000)
+    answers = build.at_once(store, a_bit_of_everything, MANAGER, range(count), processes=4)
+    done = {answer.verb for answer in answers if isinstance(answer, Step)}
+    assert done == {"place", "receive", "release", "pick", "short", "ship", "cancel"}
