@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, func, insert, select, update
+from sqlalchemy import Connection, Row, Select, bindparam, func, insert, select, update
 
 from orders_core.domain.permissions import Actor
 from orders_core.errors import InvalidCommand, NotAllowed, NotFound, OrdersError
@@ -193,11 +193,11 @@ def record_event(uow: UnitOfWork, actor: Actor, event: TrackingEventIn) -> Track
     number = event.tracking_number.strip()
     if not number or not event.raw_status.strip():
         raise InvalidCommand(field="tracking event", problem="tracking_number and raw_status must not be empty")
-    carrier = uow.row(_CARRIER.where(Carrier.code == event.carrier))
+    carrier = uow.row(_CARRIER_BY_CODE, {"code": event.carrier})
     if carrier is None:
         raise NotFound(entity="carrier", key=event.carrier)
     key = event.event_key or _derived_key(event)
-    known = uow.row(_EVENT.where(TrackingEvent.carrier_id == carrier.id, TrackingEvent.event_key == key))
+    known = uow.row(_EVENT_BY_KEY, {"carrier_id": carrier.id, "event_key": key})
     if known is not None:
         if known.outcome in ("applied", "late"):
             return TrackingResult("repeated", known.id, known.package_id)
@@ -214,8 +214,8 @@ def record_event(uow: UnitOfWork, actor: Actor, event: TrackingEventIn) -> Track
         "outcome": "quarantined",
         "raw": {"event": dict(event.raw), "occurred_at": _as_text(event.occurred_at)},
     }
-    uow.conn.execute(insert(TrackingEvent).values(**row))
-    (stored,) = uow.rows(_EVENT.where(TrackingEvent.id == event_id))
+    uow.conn.execute(_INSERT_EVENT, row)
+    (stored,) = uow.rows(_EVENT_BY_ID, {"event_id": event_id})
     return _judge(uow, actor, carrier, stored)
 
 
@@ -299,8 +299,8 @@ def refresh_shipment(uow: UnitOfWork, actor: Actor, shipment_id: int) -> Sequenc
     What a signed receipt says stands, whatever the carrier reports of its packages.
     """
     order_ids = _lock_orders(uow, shipment_id)
-    shipment = uow.conn.execute(_SHIPMENT.where(Shipment.id == shipment_id).with_for_update()).one()
-    packages = uow.rows(select(Package.id, Package.status).where(Package.shipment_id == shipment_id))
+    shipment = uow.conn.execute(_SHIPMENT_LOCKED, {"shipment_id": shipment_id}).one()
+    packages = uow.rows(_PACKAGES_OF, {"shipment_id": shipment_id})
     delivered = _first_delivered(uow, shipment_id)
     is_signed = shipment.signed_at is not None
     is_all = is_signed or (bool(packages) and all(package.id in delivered for package in packages))
@@ -433,6 +433,43 @@ _SHIPMENT = select(
 )
 
 
+_CARRIER_BY_CODE = _CARRIER.where(Carrier.code == bindparam("code"))
+_EVENT_BY_ID = _EVENT.where(TrackingEvent.id == bindparam("event_id"))
+_EVENT_BY_KEY = _EVENT.where(
+    TrackingEvent.carrier_id == bindparam("carrier_id"), TrackingEvent.event_key == bindparam("event_key")
+)
+_INSERT_EVENT = insert(TrackingEvent.__table__)  # type: ignore[arg-type]
+_PACKAGE_BY_ID = _PACKAGE.where(Package.id == bindparam("package_id"))
+_PACKAGES_OF = select(Package.id, Package.status).where(Package.shipment_id == bindparam("shipment_id"))
+_SHIPMENT_LOCKED = _SHIPMENT.where(Shipment.id == bindparam("shipment_id")).with_for_update()
+_ORDERS_ON_BOARD = (
+    select(Order.id)
+    .where(
+        Order.id.in_(
+            select(OrderLine.order_id)
+            .join(ShipmentLine, ShipmentLine.order_line_id == OrderLine.id)
+            .where(ShipmentLine.shipment_id == bindparam("shipment_id"))
+        )
+    )
+    .order_by(Order.id)
+    .with_for_update()
+)
+_FIRST_DELIVERED = (
+    # The log comes second and wins: a package's own time is that of its newest event, not of its first.
+    select(Package.id, Package.status_at.label("at")).where(
+        Package.shipment_id == bindparam("shipment_id"), Package.status == "delivered"
+    ),
+    select(TrackingEvent.package_id.label("id"), func.min(TrackingEvent.occurred_at).label("at"))
+    .join(Package, Package.id == TrackingEvent.package_id)
+    .where(
+        Package.shipment_id == bindparam("shipment_id"),
+        TrackingEvent.status == "delivered",
+        TrackingEvent.outcome.in_(["applied", "late"]),
+    )
+    .group_by(TrackingEvent.package_id),
+)
+
+
 def _judge(uow: UnitOfWork, actor: Actor, carrier: Row[Any], event: Row[Any]) -> TrackingResult:
     """What one stored event does now; its row is brought in step."""
     try:
@@ -541,25 +578,20 @@ def _as_text(occurred_at: datetime | str | None) -> str | None:
 
 def _locked_package(uow: UnitOfWork, package_id: int) -> Row[Any]:
     """The package, with its orders, its shipment and itself locked in that order: two events can't pass each other."""
-    found = uow.row(select(Package.shipment_id).where(Package.id == package_id))
-    if found is None:
+    package = uow.row(_PACKAGE_BY_ID, {"package_id": package_id})
+    if package is None:
         raise NotFound(entity="package", key=package_id)
-    _lock_orders(uow, found.shipment_id)
-    uow.rows(select(Shipment.id).where(Shipment.id == found.shipment_id).with_for_update())
+    if uow.is_sqlite:  # one writer at a time: all of it is locked already
+        return package
+    _lock_orders(uow, package.shipment_id)
+    uow.rows(select(Shipment.id).where(Shipment.id == package.shipment_id).with_for_update())
     (package,) = uow.rows(_PACKAGE.where(Package.id == package_id).with_for_update(of=Package))
     return package
 
 
 def _lock_orders(uow: UnitOfWork, shipment_id: int) -> list[int]:
     """The shipment's orders, locked by ascending id."""
-    on_board = (
-        select(OrderLine.order_id)
-        .join(ShipmentLine, ShipmentLine.order_line_id == OrderLine.id)
-        .where(ShipmentLine.shipment_id == shipment_id)
-    )
-    return [
-        row.id for row in uow.rows(select(Order.id).where(Order.id.in_(on_board)).order_by(Order.id).with_for_update())
-    ]
+    return [row.id for row in uow.rows(_ORDERS_ON_BOARD, {"shipment_id": shipment_id})]
 
 
 def _move_package(uow: UnitOfWork, actor: Actor, package: Row[Any], status: str, at: datetime) -> None:
@@ -573,21 +605,8 @@ def _move_package(uow: UnitOfWork, actor: Actor, package: Row[Any], status: str,
 
 def _first_delivered(uow: UnitOfWork, shipment_id: int) -> dict[int, datetime]:
     """Package id -> when it was first delivered, for the packages of a shipment that were, returned ones included."""
-    by_hand = select(Package.id, Package.status_at.label("at")).where(
-        Package.shipment_id == shipment_id, Package.status == "delivered"
-    )
-    reported = (
-        select(TrackingEvent.package_id.label("id"), func.min(TrackingEvent.occurred_at).label("at"))
-        .join(Package, Package.id == TrackingEvent.package_id)
-        .where(
-            Package.shipment_id == shipment_id,
-            TrackingEvent.status == "delivered",
-            TrackingEvent.outcome.in_(["applied", "late"]),
-        )
-        .group_by(TrackingEvent.package_id)
-    )
-    # The log comes second and wins: a package's own time is that of its newest event, not of its first.
-    return {row.id: row.at for statement in (by_hand, reported) for row in uow.rows(statement)}
+    where = {"shipment_id": shipment_id}
+    return {row.id: row.at for statement in _FIRST_DELIVERED for row in uow.rows(statement, where)}
 
 
 def _packed_lines(shipment_id: int, delivered_ids: Sequence[int]) -> Select[Any]:
