@@ -1,0 +1,140 @@
+"""The desk's charts (Altair). Each takes plain rows or frames and the reader's words; colours are those of LOOK."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import altair as alt
+import polars as pl
+
+ACCENT, WATCH, BAD, QUIET = "#0F5F6B", "#B7791F", "#B23A2E", "#7A8691"
+AGE_COLOURS = {"today": "#A9C9CC", "1_day": "#4F939B", "2_3_days": "#D08C2B", "older": "#B23A2E"}
+
+
+def backlog_bars(
+    rows: Sequence[Any],
+    *,
+    stages: Mapping[str, str],
+    ages: Mapping[str, str],
+    labels: Mapping[str, str],
+) -> alt.Chart:
+    """Open orders by stage (bars) and age (colours); clicking one selects its `status` under the name `stage`.
+
+    Args:
+        rows: status, age and orders, as `queries.backlog_by_stage` gives them.
+        stages: status → word, in the order of the work.
+        ages: age → word, youngest first.
+        labels: Words for `stage`, `orders`, `age`.
+    """
+    frame = pl.DataFrame(
+        [
+            {
+                "status": row.status,
+                "stage": stages[row.status],
+                "age": ages[row.age],
+                "age_no": list(ages).index(row.age),
+                "orders": row.orders,
+            }
+            for row in rows
+        ]
+    )
+    chosen = alt.selection_point(name="stage", fields=["status"])
+    return (
+        alt.Chart(frame.to_pandas())
+        .mark_bar(height=18, cursor="pointer")
+        .encode(
+            y=alt.Y(
+                "stage:N",
+                sort=list(stages.values()),
+                title=None,
+                axis=alt.Axis(labelLimit=160, ticks=False, domain=False),
+            ),
+            x=alt.X("sum(orders):Q", title=labels["orders"], axis=alt.Axis(format="d", tickMinStep=1, tickCount=6)),
+            color=alt.Color(
+                "age:N",
+                title=labels["age"],
+                sort=list(ages.values()),
+                scale=alt.Scale(domain=list(ages.values()), range=[AGE_COLOURS[age] for age in ages]),
+                legend=alt.Legend(orient="top", columns=2),
+            ),
+            order=alt.Order("age_no:Q"),
+            tooltip=[
+                alt.Tooltip("stage:N", title=labels["stage"]),
+                alt.Tooltip("age:N", title=labels["age"]),
+                alt.Tooltip("orders:Q", title=labels["orders"]),
+            ],
+        )
+        .add_params(chosen)
+        .properties(height=max(90, 32 * frame["status"].n_unique() + 70))
+    )
+
+
+def demand_fan(history: pl.DataFrame, forecast: pl.DataFrame, *, labels: Mapping[str, str]) -> alt.LayerChart:
+    """Daily demand: history in ink, the forecast's mean in the accent with its 50, 80 and 90 % fan, stock-out days marked.
+
+    Args:
+        history: demand_date, demand_qty, is_censored (null: not known).
+        forecast: demand_date, mean_qty, q05_qty … q95_qty.
+        labels: Words for `day`, `demand`, `history`, `forecast`, `stockout`.
+    """
+    past = history.select("demand_date", "demand_qty", "is_censored").to_pandas()
+    ahead = forecast.select(
+        "demand_date", "mean_qty", "q05_qty", "q10_qty", "q25_qty", "q50_qty", "q75_qty", "q90_qty", "q95_qty"
+    ).to_pandas()
+    out = past[past["is_censored"].fillna(value=False).astype(bool)]
+    x = alt.X("demand_date:T", title=None, axis=alt.Axis(format="%m-%d", labelOverlap=True, grid=False))
+    title = labels["demand"]
+    fan = [
+        alt.Chart(ahead)
+        .mark_area(color=ACCENT, opacity=opacity, interpolate="step-after")
+        .encode(x=x, y=alt.Y(f"{low}:Q", title=title), y2=f"{high}:Q")
+        for low, high, opacity in (
+            ("q05_qty", "q95_qty", 0.14),
+            ("q10_qty", "q90_qty", 0.20),
+            ("q25_qty", "q75_qty", 0.30),
+        )
+    ]
+    series = alt.Color(
+        "series:N",
+        title=None,
+        scale=alt.Scale(domain=[labels["history"], labels["forecast"], labels["stockout"]], range=[QUIET, ACCENT, BAD]),
+        legend=alt.Legend(orient="top"),
+    )
+    lines = [
+        alt.Chart(past.assign(series=labels["history"]))
+        .mark_line(strokeWidth=1.2, interpolate="step-after")
+        .encode(
+            x=x,
+            y=alt.Y("demand_qty:Q", title=title),
+            color=series,
+            tooltip=[
+                alt.Tooltip("demand_date:T", title=labels["day"], format="%Y-%m-%d"),
+                alt.Tooltip("demand_qty:Q", title=labels["history"]),
+            ],
+        ),
+        alt.Chart(ahead.assign(series=labels["forecast"]))
+        .mark_line(strokeWidth=2)
+        .encode(
+            x=x,
+            y="mean_qty:Q",
+            color=series,
+            tooltip=[
+                alt.Tooltip("demand_date:T", title=labels["day"], format="%Y-%m-%d"),
+                alt.Tooltip("mean_qty:Q", title=labels["forecast"], format=".1f"),
+                alt.Tooltip("q05_qty:Q", title="5 %", format=".0f"),
+                alt.Tooltip("q25_qty:Q", title="25 %", format=".0f"),
+                alt.Tooltip("q75_qty:Q", title="75 %", format=".0f"),
+                alt.Tooltip("q95_qty:Q", title="95 %", format=".0f"),
+            ],
+        ),
+        alt.Chart(out.assign(series=labels["stockout"], zero=0))
+        .mark_point(shape="triangle-up", size=40, filled=True, yOffset=6)
+        .encode(
+            x=x,
+            y="zero:Q",
+            color=series,
+            tooltip=[alt.Tooltip("demand_date:T", title=labels["stockout"], format="%Y-%m-%d")],
+        ),
+    ]
+    return alt.layer(*fan, *lines).properties(height=300)

@@ -1,0 +1,114 @@
+"""Figures as a reader of zh or en writes them: money, quantities, shares, days and instants.
+
+Minus is − (U+2212), units come after the number, compact money is 万/亿 in Chinese and K/M in English.
+"""
+
+from __future__ import annotations
+
+from datetime import date, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+SIGNS = {"CNY": "¥", "GBP": "£", "USD": "$", "EUR": "€"}
+_WEEKDAYS = "一二三四五六日"
+
+
+def money(cents: int, currency: str) -> str:
+    """An amount with its cents.
+
+    >>> money(241800, "CNY"), money(-50, "GBP"), money(100, "CHF")
+    ('¥2,418.00', '−£0.50', 'CHF 1.00')
+    """
+    sign = SIGNS.get(currency, f"{currency} ")
+    return f"{'−' if cents < 0 else ''}{sign}{abs(cents) // 100:,}.{abs(cents) % 100:02d}"
+
+
+def short_money(cents: int, currency: str, language: str) -> str:
+    """An amount for a tile, without cents.
+
+    >>> short_money(4_130_000, "CNY", "zh"), short_money(4_130_000, "CNY", "en"), short_money(93_200, "CNY", "en")
+    ('¥4.1万', '¥41.3K', '¥932')
+    """
+    units = abs(cents) / 100
+    steps = ((1e8, "亿"), (1e4, "万")) if language == "zh" else ((1e6, "M"), (1e3, "K"))
+    for size, word in steps:
+        if units >= size:
+            shown = f"{units / size:.1f}".removesuffix(".0") + word
+            break
+    else:
+        shown = f"{units:,.0f}"
+    return f"{'−' if cents < 0 else ''}{SIGNS.get(currency, currency + ' ')}{shown}"
+
+
+def qty(number: float) -> str:
+    """A number of units.
+
+    >>> qty(1200), qty(-3)
+    ('1,200', '−3')
+    """
+    return f"{number:,.0f}".replace("-", "−")
+
+
+def signed(number: float) -> str:
+    """A change: with its sign, also when it is more.
+
+    >>> signed(3), signed(-3), signed(0)
+    ('+3', '−3', '0')
+    """
+    return f"+{qty(number)}" if number > 0 else qty(number)
+
+
+def percent(ratio: float) -> str:
+    """A share.
+
+    >>> percent(0.934), percent(-0.05)
+    ('93 %', '−5 %')
+    """
+    return f"{ratio * 100:.0f} %".replace("-", "−")
+
+
+def day(on: date, language: str, *, today: date) -> str:
+    """A day with its weekday; with its year when that is not this one's.
+
+    >>> day(date(2026, 11, 24), "zh", today=date(2026, 11, 22)), day(date(2026, 11, 24), "en", today=date(2026, 11, 22))
+    ('11-24 周二', 'Tue 24 Nov')
+    >>> day(date(2025, 11, 24), "zh", today=date(2026, 11, 22)), day(date(2025, 11, 24), "en", today=date(2026, 11, 22))
+    ('2025-11-24', '24 Nov 2025')
+    """
+    if on.year != today.year:
+        return on.isoformat() if language == "zh" else f"{on.day} {on:%b %Y}"
+    return f"{on:%m-%d} 周{_WEEKDAYS[on.weekday()]}" if language == "zh" else f"{on:%a} {on.day} {on:%b}"
+
+
+def clock_time(at: datetime, zone: ZoneInfo) -> str:
+    """The time of day in the business zone, such as 08:14."""
+    return f"{at.astimezone(zone):%H:%M}"
+
+
+def moment(at: datetime, language: str, *, zone: ZoneInfo, today: date) -> str:
+    """Day and time in the business zone; the time alone when it is today.
+
+    >>> from datetime import UTC
+    >>> moment(datetime(2026, 11, 22, 0, 14, tzinfo=UTC), "en", zone=ZoneInfo("Asia/Shanghai"), today=date(2026, 11, 23))
+    '22 Nov 08:14'
+    """
+    local = at.astimezone(zone)
+    if local.date() == today:
+        return f"{local:%H:%M}"
+    if language == "zh":
+        return f"{local:%Y-%m-%d %H:%M}" if local.year != today.year else f"{local:%m-%d %H:%M}"
+    year = f" {local:%Y}" if local.year != today.year else ""
+    return f"{local.day} {local:%b}{year} {local:%H:%M}"
+
+
+def age(since: timedelta, language: str) -> str:
+    """How long something waits: hours up to two days, then days.
+
+    >>> age(timedelta(hours=26), "zh"), age(timedelta(days=5), "en"), age(timedelta(minutes=4), "en")
+    ('26 小时', '5 d', '4 min')
+    """
+    minutes = max(0, int(since.total_seconds() // 60))
+    if minutes < 60:
+        return f"{minutes} 分钟" if language == "zh" else f"{minutes} min"
+    if minutes < 48 * 60:
+        return f"{minutes // 60} 小时" if language == "zh" else f"{minutes // 60} h"
+    return f"{minutes // 1440} 天" if language == "zh" else f"{minutes // 1440} d"

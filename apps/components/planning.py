@@ -1,0 +1,79 @@
+"""The published plan as the pages show it: read once per generation and language, kept as frames, never as connections."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+STALE_AFTER = timedelta(hours=30)
+SOON = timedelta(days=7)
+STATUSES = ("out", "now", "soon", "later", "enough")
+
+
+@dataclass(frozen=True)
+class Published:
+    """Every suggestion of the live generation, and how fresh it is."""
+
+    as_of_date: date
+    published_at: datetime
+    rows: pl.DataFrame
+
+
+def published_plan(warehouse_dir: Path, language: str) -> Published | None:
+    """The plan of the live generation; None when nothing was published yet.
+
+    Its rows are those of `pipelines.plan.suggestions` with a `status`: `out` (nothing free on the shelf), `now` (the day to
+    order has come), `soon` (it comes within a week), `later`, `enough` (nothing to order).
+    """
+    from pipelines.warehouse.publish import live_generation
+
+    generation = live_generation(warehouse_dir)
+    if generation is None:
+        return None
+    return _read(str(generation), str(warehouse_dir), language)
+
+
+# One entry per generation and language: a new generation is another key, so nothing here grows stale. Not Streamlit's
+# cache: it copies the frame for every reader, and Polars frames do not change.
+@lru_cache(maxsize=4)
+def _read(_generation: str, warehouse_dir: str, language: str) -> Published:
+    from pipelines.plan import suggestions
+
+    plan = suggestions(Path(warehouse_dir), language=language, only_to_buy=False)
+    as_of = plan.publication.as_of_date
+    shelf_is_empty = pl.col("on_hand_qty").is_not_null() & (pl.col("on_hand_qty") <= pl.col("reserved_qty"))
+    status = (
+        pl.when(pl.col("suggested_qty") == 0)
+        .then(pl.lit("enough"))
+        .when(shelf_is_empty)
+        .then(pl.lit("out"))
+        .when(pl.col("order_by_date") <= as_of)
+        .then(pl.lit("now"))
+        .when(pl.col("order_by_date") <= as_of + SOON)
+        .then(pl.lit("soon"))
+        .otherwise(pl.lit("later"))
+        .alias("status")
+    )
+    return Published(as_of, plan.publication.published_at, plan.rows.with_columns(status))
+
+
+def product(warehouse_dir: Path, sku: str, location_code: str, language: str) -> Any:
+    """One SKU at one location: `pipelines.plan.ProductPlan`, or None when nothing was published yet."""
+    from pipelines.warehouse.publish import live_generation
+
+    generation = live_generation(warehouse_dir)
+    if generation is None:
+        return None
+    return _read_product(str(generation), str(warehouse_dir), sku, location_code, language)
+
+
+@lru_cache(maxsize=64)
+def _read_product(_generation: str, warehouse_dir: str, sku: str, location_code: str, language: str) -> Any:
+    from pipelines.plan import product_plan
+
+    return product_plan(Path(warehouse_dir), sku, location_code, language=language)

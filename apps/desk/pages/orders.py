@@ -1,0 +1,302 @@
+"""The order queue: saved views, search, pasted numbers, fifty rows a page; open one, approve many."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import streamlit as st
+
+from apps.components.figures import SIGNS, money, qty
+from apps.components.sentences import reason_sentence, status_word, why_it_waits
+from apps.desk.screen import Screen, from_url, show_told, tell, to_url
+from apps.readers import channels, orders_in_need, queue_page, short_lines, status_counts
+from orders_core.domain.lifecycle import why_not
+from orders_core.services.review import ApproveOrder, approve_order, in_bulk
+from orders_core.store.queries import OPEN_STATUSES, VIEWS, Page
+
+SHOWN_VIEWS = (
+    "open",
+    "review",
+    "overdue",
+    "short",
+    "ready",
+    "picking",
+    "held",
+    "courier",
+    "stuck",
+    "on_the_way",
+    "all",
+)
+ROWS = 50
+
+
+def show(screen: Screen) -> None:
+    """Draw the queue."""
+    screen.title(screen.t("orders.title"))
+    show_told("orders")
+    view, search, channel, numbers, page_no = _filters(screen)
+    with screen.store.reading() as conn:
+        found = queue_page(
+            conn,
+            view=view,
+            today=screen.today,
+            now=screen.now,
+            search=search,
+            channel=channel,
+            numbers=numbers,
+            limit=ROWS,
+            offset=(page_no - 1) * ROWS,
+        )
+        short = short_lines(conn, [row.id for row in found.rows])
+    if numbers:
+        _say_what_was_pasted(screen, numbers, found)
+    if not found.rows:
+        _empty(screen, is_filtered=bool(search or channel or numbers or page_no > 1))
+        return
+    first = (page_no - 1) * ROWS + 1
+    st.caption(
+        screen.t("orders.count", total=qty(found.total), first=first, last=first + len(found.rows) - 1)
+        + (" " + screen.t("orders.pick_hint"))
+    )
+    selected = _table(screen, found.rows, short)
+    if found.total > ROWS:
+        st.pagination(-(-found.total // ROWS), key="page", bind="query-params")
+    _actions(screen, found.rows, selected)
+
+
+# ----------------------------------------------------------------------------------------------- filters
+
+
+def _filters(screen: Screen) -> tuple[str, str | None, str | None, list[str], int]:
+    """The filters in one row, each bound to the URL: view, search, channel, pasted numbers, page."""
+    with screen.store.reading() as conn:
+        counts = status_counts(conn)
+        names = channels(conn)
+        in_need = {
+            need: len(orders_in_need(conn, need, today=screen.today, now=screen.now))
+            for need in ("overdue", "courier", "stuck")
+        }
+    behind = {
+        name: in_need[name] if name in in_need else sum(counts.get(status, 0) for status in VIEWS[name])
+        for name in SHOWN_VIEWS
+    }
+    behind["all"] = sum(counts.values())
+    st.pills(
+        screen.t("orders.views"),
+        SHOWN_VIEWS,
+        key=from_url("view", "open", list(SHOWN_VIEWS)),
+        format_func=lambda name: f"{screen.t(f'view.{name}')} {qty(behind[name])}",
+        required=True,
+        on_change=_first_page,
+        label_visibility="collapsed",
+    )
+    view = to_url("view", "open")
+    left, middle, right = st.columns([4, 2, 2], vertical_alignment="bottom")
+    search = left.text_input(
+        screen.t("orders.search"),
+        key="q",
+        bind="query-params",
+        type="search",
+        placeholder=screen.t("orders.search.hint"),
+        on_change=_first_page,
+        label_visibility="collapsed",
+    )
+    middle.selectbox(
+        screen.t("orders.channel"),
+        ["", *names],
+        key=from_url("channel", "", ["", *names]),
+        format_func=lambda code: names[code] if code else screen.t("orders.all_channels"),
+        on_change=_first_page,
+        label_visibility="collapsed",
+    )
+    channel = to_url("channel", "")
+    with right.popover(screen.t("orders.paste"), icon=":material/content_paste:", width="stretch"):
+        st.text_area(
+            screen.t("orders.paste"),
+            key=from_url("nos", ""),
+            placeholder=screen.t("orders.paste.hint"),
+            on_change=_first_page,
+            height=160,
+        )
+    pasted = re.split(r"[\s,,;;、]+", to_url("nos", "").strip())
+    numbers = list(dict.fromkeys(number for number in pasted if number))
+    page_no = int(st.session_state.get("page") or st.query_params.get("page") or 1)
+    return view, search or None, channel or None, numbers, max(1, page_no)
+
+
+def _first_page() -> None:
+    """Another filter starts at its first page."""
+    if "page" in st.session_state:
+        st.session_state["page"] = 1
+
+
+def _say_what_was_pasted(screen: Screen, numbers: Sequence[str], found: Page) -> None:
+    st.caption(screen.t("orders.paste.found", asked=len(numbers), found=found.total))
+    there = {row.number for row in found.rows}
+    if found.total < len(numbers) and found.total <= ROWS:
+        missing = [number for number in numbers if number not in there]
+        st.warning(screen.t("orders.paste.missing", numbers=", ".join(missing)), icon=":material/search_off:")
+
+
+def _empty(screen: Screen, *, is_filtered: bool) -> None:
+    st.info(screen.t("orders.empty" if is_filtered else "orders.empty.view"), icon=":material/inbox:")
+    if is_filtered:
+        st.button(screen.t("clear_filters"), on_click=_clear, icon=":material/filter_alt_off:")
+
+
+def _clear() -> None:
+    for key, value in (("q", ""), ("url_channel", ""), ("url_nos", "")):
+        st.session_state[key] = value
+    _first_page()
+
+
+# ------------------------------------------------------------------------------------------------- table
+
+
+def _table(screen: Screen, rows: Sequence[Any], short: Any) -> list[Any]:
+    """The page's rows; returns the selected ones. Another set of rows starts without a selection."""
+    t = screen.t
+    single = {row.currency for row in rows}
+    is_one_currency = len(single) == 1
+    data = [
+        {
+            "number": row.number,
+            "customer": row.customer,
+            "total": row.total_cents / 100 if is_one_currency else money(row.total_cents, row.currency),
+            "promised": row.promised_by_date,
+            "late": _late(screen, row),
+            "stage": status_word(row.status, screen.language),
+            "why": why_it_waits(row, short.get(row.id, ()), screen.language),
+            "channel": row.channel,
+            "placed": row.placed_at.astimezone(screen.zone).replace(tzinfo=None),
+        }
+        for row in rows
+    ]
+    fingerprint = hashlib.sha256("|".join(row.number for row in rows).encode()).hexdigest()[:12]
+    # The grid remembers positions, not orders: another set of rows must be another grid, or 3 means someone else.
+    sign = SIGNS.get(next(iter(single)), "") if is_one_currency else ""
+    event = st.dataframe(
+        data,
+        key=f"queue_{fingerprint}",
+        on_select="rerun",
+        selection_mode="multi-row",
+        hide_index=True,
+        row_height=32,
+        height=min(38 + 32 * len(rows), 620),
+        placeholder="",
+        alt=t("orders.title"),
+        column_config={
+            "number": st.column_config.ButtonColumn(
+                t("col.order"),
+                type="tertiary",
+                alignment="left",
+                width=170,
+                key=f"open_{fingerprint}",
+                on_click=_open,
+                args=(f"open_{fingerprint}", [row.number for row in rows]),
+            ),
+            "customer": st.column_config.TextColumn(t("col.customer"), width=150),
+            "total": st.column_config.NumberColumn(t("col.total"), format=f"{sign}%,.2f", width=105)
+            if is_one_currency
+            else st.column_config.TextColumn(t("col.total"), alignment="right", width=105),
+            "promised": st.column_config.DateColumn(
+                t("col.promised"), format="MM-DD" if screen.language == "zh" else "D MMM", width=80
+            ),
+            "late": st.column_config.TextColumn("", width=95),
+            "stage": st.column_config.TextColumn(t("col.stage"), width=105),
+            "why": st.column_config.TextColumn(t("col.why"), width="large"),
+            "channel": st.column_config.TextColumn(t("col.channel"), width=90),
+            "placed": st.column_config.DatetimeColumn(
+                t("col.placed"), format="MM-DD HH:mm" if screen.language == "zh" else "D MMM HH:mm", width=110
+            ),
+        },
+    )
+    if number := st.session_state.pop("open_order", None):
+        screen.go("order", no=number)
+    return [rows[i] for i in event["selection"]["rows"] if i < len(rows)]
+
+
+def _open(key: str, numbers: list[str]) -> None:
+    st.session_state["open_order"] = numbers[st.session_state[key]["row"]]
+
+
+def _late(screen: Screen, row: Any) -> str:
+    if row.promised_by_date is None or row.status not in OPEN_STATUSES:
+        return ""
+    late = (screen.today - row.promised_by_date).days
+    if late > 0:
+        return "▲ " + screen.t("late.days", n=late)
+    return "◆ " + screen.t("late.today") if late == 0 else ""
+
+
+# ----------------------------------------------------------------------------------------------- actions
+
+
+def _actions(screen: Screen, rows: Sequence[Any], selected: Sequence[Any]) -> None:
+    """The bar at the bottom: open the one, approve the many."""
+    pasted_one = len(rows) == 1
+    if not selected and not pasted_one and not st.session_state.get("url_nos"):
+        return
+    # Pasted numbers are a selection of their own: they work without a mouse.
+    chosen = selected or (list(rows) if st.session_state.get("url_nos") or pasted_one else [])
+    with st.bottom, st.container(horizontal=True, vertical_alignment="center"):
+        st.markdown(screen.t("orders.picked", n=len(chosen)), width="content")
+        if st.button(
+            screen.t("orders.approve_n", n=len(chosen)),
+            type="primary",
+            disabled=not screen.may("order.approve"),
+            help=screen.role_help("order.approve"),
+            key="bulk",
+        ):
+            _bulk_dialog(screen, chosen)
+        if len(chosen) == 1 and st.button(screen.t("orders.open_one", number=chosen[0].number), key="open_one"):
+            screen.go("order", no=chosen[0].number)
+
+
+def _bulk_dialog(screen: Screen, rows: Sequence[Any]) -> None:
+    @st.dialog(screen.t("orders.bulk.title"), width="large")
+    def ask() -> None:
+        st.markdown(screen.t("orders.bulk.ask", n=len(rows)))
+        flagged = {row.number: warning for row in rows if (warning := _will_skip(screen, row))}
+        st.table(
+            [
+                {
+                    screen.t("col.order"): row.number,
+                    screen.t("col.customer"): row.customer,
+                    screen.t("col.total"): money(row.total_cents, row.currency),
+                    screen.t("col.why"): f":orange[:material/warning: {flagged[row.number]}]"
+                    if row.number in flagged
+                    else " ".join(reason_sentence(r, row.currency, screen.language) for r in row.review_reasons or ()),
+                }
+                for row in rows
+            ],
+            border="horizontal",
+            hide_index=True,
+        )
+        if flagged:
+            st.caption(screen.t("orders.bulk.flagged", n=len(flagged)))
+        commands = [ApproveOrder(row.number, expected_version=row.version) for row in rows]
+        label = screen.t("orders.bulk.go", n=len(rows) - len(flagged))
+        if st.button(label, type="primary", key="bulk_go", on_click=_approve_all, args=(screen, commands)):
+            st.rerun()
+
+    ask()
+
+
+def _will_skip(screen: Screen, row: Any) -> str | None:
+    """Why an order will not be approved with the others, as far as it can be seen beforehand."""
+    if why_not("approve", row.status):
+        return screen.t("bulk.will_skip.stage", status=status_word(row.status, screen.language))
+    if any(reason["code"] in ("credit_exceeded", "no_credit") for reason in row.review_reasons or ()):
+        return screen.t("bulk.will_skip.credit")
+    return None
+
+
+def _approve_all(screen: Screen, commands: Sequence[ApproveOrder]) -> None:
+    result = in_bulk(screen.store, approve_order, screen.actor, commands)
+    words = [screen.t("orders.bulk.done", done=len(result.done), skipped=len(result.skipped))]
+    words += [screen.refusal(error, number=number, asked="approve")[1] for number, error in result.skipped]
+    tell("success" if result.done else "warning", "\n\n".join(words))

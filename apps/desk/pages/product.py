@@ -1,0 +1,180 @@
+"""One SKU at one location: history and forecast, how the suggested quantity comes about, whether to trust it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+import polars as pl
+import streamlit as st
+
+from apps.components.charts import demand_fan
+from apps.components.figures import day, money, percent, qty, signed
+from apps.components.planning import product
+from apps.components.sentences import escaped
+from apps.desk.pages.plan import plan_age, warn_if_stale
+from apps.desk.screen import Screen
+from apps.readers import locations
+
+WINDOWS = {"90": 90, "365": 365, "all": None}
+
+
+def show(screen: Screen) -> None:
+    """Draw the product named by `?sku=` at the location named by `?at=`."""
+    t = screen.t
+    sku, place = st.query_params.get("sku", ""), st.query_params.get("at", "")
+    plan = product(screen.warehouse_dir, sku, place, screen.language)
+    with screen.store.reading() as conn:
+        names = locations(conn, language=screen.language)
+    where = names.get(place, place)
+    if plan is None:
+        screen.title(f"{sku} · {where}")
+        st.info(t("plan.missing"), icon=":material/inventory:")
+        return
+    fresh = plan_age(screen, plan.publication.as_of_date, plan.publication.published_at)
+    name = _name(screen, plan)
+    screen.title(" · ".join(part for part in (sku, name, where) if part), as_of=fresh)
+    st.page_link(screen.pages["plan"], label=t("product.back"), icon=":material/arrow_back:")
+    warn_if_stale(screen, plan.publication.as_of_date, plan.publication.published_at)
+    if plan.suggestion is None and plan.choice is None:
+        st.warning(t("product.missing", sku=sku, place=where), icon=":material/search_off:")
+        return
+    _decision(screen, plan.suggestion)
+    left, right = st.columns([3, 2], gap="large")
+    with left:
+        _chart(screen, sku, plan)
+    with right:
+        if plan.suggestion is not None:
+            _waterfall(screen, plan.suggestion)
+        _backtest(screen, plan.choice)
+
+
+def _name(screen: Screen, plan: Any) -> str:
+    if plan.suggestion is None:
+        return ""
+    english = plan.suggestion["sku_name_en"]
+    return str(english if screen.language == "en" and english else plan.suggestion["sku_name"])
+
+
+def _decision(screen: Screen, row: Mapping[str, Any] | None) -> None:
+    """What to do, in a sentence, and why."""
+    if row is None:
+        return
+    t = screen.t
+    said = []
+    if row["suggested_qty"] == 0:
+        said.append(t("product.wait"))
+    elif row["order_by_date"] is None:
+        said.append(t("product.buy_undated", qty=qty(row["suggested_qty"])))
+    else:
+        by = day(row["order_by_date"], screen.language, today=screen.today)
+        said.append(t("product.buy", qty=qty(row["suggested_qty"]), day=by))
+    if row["stockout_date"] is not None:
+        said.append(t("product.out_on", day=day(row["stockout_date"], screen.language, today=screen.today)))
+    if row["suggested_qty"] and row["supplier_name"] and row["unit_cost_cents"] is not None:
+        cost, value = (money(row[name], row["currency"]) for name in ("unit_cost_cents", "order_value_cents"))
+        said.append(t("product.from", supplier=escaped(row["supplier_name"]), cost=cost, value=value))
+    st.markdown((" " if screen.language == "en" else "").join(said))
+    st.caption(escaped(row["reason"]))
+
+
+def _chart(screen: Screen, sku: str, plan: Any) -> None:
+    t = screen.t
+    head = st.container(horizontal=True, vertical_alignment="center")
+    head.subheader(t("product.history"), anchor=False)
+    with head:
+        window = st.segmented_control(
+            t("product.window"),
+            list(WINDOWS),
+            default="90",
+            key="window",
+            format_func=lambda name: t(f"window.{name}"),
+            required=True,
+            label_visibility="collapsed",
+        )
+    days = WINDOWS[window]
+    history = plan.history
+    if days is not None and not history.is_empty():
+        history = history.filter(pl.col("demand_date") > plan.publication.as_of_date - timedelta(days=days))
+    labels = {name: t(f"chart.{name}") for name in ("day", "demand", "history", "forecast", "stockout")}
+    st.altair_chart(demand_fan(history, plan.forecast, labels=labels), alt=t("product.alt", sku=sku))
+    is_recorded = plan.history["is_censored"].is_not_null().any()
+    st.caption(t("product.band" if is_recorded else "product.band.unknown"))
+    with st.expander(t("as_table")):
+        past = history.select(
+            pl.col("demand_date").alias(t("chart.day")),
+            pl.col("demand_qty").alias(t("chart.history")),
+            pl.col("is_censored").alias(t("chart.stockout")),
+        )
+        ahead = plan.forecast.select(
+            pl.col("demand_date").alias(t("chart.day")),
+            pl.col("mean_qty").round(1).alias(t("chart.forecast")),
+            pl.col("q05_qty").round(1).alias(t("chart.low")),
+            pl.col("q95_qty").round(1).alias(t("chart.high")),
+        )
+        st.dataframe(ahead, hide_index=True, height=280, alt=t("chart.forecast"))
+        st.dataframe(past.reverse(), hide_index=True, height=280, alt=t("chart.history"))
+
+
+def _waterfall(screen: Screen, row: Mapping[str, Any]) -> None:
+    """The quantity as a sum anyone can do again: each part with its sign and the numbers behind it."""
+    t = screen.t
+    st.subheader(t("product.waterfall"), anchor=False)
+    interval = t(
+        "part.demand",
+        days=row["protection_interval_days"],
+        lead=row["lead_time_days"],
+        review=row["review_period_days"],
+    )
+    on_hand = (
+        t("part.on_hand_unknown")
+        if row["on_hand_qty"] is None
+        else t("part.on_hand", on_hand=qty(row["on_hand_qty"]), reserved=qty(row["reserved_qty"] or 0))
+    )
+    parts = [
+        (interval, row["demand_part_qty"], True),
+        (t("part.safety", service=percent(row["cycle_service_ratio"])), row["safety_part_qty"], True),
+        (t("part.backordered"), row["backordered_part_qty"], False),
+        (on_hand, row["on_hand_part_qty"], True),
+        (t("part.on_order"), row["on_order_part_qty"], False),
+        (t("part.surplus"), row["surplus_part_qty"], False),
+        (t("part.moq", moq=qty(row["moq_qty"])), row["moq_part_qty"], False),
+        (t("part.pack", pack=qty(row["pack_qty"])), row["pack_part_qty"], False),
+    ]
+    shown = [
+        {t("col.what"): words, t("col.units"): signed(part)} for words, part, is_always in parts if part or is_always
+    ]
+    shown.append({t("col.what"): f"**{t('part.total')}**", t("col.units"): f"**{qty(row['suggested_qty'])}**"})
+    st.table(shown, border="horizontal", hide_index=True, hide_header=True)
+
+
+def _backtest(screen: Screen, choice: Mapping[str, Any] | None) -> None:
+    if choice is None:
+        return
+    t = screen.t
+    st.subheader(t("product.backtest"), anchor=False)
+    if choice["wape_ratio"] is None or choice["baseline_wape_ratio"] is None:
+        st.markdown(t("product.backtest.none"))
+    else:
+        from forecasting.reasons import WORDS as MODELS
+
+        at = 0 if screen.language == "zh" else 1
+        skill = choice["skill_ratio"] or 0
+        key = "skill.better" if skill > 0.005 else "skill.worse" if skill < -0.005 else "skill.same"
+        baseline = choice["baseline_model"]
+        st.markdown(
+            t(
+                "product.backtest.sentence",
+                grade=choice["grade"],
+                folds=choice["folds"],
+                wape=percent(choice["wape_ratio"]),
+                baseline=MODELS.get(baseline, (baseline, baseline))[at],
+                baseline_wape=percent(choice["baseline_wape_ratio"]),
+                skill=t(key, percent=percent(abs(skill))) if key != "skill.same" else t(key),
+                bias=f"{choice['bias_units']:+.1f}".replace("-", "−"),
+            )
+        )
+    if choice["grade"]:
+        st.caption(t(f"grade.{choice['grade']}"))
+    st.caption(escaped(choice["reason"]))

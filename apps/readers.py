@@ -1,0 +1,232 @@
+"""What the desk's pages ask the order database beyond `orders_core.store.queries`: one function per question.
+
+Pages hold no SQL, so it is here. Every function takes the connection of `store.reading()`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection, exists, func, or_, select
+
+from orders_core.store.queries import OPEN_STATUSES, VIEWS, Page, order_queue
+from orders_core.store.tables import (
+    AuditEntry,
+    Carrier,
+    Channel,
+    Customer,
+    Location,
+    Order,
+    OrderLine,
+    PickList,
+    PickListLine,
+    ReturnAuthorization,
+    Shipment,
+    ShipmentLine,
+    Sku,
+)
+
+NEEDS = ("overdue", "courier", "stuck")
+"""Views of the queue that are not a status but something that went wrong."""
+
+
+def orders_in_need(conn: Connection, need: str, *, today: date, now: datetime) -> list[str]:
+    """Numbers of the orders behind the home page's tile `need`, one of NEEDS; the tile counts the same orders."""
+    late = Order.promised_by_date < today
+    conditions: dict[str, tuple[Any, ...]] = {
+        "overdue": (Order.status.in_(OPEN_STATUSES), late),
+        "stuck": (
+            Order.status.in_(["ready", "picking"]),
+            Order.approved_at < now - timedelta(hours=24),
+            or_(Order.requested_date.is_(None), Order.requested_date <= today),
+        ),
+        "courier": (
+            Order.status.in_([*OPEN_STATUSES, "shipped", "partly_delivered"]),
+            exists(
+                select(ShipmentLine.id)
+                .join(Shipment, Shipment.id == ShipmentLine.shipment_id)
+                .join(OrderLine, OrderLine.id == ShipmentLine.order_line_id)
+                .where(OrderLine.order_id == Order.id, Shipment.status == "exception")
+            ),
+        ),
+    }
+    query = select(Order.number).where(Order.origin == "live", *conditions[need]).order_by(Order.id)
+    return list(conn.execute(query).scalars())
+
+
+def queue_page(
+    conn: Connection,
+    *,
+    view: str,
+    today: date,
+    now: datetime,
+    search: str | None,
+    channel: str | None,
+    numbers: Sequence[str],
+    limit: int,
+    offset: int,
+) -> Page:
+    """One page of the order queue; `view` is a name of `queries.VIEWS` or of NEEDS.
+
+    Pasted `numbers` are looked for in every view: who pastes numbers wants these orders, wherever they stand.
+    """
+    if numbers:
+        return order_queue(conn, view="all", numbers=numbers, limit=limit, offset=offset)
+    if view in VIEWS:
+        return order_queue(conn, view=view, search=search, channel=channel, limit=limit, offset=offset)
+    in_need = orders_in_need(conn, view, today=today, now=now)
+    if not in_need:
+        return Page((), 0)
+    return order_queue(conn, view="all", search=search, channel=channel, numbers=in_need, limit=limit, offset=offset)
+
+
+def status_counts(conn: Connection) -> Mapping[str, int]:
+    """Live orders per status; a status nobody is in is missing."""
+    query = select(Order.status, func.count().label("orders")).where(Order.origin == "live").group_by(Order.status)
+    return {row.status: row.orders for row in conn.execute(query)}
+
+
+def open_currencies(conn: Connection) -> Sequence[str]:
+    """The currencies of live orders that are not finished, in order."""
+    query = select(Order.currency).where(Order.origin == "live", Order.status.in_(OPEN_STATUSES)).distinct()
+    return sorted(conn.execute(query).scalars())
+
+
+def short_lines(conn: Connection, order_ids: Sequence[int]) -> Mapping[int, Sequence[Any]]:
+    """What waits for stock, per order id: rows of sku and backordered_qty."""
+    query = (
+        select(OrderLine.order_id, Sku.sku, OrderLine.backordered_qty)
+        .join(Sku, Sku.id == OrderLine.sku_id)
+        .where(OrderLine.order_id.in_(order_ids), OrderLine.backordered_qty > 0)
+        .order_by(OrderLine.order_id, OrderLine.line_no)
+    )
+    found: dict[int, list[Any]] = {}
+    for row in conn.execute(query):
+        found.setdefault(row.order_id, []).append(row)
+    return found
+
+
+@dataclass(frozen=True)
+class LastAction:
+    """Where an order stands and who acted on it last."""
+
+    status: str
+    approved_by: str | None
+    approved_at: datetime | None
+    actor: str | None
+    action: str | None
+    at: datetime | None
+
+
+def last_action(conn: Connection, number: str) -> LastAction | None:
+    """The order's status, its approval and its newest audit entry; None when there is no such order."""
+    order = conn.execute(
+        select(Order.id, Order.status, Order.approved_by, Order.approved_at).where(Order.number == number)
+    ).one_or_none()
+    if order is None:
+        return None
+    entry = conn.execute(
+        select(AuditEntry.actor, AuditEntry.action, AuditEntry.at)
+        .where(AuditEntry.entity == "orders", AuditEntry.entity_id == order.id)
+        .order_by(AuditEntry.id.desc())
+        .limit(1)
+    ).one_or_none()
+    acted = (None, None, None) if entry is None else (entry.actor, entry.action, entry.at)
+    return LastAction(order.status, order.approved_by, order.approved_at, *acted)
+
+
+def channels(conn: Connection) -> Mapping[str, str]:
+    """Channel code → name."""
+    return {row.code: row.name for row in conn.execute(select(Channel.code, Channel.name).order_by(Channel.code))}
+
+
+def locations(conn: Connection, *, language: str) -> Mapping[str, str]:
+    """Location code → name in the language, in the order of their rank."""
+    rows = conn.execute(select(Location.code, Location.name, Location.name_en).order_by(Location.rank, Location.code))
+    return {row.code: row.name_en or row.name if language == "en" else row.name for row in rows}
+
+
+def carriers(conn: Connection) -> Sequence[Any]:
+    """Active couriers: code, name."""
+    return conn.execute(
+        select(Carrier.code, Carrier.name).where(Carrier.is_active, Carrier.kind == "courier").order_by(Carrier.code)
+    ).all()
+
+
+def ready_to_ship(conn: Connection, *, location_code: str | None = None, limit: int = 200) -> Sequence[Any]:
+    """Shipments picked or packed, oldest promise first: shipment, order_number, customer, delivery_method, units."""
+    query = (
+        select(
+            Location.code.label("location_code"),
+            Shipment.number.label("shipment"),
+            Shipment.status,
+            Shipment.delivery_method,
+            Order.number.label("order_number"),
+            Customer.name.label("customer"),
+            Order.promised_by_date,
+            func.sum(ShipmentLine.picked_qty).label("units"),
+        )
+        .join(ShipmentLine, ShipmentLine.shipment_id == Shipment.id)
+        .join(OrderLine, OrderLine.id == ShipmentLine.order_line_id)
+        .join(Order, Order.id == OrderLine.order_id)
+        .join(Customer, Customer.id == Order.customer_id)
+        .join(Location, Location.id == Shipment.location_id)
+        .where(Shipment.status.in_(["picked", "packed"]), ~ShipmentLine.is_withdrawn)
+        .group_by(
+            Location.code, Shipment.id, Shipment.number, Shipment.status, Shipment.delivery_method, Order.number,
+            Customer.name, Order.promised_by_date,
+        )
+        .order_by(Order.promised_by_date, Shipment.id)
+        .limit(limit)
+    )  # fmt: skip
+    if location_code is not None:
+        query = query.where(Location.code == location_code)
+    return conn.execute(query).all()
+
+
+def open_pick_lists(conn: Connection, *, location_code: str | None = None, limit: int = 50) -> Sequence[Any]:
+    """Pick lists being worked on, oldest first: number, location_code, status, created_at, lines, units, open_units."""
+    query = (
+        select(
+            PickList.number,
+            Location.code.label("location_code"),
+            PickList.status,
+            PickList.created_at,
+            func.count(PickListLine.id).label("lines"),
+            func.sum(PickListLine.qty).label("units"),
+            func.sum(PickListLine.qty - PickListLine.picked_qty - PickListLine.short_qty).label("open_units"),
+        )
+        .join(Location, Location.id == PickList.location_id)
+        .join(PickListLine, PickListLine.pick_list_id == PickList.id)
+        .where(PickList.status.in_(["open", "picking"]), PickListLine.status != "cancelled")
+        .group_by(PickList.id, PickList.number, Location.code, PickList.status, PickList.created_at)
+        .order_by(PickList.id)
+        .limit(limit)
+    )
+    if location_code is not None:
+        query = query.where(Location.code == location_code)
+    return conn.execute(query).all()
+
+
+def waiting_returns(conn: Connection, *, limit: int = 200) -> Sequence[Any]:
+    """Returns that wait for a decision or an inspection, oldest first: what the home page's tile counts."""
+    return conn.execute(
+        select(
+            ReturnAuthorization.number,
+            ReturnAuthorization.kind,
+            ReturnAuthorization.status,
+            ReturnAuthorization.requested_at,
+            ReturnAuthorization.refund_cents,
+            Order.number.label("order_number"),
+            Order.currency,
+            Customer.name.label("customer"),
+        )
+        .join(Order, Order.id == ReturnAuthorization.order_id)
+        .join(Customer, Customer.id == Order.customer_id)
+        .where(ReturnAuthorization.origin == "live", ReturnAuthorization.status.in_(["requested", "received"]))
+        .order_by(ReturnAuthorization.requested_at, ReturnAuthorization.id)
+        .limit(limit)
+    ).all()
