@@ -1,7 +1,7 @@
 """What Dagster loads: `dagster dev -m pipelines.definitions`, or `dg dev`.
 
 The order database, the warehouse folder and the business zone come from the environment, as everywhere:
-DINGHUO_DATABASE_URL, DINGHUO_WAREHOUSE_DIR, DINGHUO_ZONE.
+DINGHUO_DATABASE_URL, DINGHUO_WAREHOUSE_DIR, DINGHUO_BUSINESS_ZONE.
 """
 
 import os
@@ -40,5 +40,5 @@ def defs() -> dg.Definitions:
     return build_definitions(
         database_url=os.environ.get("DINGHUO_DATABASE_URL", "sqlite:///orders.db"),
         warehouse_dir=Path(os.environ.get("DINGHUO_WAREHOUSE_DIR", "warehouse")),
-        zone=os.environ.get("DINGHUO_ZONE", "Asia/Shanghai"),
+        zone=os.environ.get("DINGHUO_BUSINESS_ZONE", "Asia/Shanghai"),
     )
