@@ -12,7 +12,7 @@ from orders_core.errors import NotFound
 from orders_core.notifications.tell import tell_customer
 from orders_core.services.credit import settle_claim
 from orders_core.services.edit import EditOrder, LineChange, edit_order
-from orders_core.services.orders_state import OrderState, order_for_change, sync_order
+from orders_core.services.orders_state import OrderState, has_shipped, order_for_change, sync_order
 from orders_core.services.refunds import grant_refund
 from orders_core.services.releasing import give_back, lines_as_they_stand
 from orders_core.store.base import to_micros
@@ -43,7 +43,7 @@ def cancel_order(uow: UnitOfWork, actor: Actor, command: CancelOrder) -> OrderSt
     if order.status == "cancelled":
         return OrderState(order.id, order.number, order.status, order.version)
     must_allow("cancel", status=order.status, key=order.number)
-    if order.status == "partly_shipped":
+    if has_shipped(uow, order.id):
         return _cancel_rest(uow, actor, order.id, command)
     stood_before = lines_as_they_stand(uow, order.id)
     give_back(uow, order)
@@ -78,7 +78,8 @@ def cancel_order(uow: UnitOfWork, actor: Actor, command: CancelOrder) -> OrderSt
 
 
 def _cancel_rest(uow: UnitOfWork, actor: Actor, order_id: int, command: CancelOrder) -> OrderState:
-    """Lower every line to what has shipped; money follows as in any edit."""
+    """Lower every line to what has shipped; money follows as in any edit. Nothing is left to hold back."""
+    uow.conn.execute(text("UPDATE orders SET hold_reason = NULL WHERE id = :order_id"), {"order_id": order_id})
     lines = uow.rows(
         text(
             "SELECT line_no, units_per_pack, shipped_qty, ordered_qty FROM order_line"

@@ -42,6 +42,7 @@ def settle_claim(uow: UnitOfWork, order_id: int, *, may_exceed: bool = False) ->
             Order.payment_method,
             Order.approved_at,
             Order.cancelled_at,
+            Order.rejected_at,
             Order.total_cents,
             Order.paid_cents,
             Order.refunded_cents,
@@ -49,7 +50,8 @@ def settle_claim(uow: UnitOfWork, order_id: int, *, may_exceed: bool = False) ->
         ).where(Order.id == order_id)
     )[0]
     owes = 0
-    if order.payment_method == "credit" and order.approved_at is not None and order.cancelled_at is None:
+    is_dead = order.cancelled_at is not None or order.rejected_at is not None
+    if order.payment_method == "credit" and order.approved_at is not None and not is_dead:
         owes = max(0, order.total_cents - (order.paid_cents - order.refunded_cents))
     delta: int = owes - order.credit_claimed_cents
     if delta == 0:

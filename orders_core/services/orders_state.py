@@ -90,6 +90,12 @@ def sync_lines(uow: UnitOfWork, order_id: int) -> None:
     uow.conn.execute(_SYNC_LINES, {"order_id": order_id})
 
 
+def has_shipped(uow: UnitOfWork, order_id: int) -> bool:
+    """Whether any unit of the order has left; an order on hold does not say so by its status."""
+    query = text("SELECT 1 FROM order_line WHERE order_id = :order_id AND shipped_qty > 0 LIMIT 1")
+    return uow.conn.execute(query, {"order_id": order_id}).first() is not None
+
+
 def sync_order(uow: UnitOfWork, order_id: int) -> OrderState:
     """Bring an order's line counters, status and version up to date after its shipments or facts changed."""
     where = {"order_id": order_id}

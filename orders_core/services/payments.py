@@ -50,7 +50,15 @@ _USE = text(
     " WHERE id = :receipt_id AND settled_cents + :cents <= amount_cents RETURNING settled_cents"
 )
 _OWING = (
-    select(Order.id, Order.number, Order.total_cents, Order.paid_cents, Order.refunded_cents)
+    select(
+        Order.id,
+        Order.number,
+        Order.total_cents,
+        Order.paid_cents,
+        Order.refunded_cents,
+        Order.cancelled_at,
+        Order.rejected_at,
+    )
     .where(Order.cancelled_at.is_(None), Order.rejected_at.is_(None), Order.origin == "live")
     .where(Order.paid_cents - Order.refunded_cents < Order.total_cents)
     # approved orders first: they are owed; then the ones that wait for their money
@@ -150,7 +158,8 @@ def _order(uow: UnitOfWork, number: str, customer_id: int) -> Any:
 
 def _settle(uow: UnitOfWork, actor: Actor, receipt_id: int, order: Any, cents: int) -> None:
     """One settlement under two guards: the receipt's rest and what the order still owes."""
-    owes = order.total_cents - (order.paid_cents - order.refunded_cents)
+    is_dead = order.cancelled_at is not None or order.rejected_at is not None  # then it owes nothing
+    owes = 0 if is_dead else order.total_cents - (order.paid_cents - order.refunded_cents)
     if cents <= 0 or cents > owes:
         raise OverPayment(what=f"payment of {order.number}", asked_cents=cents, limit_cents=max(0, owes))
     if uow.conn.execute(_USE, {"cents": cents, "receipt_id": receipt_id}).first() is None:

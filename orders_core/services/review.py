@@ -16,7 +16,8 @@ from orders_core.errors import InvalidCommand, OrdersError
 from orders_core.notifications.tell import tell_customer
 from orders_core.services.credit import settle_claim
 from orders_core.services.drafting import rules_for
-from orders_core.services.orders_state import OrderState, order_for_change, sync_order
+from orders_core.services.orders_state import OrderState, has_shipped, order_for_change, sync_order
+from orders_core.services.refunds import grant_refund
 from orders_core.services.releasing import give_back
 from orders_core.services.supply import request_units
 from orders_core.store.base import to_micros
@@ -152,17 +153,29 @@ def rules_of(uow: UnitOfWork, channel_id: int) -> tuple[Rules, int]:
 
 
 def reject_order(uow: UnitOfWork, actor: Actor, command: RejectOrder) -> OrderState:
-    """Turn a waiting order down: its stock goes back, the customer is told why."""
+    """Turn a waiting order down: stock, credit and payments go back, the customer is told why.
+
+    Raises:
+        NotAllowed: it is approved (unless held), or part of it has left.
+    """
     actor.must("order.approve")
     if not command.reason.strip():
         raise InvalidCommand(field="reason", problem="a rejection needs a reason")
     order = order_for_change(uow, number=command.number, expected_version=command.expected_version)
     must_allow("reject", status=order.status, key=order.number)
+    if has_shipped(uow, order.id):  # held after a part had left
+        must_allow("reject", status="partly_shipped", key=order.number)
     give_back(uow, order)
     uow.conn.execute(
         text("UPDATE orders SET rejected_at = :now, cancel_reason = :reason, hold_reason = NULL WHERE id = :order_id"),
         {"now": to_micros(uow.now), "reason": command.reason, "order_id": order.id},
     )
+    paid = order.paid_cents - order.refunded_cents
+    if paid > 0:
+        grant_refund(
+            uow, actor, order_id=order.id, amount_cents=paid, reason=command.reason, idem_key=f"reject:{order.id}"
+        )
+    settle_claim(uow, order.id)
     state = sync_order(uow, order.id)
     uow.audit(actor, "order.reject", "orders", order.id, version=state.version, facts={"reason": command.reason})
     tell_customer(
@@ -171,7 +184,7 @@ def reject_order(uow: UnitOfWork, actor: Actor, command: RejectOrder) -> OrderSt
         order.id,
         dedupe_key=f"order_cancelled:{order.id}",
         reason=command.reason,
-        refund_cents=0,
+        refund_cents=max(0, paid),
     )
     return state
 

@@ -405,8 +405,7 @@ FACTS: dict[str, Facts] = {
           coalesce((SELECT sum(c.amount_cents) FROM order_charge c WHERE c.order_id = o.id), 0) AS sum_charges_cents,
           (SELECT count(*) FROM order_charge c WHERE c.order_id = o.id) AS charges_count,
           coalesce((SELECT sum(s.amount_cents) FROM receipt_settlement s WHERE s.order_id = o.id), 0) AS settled_cents,
-          coalesce((SELECT sum(r.amount_cents) FROM refund r WHERE r.order_id = o.id AND r.status <> 'failed'), 0)
-            AS granted_cents
+          coalesce((SELECT sum(r.amount_cents) FROM refund r WHERE r.order_id = o.id), 0) AS granted_cents
         FROM orders o LEFT JOIN order_line l ON l.order_id = o.id GROUP BY o.id""",
     ),
     "order_status": Facts(

@@ -1,0 +1,825 @@
+"""A state machine that runs a small company in random order through the public services, with the books beside it.
+
+Before each step the books say what must come of it: done, or refused with this error. After each step the database and
+the books must agree on every level, order and cent; `verify` runs every few steps and at the end, after everything that
+can still leave was made to leave. Which shipment carries what is read from the database before a step (`verify` ties
+shipments to orders); how much that is of an order, and what it does to stock and money, is the books' own sum.
+
+Services are called through their modules, so that a test can plant a bug in one.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any, ClassVar
+
+from hypothesis import note
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from sqlalchemy import func, select
+
+from orders_core.domain.permissions import Actor
+from orders_core.errors import (
+    BelowShipped,
+    CreditExceeded,
+    InsufficientStock,
+    InvalidCommand,
+    NotAllowed,
+    OrdersError,
+    OverPayment,
+    QuantityExceeded,
+)
+from orders_core.ports import FixedClock
+from orders_core.services import (
+    cancel,
+    carts,
+    credit,
+    edit,
+    payments,
+    place_order,
+    receiving,
+    refunds,
+    returns,
+    review,
+    shipping,
+    split,
+    warehouse,
+)
+from orders_core.services.drafting import LineIn
+from orders_core.store import tables
+from orders_core.store.uow import Store, UnitOfWork
+from orders_core.store.verify import verify
+from tests.laws.books import (
+    CREDIT_LIMIT,
+    HOMES,
+    MOST_WITHOUT_A_PERSON,
+    OPENING,
+    PRICES,
+    Books,
+    CartBook,
+    OrderBook,
+    ReturnBook,
+)
+from tests.support import build
+from tests.support.build import CASHIER, CLERK, MANAGER, PICKER
+from tests.support.databases import TESTS_BEGIN_AT
+
+BUYER = "BUYER"
+HOLD_MINUTES = 8
+VERIFY_EVERY = 10  # steps
+
+skus = st.sampled_from(sorted(PRICES))
+units = st.integers(1, 6)
+nth = st.integers(0, 11)  # one of what is there, counted round
+lines = st.dictionaries(skus, units, min_size=1, max_size=3)
+
+
+def furnish(store: Store, *, backorders: bool) -> None:
+    """The company the machine runs: a buyer on credit, three SKUs at two places, and rules the books know."""
+    build.company(store)
+    build.customer(store, BUYER, credit_limit_cents=CREDIT_LIMIT)
+    for sku, cents in PRICES.items():
+        build.sku(store, sku, price_cents=cents)
+    build.stock(store, ", ".join(f"{sku}@{HOMES[sku]}: {qty}" for sku, qty in OPENING.items()))
+    build.rules(
+        store,
+        shortage={"policy": "backorder" if backorders else "refuse"},
+        cart={"hold_minutes": HOLD_MINUTES},
+        checks={"duplicate": "ignore"},
+        auto_approve={"max_total_cents": {"CNY": MOST_WITHOUT_A_PERSON}},
+    )
+
+
+def give_money_back(uow: UnitOfWork, actor: Actor, order_id: int, cents: int, key: str) -> None:
+    """A refund as services grant it: the refund, then the claim on the customer's credit."""
+    refunds.grant_refund(uow, actor, order_id=order_id, amount_cents=cents, reason="goodwill", idem_key=key)
+    credit.settle_claim(uow, order_id, may_exceed=True)
+
+
+class Company(RuleBasedStateMachine):
+    """One example: a fresh database and fresh books. A subclass says where databases come from."""
+
+    open_store: ClassVar[Callable[[bool, FixedClock], tuple[Store, Callable[[], None]]]]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.steps = 0
+        self.lists: list[str] = []
+        self.is_open = False
+        self.has_failed = False
+
+    @initialize(backorders=st.booleans())
+    def begin(self, backorders: bool) -> None:
+        self.clock = FixedClock(TESTS_BEGIN_AT)
+        self.store, self.drop = type(self).open_store(backorders, self.clock)
+        self.books = Books(backorders, self.clock.now())
+        self.is_open = True
+
+    # ------------------------------------------------------------------------------------------ doing and refusing
+
+    def must(self, refusal: type[OrdersError] | None, service: Callable[..., Any], actor: Actor, *command: Any) -> Any:
+        """Run a command and hold it to what the books say: done (its result), or refused with `refusal` (None)."""
+        self.clock.advance(minutes=1)
+        self.books.now = self.clock.now()
+        self.has_failed = True  # until books and database are found to agree again
+        try:
+            result = self.store.run(service, actor, *command)
+        except OrdersError as error:
+            note(f"refused: {error}")
+            if type(error) is not refusal:
+                want = "to be done" if refusal is None else f"refused with {refusal.__name__}"
+                raise AssertionError(
+                    f"{service.__name__} was refused with {type(error).__name__} ({error}); the books want it {want}"
+                ) from error
+            return None
+        assert refusal is None, f"{service.__name__}{command} was done; the books want {refusal.__name__}"
+        return result
+
+    def later(self) -> Any:
+        """The books at the moment the next command runs: a minute on."""
+        self.books.now = self.clock.now() + timedelta(minutes=1)
+        return self.books
+
+    def stage(self, order: OrderBook) -> str:
+        return order.stage(is_picking=any(s.status in ("released", "picked", "packed") for s in self.parcels(order)))
+
+    def parcels(self, order: OrderBook) -> Any:
+        return build.shipments(self.store, order.number)
+
+    def inside(self, shipment: str) -> Any:
+        return [line for line in build.shipment_lines(self.store, shipment) if not line.is_withdrawn]
+
+    def nth_parcel(self, n: int, wanted: Callable[[Any], bool] = lambda _: True) -> tuple[OrderBook, Any] | None:
+        found = [(o, s) for o in self.books.orders for s in self.parcels(o) if wanted(s)]
+        return found[n % len(found)] if found else None
+
+    def nth_order(self, n: int) -> OrderBook:
+        return self.books.orders[n % len(self.books.orders)]
+
+    # ------------------------------------------------------------------------------------------------ taking orders
+
+    def _cannot_have(self, asked: Counter[str], *, always: bool = False) -> type[OrdersError] | None:
+        """What refuses these units: more than is free, where nothing may wait."""
+        is_short = any(qty > self.books.free(sku) for sku, qty in asked.items())
+        return InsufficientStock if is_short and (always or not self.books.backorders) else None
+
+    def _enter(self, placed: Any, asked: dict[str, int], *, is_prepaid: bool, priority: int = 0) -> None:
+        order = OrderBook(placed.number, is_prepaid, priority, list(asked), Counter(asked))
+        for sku, qty in asked.items():
+            self.books.promise(order, sku, qty)
+        order.is_approved = self.books.lets_through(order)
+        self.books.orders.append(order)
+        assert placed.total_cents == order.total
+        assert placed.backordered_qty == order.waiting.total()
+
+    @rule(asked=lines, is_prepaid=st.booleans(), priority=st.integers(0, 1))
+    def place(self, asked: dict[str, int], is_prepaid: bool, priority: int) -> None:
+        self.later()
+        command = place_order.PlaceOrder(
+            channel="phone", customer=BUYER, lines=[LineIn(sku, qty) for sku, qty in asked.items()], priority=priority,
+            payment_method="prepaid" if is_prepaid else "credit", delivery_method="own_truck",
+        )  # fmt: skip
+        placed = self.must(self._cannot_have(Counter(asked)), place_order.place_order, CLERK, command)
+        if placed is not None:
+            self._enter(placed, asked, is_prepaid=is_prepaid, priority=priority)
+
+    @rule(n=st.integers(0, 1), sku=skus, qty=st.integers(0, 5))
+    def lay_into_cart(self, n: int, sku: str, qty: int) -> None:
+        """Stock is kept for the cart from now; its own units never stand against it."""
+        books = self.later()
+        open_carts = books.carts
+        cart = open_carts[n] if n < len(open_carts) else CartBook(f"cart-{self.steps}")
+        until = cart.keeps_until.pop(sku, None)
+        refusal = self._cannot_have(Counter({sku: qty}), always=True)
+        command = carts.SetCartLine(cart.token, sku, qty, channel="web", customer=BUYER)
+        if self.must(refusal, carts.set_cart_line, CLERK, command) is None:
+            if until is not None:
+                cart.keeps_until[sku] = until
+            return
+        if cart not in open_carts:
+            open_carts.append(cart)
+        cart.wants[sku] = qty
+        if qty:
+            cart.keeps_until[sku] = books.now + timedelta(minutes=HOLD_MINUTES)
+
+    @precondition(lambda self: self.books.carts)
+    @rule(n=nth)
+    def check_out(self, n: int) -> None:
+        """The cart's own units go into the order; a second click gives the same order."""
+        books = self.later()
+        cart = books.carts[n % len(books.carts)]
+        kept, cart.keeps_until = cart.keeps_until, {}
+        asked = {sku: qty for sku, qty in cart.wants.items() if qty}
+        refusal = self._cannot_have(Counter(asked)) if asked else InvalidCommand
+        command = carts.Checkout(cart.token, delivery_method="own_truck")
+        placed = self.must(refusal, carts.check_out, CLERK, command)
+        if placed is None:
+            cart.keeps_until = kept
+            return
+        books.carts.remove(cart)
+        in_order = [line.sku for line in build.order_lines(self.store, placed.number)]
+        assert sorted(in_order) == sorted(asked)
+        self._enter(placed, {sku: asked[sku] for sku in in_order}, is_prepaid=False)
+        again = self.must(None, carts.check_out, CLERK, command)
+        assert (again.number, again.is_repeat) == (placed.number, True)
+
+    @rule(minutes=st.integers(1, HOLD_MINUTES))
+    def wait(self, minutes: int) -> None:
+        """Time passes; a cart may lose its units."""
+        self.books.now = self.clock.advance(minutes=minutes)
+
+    # -------------------------------------------------------------------------------------------------- the clerk
+
+    @precondition(lambda self: self.books.orders)
+    @rule(n=nth, sku=skus, qty=st.integers(0, 7))
+    def change(self, n: int, sku: str, qty: int) -> None:
+        """Set a line to a quantity, or add one: stock and money follow."""
+        books, order = self.later(), self.nth_order(n)
+        if sku not in order.skus and qty == 0:
+            return
+        more = qty - order.wanted[sku]
+        costs = more * PRICES[sku]
+        refusal: type[OrdersError] | None = None
+        if self.stage(order) in ("picking", "cancelled", "rejected"):
+            refusal = NotAllowed
+        elif qty < order.shipped[sku]:
+            refusal = BelowShipped
+        elif order.wanted.total() + more == 0:
+            refusal = InvalidCommand
+        elif more > 0 and self._cannot_have(Counter({sku: more})):
+            refusal = InsufficientStock
+        elif costs > 0 and order.is_approved and not order.is_prepaid and books.credit_used + costs > CREDIT_LIMIT:
+            refusal = CreditExceeded
+        if sku in order.skus:
+            command = edit.EditOrder(order.number, lines=[edit.LineChange(order.skus.index(sku) + 1, qty)])
+        else:
+            command = edit.EditOrder(order.number, add=[LineIn(sku, qty)])
+        edited = self.must(refusal, edit.edit_order, CLERK, command)
+        if edited is None:
+            return
+        if sku not in order.skus:
+            order.skus.append(sku)
+        if more < 0:
+            books.withdraw(order, sku, -more)
+        order.wanted[sku] = qty
+        if more > 0:
+            books.promise(order, sku, more)
+        refunded = order.refunded
+        books.give_back_excess(order)
+        books.look_again([order])
+        assert edited.total_cents == order.total
+        assert edited.refund_cents == order.refunded - refunded
+
+    @precondition(lambda self: self.books.orders)
+    @rule(n=nth)
+    def cancel(self, n: int) -> None:
+        """What has not left goes back, stock and money; a second cancel does nothing."""
+        books, order = self.later(), self.nth_order(n)
+        is_gone = self.stage(order) in ("shipped", "partly_delivered", "delivered", "rejected")
+        done = self.must(
+            NotAllowed if is_gone else None, cancel.cancel_order, CLERK, cancel.CancelOrder(order.number, "no")
+        )
+        if done is None or order.is_cancelled:
+            return
+        order.reserved.clear()
+        order.waiting.clear()
+        if order.shipped.total():
+            order.wanted = Counter(order.shipped)
+        else:
+            order.is_cancelled = True
+        order.is_held = False
+        books.give_back_excess(order)
+
+    @precondition(lambda self: self.books.orders)
+    @rule(n=nth, reason=st.sampled_from([None, "the boss says so"]))
+    def approve(self, n: int, reason: str | None) -> None:
+        books, order = self.later(), self.nth_order(n)
+        refusal: type[OrdersError] | None = None
+        if self.stage(order) != "review":
+            refusal = NotAllowed
+        elif (
+            reason is None and not order.is_prepaid and order.owed > 0 and books.credit_used + order.owed > CREDIT_LIMIT
+        ):
+            refusal = CreditExceeded
+        command = review.ApproveOrder(order.number, reason=reason)
+        if self.must(refusal, review.approve_order, CLERK, command) is not None:
+            order.is_approved = True
+
+    @precondition(lambda self: self.books.orders)
+    @rule(n=nth)
+    def reject(self, n: int) -> None:
+        """Only what nobody has approved yet can be turned down."""
+        books, order = self.later(), self.nth_order(n)
+        may = self.stage(order) in ("review", "held") and not order.shipped.total()
+        command = review.RejectOrder(order.number, "no")
+        if self.must(None if may else NotAllowed, review.reject_order, CLERK, command) is not None:
+            order.reserved.clear()
+            order.waiting.clear()
+            order.is_rejected = True
+            order.is_held = False
+            books.give_back_excess(order)
+
+    @precondition(lambda self: self.books.orders)
+    @rule(n=nth)
+    def hold(self, n: int) -> None:
+        order = self.nth_order(n)
+        may = self.stage(order) in ("review", "waiting_stock", "ready", "picking", "partly_shipped")
+        command = review.HoldOrder(order.number, "wait")
+        if self.must(None if may else NotAllowed, review.hold_order, CLERK, command) is not None:
+            order.is_held = True
+
+    @precondition(lambda self: any(o.is_held for o in self.books.orders))
+    @rule(n=nth)
+    def resume(self, n: int) -> None:
+        order = self.nth_order(n)
+        may = self.stage(order) == "held"
+        command = review.ResumeOrder(order.number)
+        if self.must(None if may else NotAllowed, review.resume_order, CLERK, command) is not None:
+            order.is_held = False
+
+    @precondition(lambda self: self.books.orders)
+    @rule(n=nth)
+    def split_by_stock(self, n: int) -> None:
+        order = self.nth_order(n)
+        may = self.stage(order) in ("review", "held", "waiting_stock", "ready", "partly_shipped")
+        self.must(None if may else NotAllowed, split.split_by_stock, CLERK, split.SplitByStock(order.number))
+
+    @precondition(lambda self: self.books.orders)
+    @rule(n=nth, qty=units)
+    def split_by_hand(self, n: int, qty: int) -> None:
+        found = self.nth_parcel(n, lambda s: s.status == "planned")
+        if found is None:
+            return
+        order, parcel = found
+        inside = self.inside(parcel.number)
+        refusal: type[OrdersError] | None = None
+        if self.stage(order) not in ("review", "held", "waiting_stock", "ready", "partly_shipped"):
+            refusal = NotAllowed
+        elif qty > inside[0].qty:
+            refusal = QuantityExceeded
+        elif qty == sum(line.qty for line in inside):
+            refusal = InvalidCommand
+        line_no = order.skus.index(inside[0].sku) + 1
+        command = split.SplitByHand(order.number, parcel.number, {line_no: qty})
+        self.must(refusal, split.split_by_hand, CLERK, command)
+
+    # ---------------------------------------------------------------------------------------------- the warehouse
+
+    @rule(sku=skus, qty=units)
+    def receive_goods(self, sku: str, qty: int) -> None:
+        """Goods arrive and go to the orders that wait for them."""
+        books = self.later()
+        command = receiving.ReceiveGoods(HOMES[sku], [receiving.ReceivedLine(sku, qty)])
+        self.must(None, receiving.receive_goods, PICKER, command)
+        books.on_hand[sku] += qty
+        books.give_out([sku])
+
+    @rule()
+    def reserve_due(self) -> None:
+        """The daily job: what became free goes to the orders that wait."""
+        books = self.later()
+        self.must(None, receiving.reserve_due, PICKER, receiving.ReserveDue())
+        books.give_out(sorted(PRICES))
+
+    @precondition(lambda self: self.books.orders)
+    @rule(n=nth)
+    def release(self, n: int) -> None:
+        found = self.nth_parcel(n, lambda s: s.status == "planned") or self.nth_parcel(n)
+        assert found is not None or not any(self.parcels(o) for o in self.books.orders)
+        if found is not None:
+            self._release(*found)
+
+    def _release(self, order: OrderBook, parcel: Any) -> None:
+        may = (
+            parcel.status == "planned"
+            and self.stage(order) in ("ready", "picking", "partly_shipped")
+            and sum(line.reserved_qty for line in self.inside(parcel.number)) > 0
+        )
+        command = warehouse.Release(parcel.location, [parcel.number])
+        released = self.must(None, warehouse.release, PICKER, command)
+        assert released.shipments == ((parcel.number,) if may else ())
+        assert [s.shipment for s in released.skipped] == ([] if may else [parcel.number])
+        self.lists += released.pick_lists
+
+    @precondition(lambda self: self.lists)
+    @rule(n=nth)
+    def pick_all(self, n: int) -> None:
+        self._pick_all(self.lists[n % len(self.lists)])
+
+    def _pick_all(self, number: str) -> None:
+        sheet = self._sheet(number)
+        order = self._order_of(sheet)
+        is_stopped = self.stage(order) not in ("ready", "picking", "partly_shipped")
+        asks = any(line.status in ("open", "cancelled") for line in sheet.lines)
+        command = warehouse.PickAll(number)
+        self.must(NotAllowed if asks and is_stopped else None, warehouse.pick_all, PICKER, command)
+
+    def _sheet(self, number: str) -> Any:
+        with self.store.unit_of_work() as uow:
+            return warehouse.pick_sheet(uow, PICKER, number)
+
+    def _order_of(self, sheet: Any) -> OrderBook:
+        return next(order for order in self.books.orders if order.number == sheet.lines[0].order)
+
+    @precondition(lambda self: self.lists)
+    @rule(n=nth, found=st.integers(0, 3))
+    def pick_short(self, n: int, found: int) -> None:
+        """Fewer were found than the books say: they are gone, and the order waits unless others are free."""
+        books = self.later()
+        sheet = self._sheet(self.lists[n % len(self.lists)])
+        order = self._order_of(sheet)
+        line = next((line for line in sheet.lines if line.status == "open"), None)
+        if line is None:
+            return
+        refusal: type[OrdersError] | None = None
+        if self.stage(order) not in ("ready", "picking", "partly_shipped"):
+            refusal = NotAllowed
+        elif found >= line.qty:
+            refusal = QuantityExceeded
+        command = warehouse.ShortPick(sheet.number, line.position, found)
+        if self.must(refusal, warehouse.short_pick, PICKER, command) is None:
+            return
+        missing = line.qty - found
+        order.reserved[line.sku] -= missing
+        books.on_hand[line.sku] -= missing
+        books.promise(order, line.sku, missing)
+
+    @precondition(lambda self: self.books.orders)
+    @rule(n=nth)
+    def pack(self, n: int) -> None:
+        found = self.nth_parcel(n, lambda s: s.status in ("picked", "packed")) or self.nth_parcel(n)
+        if found is None:
+            return
+        order, parcel = found
+        refusal: type[OrdersError] | None = None
+        if parcel.status == "picked":
+            if self.stage(order) not in ("ready", "picking", "partly_shipped"):
+                refusal = NotAllowed
+            elif not sum(min(line.picked_qty, line.qty) for line in self.inside(parcel.number)):
+                refusal = InvalidCommand
+        elif parcel.status not in ("packed", "shipped", "delivered"):
+            refusal = NotAllowed
+        self.must(refusal, shipping.pack, PICKER, shipping.Pack(parcel.number))
+
+    @precondition(lambda self: self.books.orders)
+    @rule(n=nth, is_on=st.booleans())
+    def ship(self, n: int, is_on: bool) -> None:
+        """Ship what is boxed, else picked, else reserved of a shipment; what did not go is planned again."""
+        found = (
+            is_on and self.nth_parcel(n, lambda s: s.status in ("planned", "picked", "packed"))
+        ) or self.nth_parcel(n)
+        if found:
+            self._ship(*found)
+
+    def _ship(self, order: OrderBook, parcel: Any) -> None:
+        going = self._going(parcel)
+        refusal: type[OrdersError] | None = None
+        is_repeat = parcel.status in ("shipped", "delivered")
+        if not is_repeat:
+            if parcel.status in ("cancelled", "released") or self.stage(order) not in (
+                "ready",
+                "picking",
+                "partly_shipped",
+            ):
+                refusal = NotAllowed
+            elif not going.total():
+                refusal = InvalidCommand
+        shipped = self.must(refusal, shipping.ship_shipment, PICKER, shipping.ShipShipment(parcel.number))
+        if shipped is None or is_repeat:
+            return
+        assert Counter(shipped.shipped) == going
+        for sku, qty in going.items():
+            assert 0 <= qty <= order.reserved[sku], f"{qty} {sku} left, {order.reserved[sku]} were reserved"
+            order.reserved[sku] -= qty
+            order.shipped[sku] += qty
+            self.books.on_hand[sku] -= qty
+
+    def _going(self, parcel: Any) -> Counter[str]:
+        going: Counter[str] = Counter()
+        packed = dict(
+            build.rows(
+                self.store,
+                select(tables.PackageLine.shipment_line_id, func.sum(tables.PackageLine.qty))
+                .join(tables.Package, tables.Package.id == tables.PackageLine.package_id)
+                .where(tables.Package.shipment_id == parcel.id)
+                .group_by(tables.PackageLine.shipment_line_id),
+            )
+        )
+        for line in self.inside(parcel.number):
+            if parcel.status == "packed":
+                going[line.sku] += int(packed.get(line.id, 0))
+            elif parcel.status == "picked":
+                going[line.sku] += min(line.picked_qty, line.qty)
+            else:
+                going[line.sku] += line.reserved_qty
+        return +going
+
+    @precondition(lambda self: any(o.shipped for o in self.books.orders))
+    @rule(n=nth, missing=st.sampled_from([0, 0, 1]))
+    def deliver(self, n: int, missing: int) -> None:
+        """The customer signs, sometimes for one less."""
+        found = self.nth_parcel(n, lambda s: s.status == "shipped") or self.nth_parcel(n)
+        if found is None:
+            return
+        order, parcel = found
+        inside = [line for line in self.inside(parcel.number) if line.shipped_qty]
+        signed = Counter({line.sku: line.shipped_qty for line in inside})
+        if inside:
+            signed[inside[0].sku] -= missing
+        command = shipping.ConfirmDelivery(parcel.number, "Wang", signed=dict(signed) if missing else None)
+        has_left = parcel.status in ("shipped", "delivered")
+        done = self.must(None if has_left else NotAllowed, shipping.confirm_delivery, PICKER, command)
+        if done is not None and parcel.status == "shipped":
+            order.delivered.update(signed)
+
+    @precondition(lambda self: any(o.shipped for o in self.books.orders))
+    @rule(n=nth)
+    def take_back(self, n: int) -> None:
+        """The truck turned round: goods on hand and reserved again, unless the customer sends some of them back."""
+        found = self.nth_parcel(n, lambda s: s.status == "shipped") or self.nth_parcel(n)
+        if found is None:
+            return
+        order, parcel = found
+        back = Counter({line.sku: line.shipped_qty for line in self.inside(parcel.number)})
+        asked = any(order.shipped[sku] - qty < order.asked_back[sku] for sku, qty in back.items())
+        may = parcel.status == "shipped" and not asked
+        command = shipping.TakeBack(parcel.number, "flat tyre")
+        if self.must(None if may else NotAllowed, shipping.take_back, PICKER, command) is not None:
+            for sku, qty in back.items():
+                order.shipped[sku] -= qty
+                order.reserved[sku] += qty
+                self.books.on_hand[sku] += qty
+
+    # ------------------------------------------------------------------------------------------------ coming back
+
+    @precondition(lambda self: self.books.orders)
+    @rule(n=nth, sku=skus, qty=st.integers(1, 4))
+    def ask_return(self, n: int, sku: str, qty: int) -> None:
+        """Never more than has left and is not asked back already."""
+        sent = [o for o in self.books.orders if o.shipped.total()] or self.books.orders
+        order = sent[n % len(sent)]
+        if sku not in order.skus:
+            sku = order.skus[0]
+        refusal: type[OrdersError] | None = None
+        if self.stage(order) in ("review", "waiting_stock", "ready", "picking", "rejected"):
+            refusal = NotAllowed
+        elif qty > order.shipped[sku] - order.asked_back[sku]:
+            refusal = QuantityExceeded
+        command = returns.RequestReturn(order.number, {order.skus.index(sku) + 1: qty}, "not nice")
+        asked = self.must(refusal, returns.request_return, CLERK, command)
+        if asked is not None:
+            order.asked_back[sku] += qty
+            self.books.returns.append(ReturnBook(asked.number, order, sku, qty))
+
+    @precondition(lambda self: self.books.returns)
+    @rule(n=nth, is_approved=st.sampled_from([True, True, False]))
+    def decide_return(self, n: int, is_approved: bool) -> None:
+        back = self.books.returns[n % len(self.books.returns)]
+        may = back.status == "requested"
+        command = returns.DecideReturn(back.number, is_approved)
+        if self.must(None if may else InvalidCommand, returns.decide_return, CLERK, command) is not None:
+            back.status = "approved" if is_approved else "refused"
+            if not is_approved:
+                back.order.asked_back[back.sku] -= back.asked
+
+    @precondition(lambda self: self.books.returns)
+    @rule(n=nth, qty=st.integers(1, 4))
+    def receive_return(self, n: int, qty: int) -> None:
+        """Units come back under inspection; what they cost is no longer owed, or given back."""
+        books = self.later()
+        back = books.returns[n % len(books.returns)]
+        refusal: type[OrdersError] | None = None
+        if back.status not in ("approved", "received"):
+            refusal = InvalidCommand
+        elif qty > back.asked - back.received:
+            refusal = QuantityExceeded
+        line_no = back.order.skus.index(back.sku) + 1
+        command = returns.ReceiveReturn(back.number, {line_no: qty}, HOMES[back.sku])
+        if self.must(refusal, returns.receive_return, PICKER, command) is not None:
+            back.status = "received"
+            back.received += qty
+            back.order.came_back[back.sku] += qty
+            books.inspecting[back.sku] += qty
+            books.give_back_excess(back.order)
+
+    @precondition(lambda self: self.books.returns)
+    @rule(n=nth, restock=st.integers(0, 2), repair=st.integers(0, 1), scrap=st.integers(0, 1))
+    def inspect_return(self, n: int, restock: int, repair: int, scrap: int) -> None:
+        back = self.books.returns[n % len(self.books.returns)]
+        asked = restock + repair + scrap
+        refusal: type[OrdersError] | None = None
+        if back.status != "received":
+            refusal = InvalidCommand
+        elif not 0 < asked <= back.received - back.inspected:
+            refusal = QuantityExceeded
+        line_no = back.order.skus.index(back.sku) + 1
+        command = returns.InspectReturn(back.number, [returns.Disposition(line_no, restock, repair, scrap)])
+        if self.must(refusal, returns.inspect_return, PICKER, command) is not None:
+            back.inspected += asked
+            self.books.inspecting[back.sku] -= asked
+            self.books.on_hand[back.sku] += restock
+            if back.inspected == back.asked:
+                back.status = "closed"
+
+    # ------------------------------------------------------------------------------------------------------ money
+
+    @precondition(lambda self: self.books.orders)
+    @rule(n=nth, cents=st.one_of(st.just(0), st.integers(1, 9_000)), above=st.sampled_from([0, 0, 1]))
+    def pay(self, n: int, cents: int, above: int) -> None:
+        """Pay an order: all it owes (cents = 0), a part, or a cent too much."""
+        books, order = self.later(), self.nth_order(n)
+        cents = (cents or max(order.owed, 1)) + above
+        command = payments.ReceivePayment(BUYER, cents, f"pay-{self.steps}", settle={order.number: cents})
+        refusal = OverPayment if cents > order.owed else None
+        received = self.must(refusal, payments.receive_payment, CASHIER, command)
+        if received is not None:
+            order.paid += cents
+            assert list(received.approved) == books.look_again(books.orders)
+
+    @precondition(lambda self: self.books.orders)
+    @rule(cents=st.integers(1, 12_000))
+    def pay_oldest(self, cents: int) -> None:
+        """Money without a word what for pays approved orders first, then those that wait; the rest stays."""
+        books = self.later()
+        command = payments.ReceivePayment(BUYER, cents, f"pay-{self.steps}")
+        received = self.must(None, payments.receive_payment, CASHIER, command)
+        for order in sorted(books.orders, key=lambda o: not o.is_approved):
+            part = min(cents, max(0, order.owed))
+            order.paid += part
+            cents -= part
+        books.receipts[received.number] = cents
+        assert received.left_cents == cents
+        assert list(received.approved) == books.look_again(books.orders)
+
+    @precondition(lambda self: self.books.orders and self.books.receipts)
+    @rule(n=nth, m=nth, cents=st.integers(1, 3_000))
+    def use_prepayment(self, n: int, m: int, cents: int) -> None:
+        books, order = self.later(), self.nth_order(n)
+        number = sorted(books.receipts)[m % len(books.receipts)]
+        refusal = OverPayment if cents > min(order.owed, books.receipts[number]) else None
+        command = payments.SettleReceipt(number, order.number, cents)
+        received = self.must(refusal, payments.settle_receipt, CASHIER, command)
+        if received is not None:
+            order.paid += cents
+            books.receipts[number] -= cents
+            assert received.left_cents == books.receipts[number]
+            assert list(received.approved) == books.look_again(books.orders)
+
+    @precondition(lambda self: any(o.paid for o in self.books.orders))
+    @rule(n=nth, cents=st.one_of(st.just(0), st.integers(1, 2_000)), above=st.sampled_from([0, 0, 1]))
+    def refund(self, n: int, cents: int, above: int) -> None:
+        """Money back: all that is left of what was paid (cents = 0), a part, or a cent too much."""
+        payers = [o for o in self.books.orders if o.paid]
+        order = payers[n % len(payers)]
+        cents = (cents or max(order.paid_net, 1)) + above
+        order_id = build.order_row(self.store, order.number).id
+        refusal = OverPayment if cents > order.paid_net else None
+        self.must(refusal, give_money_back, MANAGER, order_id, cents, f"refund-{self.steps}")
+        if refusal is None:
+            order.refunded += cents
+
+    @precondition(lambda self: any(o.refunded for o in self.books.orders))
+    @rule(n=nth, has_failed=st.booleans())
+    def pay_refund(self, n: int, has_failed: bool) -> None:
+        """The bank did it, or failed to; what is paid stays paid."""
+        granted = build.rows(self.store, select(tables.Refund.number, tables.Refund.status).order_by(tables.Refund.id))
+        refund = granted[n % len(granted)]
+        refusal = InvalidCommand if refund.status == "paid" and has_failed else None
+        self.must(refusal, payments.pay_refund, CASHIER, payments.PayRefund(refund.number, has_failed))
+
+    # ---------------------------------------------------------------------------------------------------- agreeing
+
+    @invariant()
+    def books_and_database_agree(self) -> None:
+        if not self.is_open:
+            return
+        self.steps += 1
+        found, wanted = self._found(), self._wanted()
+        for key in sorted(found.keys() | wanted.keys()):
+            assert found.get(key) == wanted.get(key), (
+                f"{key}: the database has {found.get(key)}, the books {wanted.get(key)}"
+            )
+        if self.steps % VERIFY_EVERY == 0:
+            self._verify()
+        self.has_failed = False
+
+    def _verify(self) -> None:
+        broken = [str(violation) for violation in verify(self.store)]
+        assert not broken, "; ".join(broken)
+
+    def _wanted(self) -> dict[str, Any]:
+        books = self.books
+        wanted: dict[str, Any] = {"credit used": books.credit_used}
+        for sku in PRICES:
+            reserved = sum(o.reserved[sku] for o in books.orders)
+            assert 0 <= reserved + books.held(sku) <= books.on_hand[sku], f"{sku}: more is promised than is there"
+            wanted[sku] = {
+                "on_hand": books.on_hand[sku],
+                "reserved": reserved + books.held(sku),
+                "waiting": sum(o.waiting[sku] for o in books.orders),
+                "inspecting": books.inspecting[sku],
+                "overcommitted": 0,
+            }
+        for order in books.orders:
+            assert order.paid_net >= 0, f"{order.number}: {order.refunded} was given back of {order.paid}"
+            wanted[order.number] = {
+                "total": order.total,
+                "paid": order.paid,
+                "refunded": order.refunded,
+                "claims": order.claims,
+                "stage": self.stage(order),
+            }
+            for sku in order.skus:
+                wanted[f"{order.number} {sku}"] = {
+                    "wanted": order.wanted[sku],
+                    "reserved": order.reserved[sku],
+                    "waiting": order.waiting[sku],
+                    "shipped": order.shipped[sku],
+                    "delivered": order.delivered[sku],
+                    "came_back": order.came_back[sku],
+                }
+        return wanted
+
+    def _found(self) -> dict[str, Any]:
+        """The same, as the database has it. Units of a cart whose time is over count as free: whoever needs them has them."""
+        found: dict[str, Any] = {}
+        with self.store.reading() as conn:
+            level, hold, order, line = tables.StockLevel, tables.CartHold, tables.Order, tables.OrderLine
+            over: dict[int, int] = defaultdict(int)
+            for row in conn.execute(select(hold.sku_id, hold.qty).where(hold.expires_at <= self.clock.now())):
+                over[row.sku_id] += row.qty
+            for row in conn.execute(
+                select(level.__table__, tables.Sku.sku).join(tables.Sku, tables.Sku.id == level.sku_id)
+            ):
+                found[row.sku] = {
+                    "on_hand": row.on_hand_qty,
+                    "reserved": row.reserved_qty - over[row.sku_id],
+                    "waiting": row.backordered_qty,
+                    "inspecting": row.inspecting_qty,
+                    "overcommitted": row.overcommitted_qty,
+                }
+            for row in conn.execute(select(order.__table__)):
+                found[row.number] = {
+                    "total": row.total_cents,
+                    "paid": row.paid_cents,
+                    "refunded": row.refunded_cents,
+                    "claims": row.credit_claimed_cents,
+                    "stage": row.status,
+                }
+            query = select(line.__table__, tables.Sku.sku, order.number).join(order).join(tables.Sku)
+            for row in conn.execute(query):
+                found[f"{row.number} {row.sku}"] = {
+                    "wanted": row.ordered_qty,
+                    "reserved": row.reserved_qty,
+                    "waiting": row.backordered_qty,
+                    "shipped": row.shipped_qty,
+                    "delivered": row.delivered_qty,
+                    "came_back": row.returned_qty,
+                }
+            used = select(tables.Customer.credit_used_cents).where(tables.Customer.code == BUYER)
+            found["credit used"] = conn.execute(used).scalar_one()
+        return found
+
+    # ----------------------------------------------------------------------------------------------------- the end
+
+    def teardown(self) -> None:
+        if not self.is_open:
+            return
+        try:
+            if not self.has_failed:
+                self._verify()
+                self._everything_reserved_can_leave()
+                self._verify()
+        finally:
+            self.store.close()
+            self.drop()
+
+    def _everything_reserved_can_leave(self) -> None:
+        """Nothing is stuck: approve, resume, pick, ship until every reserved unit of every living order has left."""
+        for order in self.books.orders:
+            if order.is_dead or not order.reserved.total():
+                continue
+            if order.is_held:
+                self.must(None, review.resume_order, CLERK, review.ResumeOrder(order.number))
+                order.is_held = False
+            if not order.is_approved:
+                self.must(None, review.approve_order, CLERK, review.ApproveOrder(order.number, reason="the end"))
+                order.is_approved = True
+            for _ in range(3):  # what was not picked or boxed is planned again
+                for parcel in self.parcels(order):
+                    if parcel.status == "released":
+                        for number in self._lists_of(parcel):
+                            self._pick_all(number)
+                for parcel in self.parcels(order):
+                    if parcel.status not in ("cancelled", "shipped", "delivered") and self._going(parcel):
+                        self._ship(order, parcel)
+            stuck = {
+                s.number: s.status for s in self.parcels(order) if s.status not in ("shipped", "delivered", "cancelled")
+            }
+            assert not order.reserved.total(), f"{order.number} cannot leave: {order.reserved}, shipments {stuck}"
+        self.books_and_database_agree()
+
+    def _lists_of(self, parcel: Any) -> list[str]:
+        return [n for n in self.lists if any(line.shipment == parcel.number for line in self._sheet(n).lines)]
