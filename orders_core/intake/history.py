@@ -565,12 +565,19 @@ class Writer:
         self.returned: Counter[int] = Counter()  # units that came back, by order line
 
     def flush(self) -> None:
-        """Write the collected rows, one statement per table, straight to the driver: a file has millions of them."""
+        """Write the collected rows, table by table, straight to the driver: a file has millions of them."""
         for table, columns in COLUMNS.items():
-            if rows := self.rows[table]:
-                marks = ", ".join(["?" if self.uow.is_sqlite else "%s"] * len(rows[0]))
+            rows = self.rows[table]
+            if rows and self.uow.is_sqlite:
+                marks = ", ".join("?" * len(rows[0]))
                 self.uow.conn.exec_driver_sql(f"INSERT INTO {table} ({columns}) VALUES ({marks})", rows)
-                rows.clear()
+            elif rows:
+                # COPY checks the same constraints as INSERT and takes a third of the time.
+                cursor: Any = self.uow.conn.connection.cursor()
+                with cursor, cursor.copy(f"COPY {table} ({columns}) FROM STDIN") as copy:
+                    for row in rows:
+                        copy.write_row(row)
+            rows.clear()
 
     def sku_id(self, sku: str) -> int:
         return self.done.skus.get(sku) or self.names.skus[sku]

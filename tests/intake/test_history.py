@@ -160,6 +160,39 @@ def test_more_is_never_taken_back_than_was_sold_and_the_rest_is_a_credit(store: 
     assert rows(store, Sku.sku, Sku.kind) == [("LAMP", "item"), ("M", "service")]
 
 
+def test_a_later_sale_never_takes_back_an_earlier_cancellation(store: Store, tmp_path: Path) -> None:
+    outcome = take_in(
+        store,
+        invoices(
+            tmp_path,
+            "C100,LAMP,,-1,2010-01-05 10:00,6.95,C7",
+            "C100,RUG,,-1,2010-01-09 10:00,20,C7",  # its other line is later, the sale lies between
+            "101,LAMP,,5,2010-01-06 10:00,6.95,C7",
+            "101,RUG,,5,2010-01-06 10:00,20,C7",
+        ),
+    )
+    assert _returned_by_sku(store) == {"LAMP": 0, "RUG": 1}
+    assert (outcome.facts["returned_lines"], outcome.facts["standalone_credit_lines"]) == (1, 1)
+
+
+def _returned_by_sku(store: Store) -> dict[str, int]:
+    with store.reading() as conn:
+        query = select(Sku.sku, OrderLine.returned_qty).join(OrderLine, OrderLine.sku_id == Sku.id)
+        return {row.sku: row.returned_qty for row in conn.execute(query)}
+
+
+def test_a_walk_in_cancellation_is_a_credit_even_when_a_walk_in_sale_would_fit(store: Store, tmp_path: Path) -> None:
+    path = invoices(tmp_path, "100,LAMP,,5,2010-01-05 10:00,6.95,", "C101,LAMP,,-1,2010-01-07 10:00,6.95,")
+    assert take_in(store, path).facts["standalone_credits"] == 1
+    assert _returned(store) == {"100": 0}
+
+
+def test_equal_bad_rows_are_kept_and_known_one_by_one(store: Store, tmp_path: Path) -> None:
+    bad = "1,LAMP,,1,2010-01-05 10:00,0,C7"
+    assert counts(take_in(store, invoices(tmp_path, bad, bad))) == (2, 0, 2, 0)
+    assert counts(take_in(store, invoices(tmp_path, bad, bad, bad, name="three.csv"))) == (3, 0, 1, 2)
+
+
 def test_one_cancellation_of_two_invoices_becomes_two_returns(store: Store, tmp_path: Path) -> None:
     path = invoices(
         tmp_path,

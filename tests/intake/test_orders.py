@@ -183,6 +183,13 @@ def test_what_a_service_refuses_is_a_row_in_the_report_not_a_crash(shop: Store, 
     assert set(placed(shop)) == {"A1", "A3"}
 
 
+def test_by_default_what_a_service_would_refuse_keeps_every_order_out(shop: Store, tmp_path: Path) -> None:
+    build.rules(shop, shortage={"policy": "refuse"})
+    outcome = take_in(shop, file(tmp_path, "A1,LAMP,1,ACME", "A2,LAMP,5000,ACME"), ImportOptions())
+    assert (counts(outcome), outcome.exit_code) == ((2, 0, 2, 0), 3)
+    assert placed(shop) == {}
+
+
 def test_a_dry_run_places_and_reserves_nothing(shop: Store, tmp_path: Path) -> None:
     outcome = take_in(
         shop, file(tmp_path, "A1,LAMP,1,ACME", "A2,GHOST,1,ACME"), ImportOptions(quarantine=True, dry_run=True)
