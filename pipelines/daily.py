@@ -20,7 +20,7 @@ from pipelines.extract import Extracted, extract
 from pipelines.transform import backlog, demand, dimensions, orders, plan, stock
 from pipelines.transform.as_of import AsOf
 from pipelines.transform.plan import PlanningDefaults
-from pipelines.warehouse.contract import Table, contract_hash
+from pipelines.warehouse.contract import contract_hash
 from pipelines.warehouse.errors import BuildFailed
 from pipelines.warehouse.publish import (
     Published,
@@ -188,15 +188,16 @@ def run_daily(
         with step("load") as rows:
             extracted = load(settings, building)
             rows += extracted.rows_read.values()
-        for name in MODELLED:
-            with step(name) as rows:
-                rows.append(build_modelled(settings, building, name))
-        with step("forecast") as rows:
-            counts = build_forecast(settings, building)
-            rows.append(counts["series"])
-        with step("suggestions") as rows:
-            counts |= build_suggestions(settings, building)
-            rows.append(counts["suggestions"])
+        with open_generation(building) as con:
+            for name in MODELLED:
+                with step(name) as rows:
+                    rows.append(build_modelled(settings, con, name))
+            with step("forecast") as rows:
+                counts = build_forecast(settings, con)
+                rows.append(counts["series"])
+            with step("suggestions") as rows:
+                counts |= build_suggestions(settings, con)
+                rows.append(counts["suggestions"])
         with step("publish") as rows:
             published_at = now()
             published = publish(settings, building, published_at)
@@ -228,7 +229,7 @@ def building_generation(settings: RunSettings) -> Iterator[Path]:
         building = start_generation(settings.warehouse_dir, run_id=settings.run_id, copy_of=base)
         try:
             if base is None:
-                with _open(building) as con:
+                with open_generation(building) as con:
                     create_tables(con, TABLES)
             yield building
         finally:
@@ -240,47 +241,57 @@ def load(settings: RunSettings, building: Path) -> Extracted:
     return extract(settings.database_url, building, full=settings.full)
 
 
-def build_modelled(settings: RunSettings, building: Path, name: str) -> int:
+@contextmanager
+def open_generation(building: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    """The generation being built, to write to. Nobody else may have it open.
+
+    Raises:
+        BuildFailed: DuckDB or the disk refused, now or while it was open.
+    """
+    try:
+        with duckdb.connect(str(building)) as con:
+            yield con
+    except duckdb.Error as error:
+        raise BuildFailed(path=str(building), reason=str(error)) from error
+
+
+def build_modelled(settings: RunSettings, con: duckdb.DuckDBPyConnection, name: str) -> int:
     """Build one table of `MODELLED`; returns its rows."""
-    with _open(building) as con:
-        return replace_with_query(con, table(name), MODELLED[name](settings.known))
+    return replace_with_query(con, table(name), MODELLED[name](settings.known))
 
 
-def build_forecast(settings: RunSettings, building: Path) -> dict[str, int]:
+def build_forecast(settings: RunSettings, con: duckdb.DuckDBPyConnection) -> dict[str, int]:
     """Forecast every product and place with demand; returns what the forecast counted."""
     from forecasting.forecast import plan_demand
 
-    with _open(building) as con:
-        history, items, names = plan.history(con), plan.items(con, settings.known), plan.series_names(con)
-        positions = plan.positions(con, settings.known, settings.defaults)
-        longest = max((positions["lead_time_days"] + positions["review_period_days"]).to_list(), default=0)
-        horizon_days = min(MAX_HORIZON_DAYS, max(settings.horizon_days, longest))
-        closed = plan.closed_dates(plan.order_dates(con), as_of=settings.as_of, horizon_days=horizon_days)
-        result = plan_demand(history, as_of=settings.as_of, horizon_days=horizon_days, items=items, closed_dates=closed)
-        choices = table("mart.forecast_choice")
-        replace_with_frame(con, table("mart.demand_forecast"), plan.forecast_table(result.forecasts, names))
-        replace_with_frame(con, table("mart.demand_forecast_total"), plan.forecast_table(result.totals, names))
-        replace_with_frame(con, choices, plan.choice_table(result.choices, names, choices.column_names))
-        replace_with_frame(con, table("mart.forecast_exception"), plan.exception_table(result.exceptions))
+    history, items, names = plan.history(con), plan.items(con, settings.known), plan.series_names(con)
+    positions = plan.positions(con, settings.known, settings.defaults)
+    longest = max((positions["lead_time_days"] + positions["review_period_days"]).to_list(), default=0)
+    horizon_days = min(MAX_HORIZON_DAYS, max(settings.horizon_days, longest))
+    closed = plan.closed_dates(plan.order_dates(con), as_of=settings.as_of, horizon_days=horizon_days)
+    result = plan_demand(history, as_of=settings.as_of, horizon_days=horizon_days, items=items, closed_dates=closed)
+    choices = table("mart.forecast_choice")
+    replace_with_frame(con, table("mart.demand_forecast"), plan.forecast_table(result.forecasts, names))
+    replace_with_frame(con, table("mart.demand_forecast_total"), plan.forecast_table(result.totals, names))
+    replace_with_frame(con, choices, plan.choice_table(result.choices, names, choices.column_names))
+    replace_with_frame(con, table("mart.forecast_exception"), plan.exception_table(result.exceptions))
     return {name: int(count) for name, count in result.counts.items()} | {"horizon_days": horizon_days}
 
 
-def build_suggestions(settings: RunSettings, building: Path) -> dict[str, int]:
+def build_suggestions(settings: RunSettings, con: duckdb.DuckDBPyConnection) -> dict[str, int]:
     """Suggest what to restock from the forecast in the generation; returns how many rows, and how many say buy."""
     import polars as pl
 
     from forecasting.replenishment import suggest
 
-    with _open(building) as con:
-        positions = plan.positions(con, settings.known, settings.defaults)
-        totals = plan.stored_totals(con)
-        result = suggest(totals, plan.positions_for_suggestions(positions, totals), as_of=settings.as_of)
-        target = table("mart.reorder_suggestion")
-        frame = plan.suggestion_table(result.suggestions, positions, plan.stored_grades(con), target.column_names)
-        rows = replace_with_frame(con, target, frame)
-        replace_with_frame(con, table("mart.suggestion_exception"), plan.exception_table(result.exceptions))
-    to_buy = frame.filter(pl.col("suggested_qty") > 0).height
-    return {"suggestions": rows, "suggestions_to_buy": to_buy}
+    positions = plan.positions(con, settings.known, settings.defaults)
+    totals = plan.stored_totals(con)
+    result = suggest(totals, plan.positions_for_suggestions(positions, totals), as_of=settings.as_of)
+    target = table("mart.reorder_suggestion")
+    frame = plan.suggestion_table(result.suggestions, positions, plan.stored_grades(con), target.column_names)
+    rows = replace_with_frame(con, target, frame)
+    replace_with_frame(con, table("mart.suggestion_exception"), plan.exception_table(result.exceptions))
+    return {"suggestions": rows, "suggestions_to_buy": frame.filter(pl.col("suggested_qty") > 0).height}
 
 
 def publish(settings: RunSettings, building: Path, published_at: datetime) -> Published:
@@ -295,23 +306,6 @@ def publish(settings: RunSettings, building: Path, published_at: datetime) -> Pu
         published_at=published_at,
         keep=settings.keep,
     )
-
-
-def violations_of(building: Path, checked: Table) -> list[str]:
-    """What one table of a generation breaks, in words; for the check beside each Dagster asset."""
-    from pipelines.warehouse.publish import find_violations
-
-    with _open(building) as con:
-        return [str(violation) for violation in find_violations(con, [checked])]
-
-
-@contextmanager
-def _open(building: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-    try:
-        with duckdb.connect(str(building)) as con:
-            yield con
-    except duckdb.Error as error:
-        raise BuildFailed(path=str(building), reason=str(error)) from error
 
 
 def _has_todays_contract(generation: Path) -> bool:

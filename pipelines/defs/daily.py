@@ -12,6 +12,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 
 import dagster as dg
+import duckdb
 from pydantic import PrivateAttr
 
 from pipelines.daily import (
@@ -22,11 +23,12 @@ from pipelines.daily import (
     build_suggestions,
     building_generation,
     load,
+    open_generation,
     publish,
-    violations_of,
 )
 from pipelines.transform.as_of import AsOf
 from pipelines.warehouse.contract import Table
+from pipelines.warehouse.publish import find_violations
 from pipelines.warehouse.tables import MART_TABLES, RAW_TABLES, table
 
 FORECAST = ("mart.demand_forecast", "mart.demand_forecast_total", "mart.forecast_choice", "mart.forecast_exception")
@@ -99,10 +101,9 @@ def daily_assets(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinitio
     )
     def load_raw(warehouse: WarehouseRun) -> Iterator[dg.MaterializeResult]:
         extracted = load(warehouse.settings, warehouse.building)
-        for raw in RAW_TABLES:
-            yield _result(
-                warehouse, raw, {"rows_read": extracted.rows_read[raw.name], "is_full_load": extracted.is_full}
-            )
+        with open_generation(warehouse.building) as con:
+            for raw in RAW_TABLES:
+                yield _result(con, raw, {"rows_read": extracted.rows_read[raw.name], "is_full_load": extracted.is_full})
 
     def modelled(name: str) -> dg.AssetsDefinition:
         built = table(name)
@@ -115,8 +116,9 @@ def daily_assets(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinitio
             backfill_policy=single_run,
         )
         def build(warehouse: WarehouseRun) -> Iterator[dg.MaterializeResult]:
-            rows = build_modelled(warehouse.settings, warehouse.building, name)
-            yield _result(warehouse, built, {"dagster/row_count": rows})
+            with open_generation(warehouse.building) as con:
+                rows = build_modelled(warehouse.settings, con, name)
+                yield _result(con, built, {"dagster/row_count": rows})
 
         return build
 
@@ -128,9 +130,10 @@ def daily_assets(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinitio
         backfill_policy=single_run,
     )
     def forecast(warehouse: WarehouseRun) -> Iterator[dg.MaterializeResult]:
-        counts = build_forecast(warehouse.settings, warehouse.building)
-        for written in forecast_tables:
-            yield _result(warehouse, written, counts)
+        with open_generation(warehouse.building) as con:
+            counts = build_forecast(warehouse.settings, con)
+            for written in forecast_tables:
+                yield _result(con, written, counts)
 
     @dg.multi_asset(
         name="suggestions",
@@ -140,9 +143,10 @@ def daily_assets(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinitio
         backfill_policy=single_run,
     )
     def suggestions(warehouse: WarehouseRun) -> Iterator[dg.MaterializeResult]:
-        counts = build_suggestions(warehouse.settings, warehouse.building)
-        for written in suggestion_tables:
-            yield _result(warehouse, written, counts)
+        with open_generation(warehouse.building) as con:
+            counts = build_suggestions(warehouse.settings, con)
+            for written in suggestion_tables:
+                yield _result(con, written, counts)
 
     everything = [*(t.full_name for t in RAW_TABLES), *MODELLED, *(t.full_name for t in MART_TABLES)]
 
@@ -190,8 +194,8 @@ def _checks(tables: Sequence[Table]) -> list[dg.AssetCheckSpec]:
     ]
 
 
-def _result(warehouse: WarehouseRun, written: Table, metadata: dict[str, int | bool]) -> dg.MaterializeResult:
-    broken = violations_of(warehouse.building, written)
+def _result(con: duckdb.DuckDBPyConnection, written: Table, metadata: dict[str, int | bool]) -> dg.MaterializeResult:
+    broken = [str(violation) for violation in find_violations(con, [written])]
     key = dg.AssetKey([written.schema, written.name])
     check = dg.AssetCheckResult(passed=not broken, check_name="contract", asset_key=key, metadata={"broken": broken})
     return dg.MaterializeResult(asset_key=key, metadata=metadata, check_results=[check])
