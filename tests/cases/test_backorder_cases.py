@@ -19,8 +19,10 @@ from orders_core.services.receiving import (
     reserve_due,
     who_gets_what,
 )
+from orders_core.services.review import HoldOrder, hold_order
 from orders_core.services.shipping import PackageIn, ShipShipment, ship_shipment
-from orders_core.services.stock import StockIn
+from orders_core.services.split import SplitByHand, split_by_hand
+from orders_core.services.stock import SetStockPolicy, StockIn, set_stock_policy
 from orders_core.services.warehouse import Release, release
 from orders_core.store import tables
 from tests.support import build
@@ -113,8 +115,6 @@ def test_case_17_by_the_piece_six_go_now_and_four_wait(backorders) -> None:
 def test_case_18_what_is_there_and_what_waits_sum_to_the_order(store) -> None:
     build.company(store)
     build.stock(store, "LAMP@WH1: 1, LAMP@WH2: 0")
-    from orders_core.services.stock import SetStockPolicy, set_stock_policy
-
     store.run(set_stock_policy, build.PLANNER, SetStockPolicy("LAMP", "WH2", is_backorderable=True))
     placed = build.order(store, "LAMP 3")
     here, there = build.level(store, "LAMP@WH1"), build.level(store, "LAMP@WH2")
@@ -148,6 +148,30 @@ def test_case_19_what_did_not_go_waits_on_one_document_that_grows_with_the_line(
     again = store.run(ship_shipment, PICKER, ShipShipment(first.number, "SF", packages=[parcel]))
     assert (again.is_repeat, again.shipped) == (True, {"LAMP": 6})
     assert build.on_hand(store, "LAMP@WH1") == 4
+
+
+def test_case_19_what_did_not_go_joins_the_shipment_that_waits_already(backorders) -> None:
+    store = backorders
+    build.stock(store, "LAMP@WH1: 10")
+    build.carrier(store)
+    placed = build.order(store, "LAMP 10")
+    first = build.shipments(store, placed.number)[0].number
+    split = store.run(split_by_hand, CLERK, SplitByHand(placed.number, first, {1: 4}))
+    parcel = PackageIn(tracking_number="SF1")
+    shipped = store.run(ship_shipment, PICKER, ShipShipment(first, "SF", packages=[parcel], quantities={"LAMP": 5}))
+    assert shipped.rest_shipments == {placed.number: split.new_shipments[0]}
+    assert [(x.qty, x.reserved_qty) for x in build.shipment_lines(store, split.new_shipments[0])] == [(5, 5)]
+
+
+def test_an_order_on_hold_is_passed_over_when_goods_come(backorders, clock) -> None:
+    store = backorders
+    build.stock(store, "LAMP@WH1: 0")
+    held = build.order(store, "LAMP 4")
+    clock.advance(minutes=1)
+    other = build.order(store, "LAMP 3")
+    store.run(hold_order, CLERK, HoldOrder(held.number, "customer asked"))
+    received = receive(store, "LAMP@WH1: 5")
+    assert [(given.order, given.qty) for given in received.filled] == [(other.number, 3)]
 
 
 def test_case_46_a_sale_asks_the_buyer_for_exactly_what_is_missing(backorders) -> None:
