@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
@@ -72,6 +72,9 @@ PIA = Actor("pia", frozenset({"planner"}))
 KAI = Actor("kai", frozenset({"cashier"}))
 MEI = Actor("mei", frozenset({"manager"}))
 
+MAIL_DAYS = 30
+"""Mail is switched on this many days before the last one: two years of it would only be two years of old mail."""
+
 _ZONE_OFFSET = timedelta(hours=8)  # 上海: the demo's business day
 
 
@@ -98,6 +101,7 @@ class World:
     first: date
     buyers: list[Buyer]
     items: Mapping[str, c.Item]
+    customers: Sequence[md.CustomerIn]
     arrivals: dict[date, list[tuple[str, str, list[ReceivedLine]]]] = field(default_factory=lambda: defaultdict(list))
     events: dict[date, list[TrackingEventIn]] = field(default_factory=lambda: defaultdict(list))
     deliveries: dict[date, list[str]] = field(default_factory=lambda: defaultdict(list))
@@ -119,7 +123,6 @@ def build_company(store: Store, *, first: date, seed: int = 7) -> World:
         rules = {
             "shortage": {"policy": "backorder"},
             "shipping": {"fee_cents": {"CNY": 1000, "USD": 800}, "free_from_cents": {"CNY": 19_900, "USD": 9_900}},
-            "notices": {"clerks": ["desk@shanchali.example"]},
             "auto_approve": {"max_total_cents": {"CNY": 1_500_000, "USD": 300_000}},
         }
         md.change_rules(uow, MEI, md.ChangeRules(rules, "how Shanchali works"))
@@ -135,7 +138,7 @@ def build_company(store: Store, *, first: date, seed: int = 7) -> World:
         _save_products(uow, first)
         _save_suppliers(uow)
         _save_promotions(uow, first)
-        buyers = _save_customers(uow, rng)
+        customers, buyers = _save_customers(uow, rng)
         for code, *_ in c.LOCATIONS:
             lines = [
                 StockIn(
@@ -149,7 +152,7 @@ def build_company(store: Store, *, first: date, seed: int = 7) -> World:
                 if item.born == 0
             ]
             opening_stock(uow, MEI, OpeningStock(code, lines, idem_key=f"opening:{code}"))
-    return World(rng, first, buyers, items)
+    return World(rng, first, buyers, items, customers)
 
 
 def _save_carriers(uow: UnitOfWork) -> None:
@@ -231,10 +234,11 @@ def _save_promotions(uow: UnitOfWork, first: date) -> None:
             md.save_promotion(uow, MEI, promotion)
 
 
-def _save_customers(uow: UnitOfWork, rng: random.Random) -> list[Buyer]:
+def _save_customers(uow: UnitOfWork, rng: random.Random) -> tuple[list[md.CustomerIn], list[Buyer]]:
     skus = [item.sku for item in c.ITEMS if item.sku != "CX-1"] + list(c.KITS)
     weight = {item.sku: item.weekly for item in c.ITEMS} | {code: kit[4] for code, kit in c.KITS.items()}
     cities = rng.choices(c.CITIES, [city[4] for city in c.CITIES], k=180)
+    customers: list[md.CustomerIn] = []
     buyers = []
     for i, (region, city, lat, lon, _) in enumerate(cities):
         is_english = i % 11 == 3
@@ -252,9 +256,7 @@ def _save_customers(uow: UnitOfWork, rng: random.Random) -> list[Buyer]:
         if is_dealer and channel == "tmall":
             channel = "phone"
         code = f"C{1000 + i}"
-        md.save_customer(
-            uow,
-            MEI,
+        customers.append(
             md.CustomerIn(
                 code,
                 name,
@@ -266,7 +268,7 @@ def _save_customers(uow: UnitOfWork, rng: random.Random) -> list[Buyer]:
                 30 if is_dealer else 0,
                 "sam" if is_dealer else None,
                 name,
-                f"{code.lower()}@mail.example",
+                None,
                 f"1{rng.choice((38, 39, 58, 86))}{rng.randrange(10**8):08d}",
                 None,
                 f"{rng.choice(('人民路', '中山路', '解放路', '建国路', '和平路'))} {rng.randrange(1, 400)} 号",
@@ -278,6 +280,7 @@ def _save_customers(uow: UnitOfWork, rng: random.Random) -> list[Buyer]:
                 consents=(("mail", "marketing", rng.random() < 0.6),),
             ),
         )
+        md.save_customer(uow, MEI, customers[-1])
         likes = rng.choices(skus, [weight[sku] for sku in skus], k=14 if is_dealer else 7)
         payment = "credit" if is_dealer else rng.choices(("prepaid", "on_delivery"), (8, 2))[0]
         quits = rng.randrange(200, 700) if rng.random() < 0.12 else 10_000
@@ -294,7 +297,7 @@ def _save_customers(uow: UnitOfWork, rng: random.Random) -> list[Buyer]:
                 quits,
             )
         )
-    return buyers
+    return customers, buyers
 
 
 def _at(day: date, hour: int, minute: int) -> datetime:
@@ -310,13 +313,16 @@ def live_through(store: Store, world: World, *, days: int, orders_per_day: float
         day = world.first + timedelta(days=n)
         clock.set(_at(day, 21, 0))
         with store.unit_of_work() as uow:
-            _one_day(uow, world, n, day, orders_per_day, is_last=n == days - 1)
+            _one_day(uow, world, n, day, orders_per_day, days_left=days - 1 - n)
         yield day, world.placed
 
 
-def _one_day(uow: UnitOfWork, world: World, n: int, day: date, orders_per_day: float, *, is_last: bool) -> None:
+def _one_day(uow: UnitOfWork, world: World, n: int, day: date, orders_per_day: float, *, days_left: int) -> None:
+    is_last = days_left == 0
     rng = world.rng
     uow.now = _at(day, 8, 30)
+    if days_left == MAIL_DAYS:
+        _start_writing_mail(uow, world)
     _receive(uow, world, day)
     _carriers(uow, world, day)
     if not is_shut(day):
@@ -337,6 +343,16 @@ def _one_day(uow: UnitOfWork, world: World, n: int, day: date, orders_per_day: f
         _buy(uow, world, n, day)
     if n % 30 == 29:
         _ask(uow, world, day)
+
+
+def _start_writing_mail(uow: UnitOfWork, world: World) -> None:
+    """The company asks for mail addresses and switches mail on; before, it told its customers by phone."""
+    by_code = {buyer.code: buyer for buyer in world.buyers}
+    for customer in world.customers:
+        if by_code[customer.code].channel in ("web", "api", "phone"):
+            md.save_customer(uow, MEI, replace(customer, email=f"{customer.code.lower()}@mail.example"))
+    change = md.ChangeRules({"notices": {"clerks": ["desk@shanchali.example"]}}, "mail is switched on")
+    md.change_rules(uow, MEI, change)
 
 
 def _try(uow: UnitOfWork, service: Callable[[UnitOfWork, Actor, Any], Any], actor: Actor, command: Any) -> Any:

@@ -8,6 +8,8 @@ from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 
 from apps.demo.history import build_company, live_through
+from orders_core.notifications.delivery import DeliveryPolicy, deliver_due
+from orders_core.notifications.senders import FileSender
 from orders_core.ports import FixedClock
 from orders_core.store import schema
 from orders_core.store.uow import Store
@@ -63,6 +65,11 @@ def build_demo(
             live_through(store, world, days=days, orders_per_day=orders_per_day), 1
         ):
             tell("orders", done, days)
+        mail = FileSender(folder / "outbox", sender="Shanchali <mail@shanchali.example>", clock=store.clock)
+        policy = DeliveryPolicy(quiet_from=None, join_window=timedelta(0))
+        tell("mail", 0, 1)
+        deliver_due(store, {"mail": mail}, limit=100_000, worker="demo", policy=policy)
+        tell("mail", 1, 1)
     finally:
         store.close()
     building.rename(database)
