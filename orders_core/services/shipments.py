@@ -130,6 +130,16 @@ _FORGET_PICKED = text(
     " (SELECT 1 FROM pick_list_line p WHERE p.shipment_line_id = shipment_line.id AND p.status <> 'cancelled')"
     " AND EXISTS (SELECT 1 FROM pick_list_line p WHERE p.shipment_line_id = shipment_line.id)"
 ).bindparams(bindparam("ids", expanding=True))
+_DROP_EMPTY_BOXES = text(
+    "DELETE FROM package WHERE shipment_id IN :ids"
+    " AND NOT EXISTS (SELECT 1 FROM package_line l WHERE l.package_id = package.id)"
+).bindparams(bindparam("ids", expanding=True))
+_GO_BACK = text(
+    f"UPDATE shipment SET status = CASE WHEN EXISTS ({_FOUND_PICKS}) THEN 'picked' ELSE 'planned' END,"
+    f" version = version + 1 WHERE id IN :ids AND ((status = 'picked' AND NOT EXISTS ({_FOUND_PICKS}))"
+    " OR (status = 'packed' AND NOT EXISTS (SELECT 1 FROM package p WHERE p.shipment_id = shipment.id)))"
+    " RETURNING id, version"
+).bindparams(bindparam("ids", expanding=True))
 _CLOSE_LISTS = text(
     "UPDATE pick_list SET version = version + 1, status = CASE WHEN EXISTS (SELECT 1 FROM pick_list_line p"
     " WHERE p.pick_list_id = pick_list.id AND p.status <> 'cancelled') THEN 'done' ELSE 'cancelled' END"
@@ -166,12 +176,18 @@ def close_waves(uow: UnitOfWork, wave_ids: Iterable[int]) -> None:
 
 
 def stop_picking(uow: UnitOfWork, shipment_ids: Iterable[int]) -> None:
-    """After pick lines were cancelled: what was picked goes back to the shelf, lists and waves without open lines close."""
+    """After pick lines were cancelled: what was picked goes back to the shelf, lists and waves without open lines close.
+
+    Shipments of which nothing picked or boxed is left go back to where they can go on from.
+    """
     ids = sorted(set(shipment_ids))
     if not ids:
         return
     uow.conn.execute(_FORGET_PICKED, {"ids": ids})
+    uow.conn.execute(_DROP_EMPTY_BOXES, {"ids": ids})
     settle_shipments(uow, ids)
+    for row in uow.conn.execute(_GO_BACK, {"ids": ids}).all():
+        uow.changed("shipment", row.id, row.version)
     lists = uow.conn.execute(_CLOSE_LISTS, {"ids": ids}).all()
     for row in lists:
         uow.changed("pick_list", row.id, row.version)
