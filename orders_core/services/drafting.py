@@ -16,6 +16,7 @@ from sqlalchemy import and_, bindparam, or_, select, text
 from orders_core.domain.pricing import Offer, PricedLine, PriceRow, Totals, choose_price, price_order
 from orders_core.domain.rules import Rules, build_rules
 from orders_core.errors import InvalidCommand, InvalidQuantity, NotFound
+from orders_core.store.prepared import Prepared
 from orders_core.store.tables import Coupon, GiftRule, KitComponent, Price, Promotion, RuleSet, Sku, SkuUnit
 from orders_core.store.uow import UnitOfWork
 
@@ -140,8 +141,8 @@ _SKUS = (
     )
     .order_by(Sku.id)
 )
-_SKUS_BY_CODE = _SKUS.where(Sku.sku.in_(bindparam("skus", expanding=True)))
-_SKUS_BY_ID = _SKUS.where(Sku.id.in_(bindparam("sku_ids", expanding=True)))
+_SKUS_BY_CODE = Prepared(_SKUS.where(Sku.sku.in_(bindparam("skus", expanding=True))))
+_SKUS_BY_ID = Prepared(_SKUS.where(Sku.id.in_(bindparam("sku_ids", expanding=True))))
 _UNITS = select(SkuUnit.sku_id, SkuUnit.unit, SkuUnit.units_per_pack).where(
     SkuUnit.sku_id.in_(bindparam("sku_ids", expanding=True))
 )

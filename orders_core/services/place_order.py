@@ -32,6 +32,7 @@ from orders_core.services.drafting import (
 )
 from orders_core.services.supply import expected_date, request_supply
 from orders_core.store.inventory import Change, must_have, promise, release_expired_holds, supply_for
+from orders_core.store.prepared import Prepared
 from orders_core.store.tables import (
     Channel,
     Coupon,
@@ -170,16 +171,19 @@ _CALLER = (
     .outerjoin(CustomerContact, and_(CustomerContact.customer_id == Customer.id, CustomerContact.is_primary))
     .where(Customer.code == bindparam("customer"))
 )
-_WITH_DEFAULT_ADDRESS = _CALLER.outerjoin(
-    CustomerAddress, and_(CustomerAddress.customer_id == Customer.id, CustomerAddress.is_default)
+_WITH_DEFAULT_ADDRESS = Prepared(
+    _CALLER.outerjoin(CustomerAddress, and_(CustomerAddress.customer_id == Customer.id, CustomerAddress.is_default))
 )
-_WITH_ADDRESS = _CALLER.outerjoin(
-    CustomerAddress, and_(CustomerAddress.customer_id == Customer.id, CustomerAddress.id == bindparam("address_id"))
+_WITH_ADDRESS = Prepared(
+    _CALLER.outerjoin(
+        CustomerAddress, and_(CustomerAddress.customer_id == Customer.id, CustomerAddress.id == bindparam("address_id"))
+    )
 )
-_INSERT_ORDER = insert(Order.__table__)  # type: ignore[arg-type]
-_INSERT_LINES = insert(OrderLine.__table__)  # type: ignore[arg-type]
-_INSERT_SHIPMENTS = insert(Shipment.__table__)  # type: ignore[arg-type]
-_INSERT_SHIPMENT_LINES = insert(ShipmentLine.__table__)  # type: ignore[arg-type]
+_INSERT_ORDER = Prepared(insert(Order.__table__))  # type: ignore[arg-type]
+_INSERT_LINES = Prepared(insert(OrderLine.__table__))  # type: ignore[arg-type]
+_INSERT_SHIPMENTS = Prepared(insert(Shipment.__table__))  # type: ignore[arg-type]
+_INSERT_DISCOUNTS = Prepared(insert(OrderDiscount.__table__))  # type: ignore[arg-type]
+_INSERT_SHIPMENT_LINES = Prepared(insert(ShipmentLine.__table__))  # type: ignore[arg-type]
 
 
 def place_order(uow: UnitOfWork, actor: Actor, command: PlaceOrder) -> PlacedOrder:
@@ -263,7 +267,8 @@ def plan_stock(
     )
     supply = supply_for(uow, list(needs), channel_id=channel_id, near=near, any_backorder=any_backorder or not_yet)
     plan = assign(needs, supply.offered, supply.sites, strategy=rules.routing.strategy, fixed_order=rules.routing.order)
-    if plan.left_over and release_expired_holds(uow, plan.left_over):
+    short = plan.left_over.keys() | {part.sku_id for part in plan.parts if part.backordered_qty}
+    if short and release_expired_holds(uow, short):
         supply = supply_for(uow, list(needs), channel_id=channel_id, near=near, any_backorder=any_backorder or not_yet)
         plan = assign(
             needs, supply.offered, supply.sites, strategy=rules.routing.strategy, fixed_order=rules.routing.order
@@ -526,56 +531,58 @@ def _write(
         status = "delivered"  # services only: nothing to ship
     reasons = [dict(check.reason) for check in waits]
     scope, key = idempotency(actor, command)
-    uow.conn.execute(
+    uow.write(
         _INSERT_ORDER,
-        {
-            "id": order_id,
-            "number": number,
-            "channel_id": caller.channel_id,
-            "external_id": command.external_id,
-            "idem_scope": scope,
-            "idem_key": key,
-            "body_hash": body_hash,
-            "lines_hash": lines_hash,
-            "possible_duplicate_of_id": _id_of(uow, caller.duplicate_number),
-            "customer_id": caller.id,
-            "salesperson_id": caller.salesperson_id,
-            "kind": command.kind,
-            "source_order_id": command.source_order_id,
-            "status": status,
-            "review_reasons": reasons or None,
-            "priority": command.priority,
-            "language": caller.language,
-            "currency": caller.currency,
-            "goods_cents": totals.goods_cents,
-            "discount_cents": totals.discount_cents,
-            "charges_cents": totals.charges_cents,
-            "tax_cents": totals.tax_cents,
-            "total_cents": totals.total_cents,
-            "credit_claimed_cents": claimed,
-            "payment_method": command.payment_method,
-            "delivery_method": command.delivery_method,
-            "address_id": None if command.address else caller.address_id,
-            "recipient": where.recipient,
-            "phone": where.phone,
-            "country": country,
-            "region": where.region,
-            "city": where.city,
-            "street": where.street,
-            "postcode": where.postcode,
-            "latitude": where.latitude,
-            "longitude": where.longitude,
-            "business_date": uow.today,
-            "placed_at": uow.now,
-            "requested_date": command.requested_date,
-            "promised_by_date": promised,
-            "is_promise_estimated": is_estimated,
-            "approved_at": uow.now if is_approved else None,
-            "approved_by": "auto" if is_approved else None,
-            "coupon_code": command.coupon_code,
-            "note": command.note,
-            "version": 1,
-        },
+        [
+            {
+                "id": order_id,
+                "number": number,
+                "channel_id": caller.channel_id,
+                "external_id": command.external_id,
+                "idem_scope": scope,
+                "idem_key": key,
+                "body_hash": body_hash,
+                "lines_hash": lines_hash,
+                "possible_duplicate_of_id": _id_of(uow, caller.duplicate_number),
+                "customer_id": caller.id,
+                "salesperson_id": caller.salesperson_id,
+                "kind": command.kind,
+                "source_order_id": command.source_order_id,
+                "status": status,
+                "review_reasons": reasons or None,
+                "priority": command.priority,
+                "language": caller.language,
+                "currency": caller.currency,
+                "goods_cents": totals.goods_cents,
+                "discount_cents": totals.discount_cents,
+                "charges_cents": totals.charges_cents,
+                "tax_cents": totals.tax_cents,
+                "total_cents": totals.total_cents,
+                "credit_claimed_cents": claimed,
+                "payment_method": command.payment_method,
+                "delivery_method": command.delivery_method,
+                "address_id": None if command.address else caller.address_id,
+                "recipient": where.recipient,
+                "phone": where.phone,
+                "country": country,
+                "region": where.region,
+                "city": where.city,
+                "street": where.street,
+                "postcode": where.postcode,
+                "latitude": where.latitude,
+                "longitude": where.longitude,
+                "business_date": uow.today,
+                "placed_at": uow.now,
+                "requested_date": command.requested_date,
+                "promised_by_date": promised,
+                "is_promise_estimated": is_estimated,
+                "approved_at": uow.now if is_approved else None,
+                "approved_by": "auto" if is_approved else None,
+                "coupon_code": command.coupon_code,
+                "note": command.note,
+                "version": 1,
+            }
+        ],
     )
     line_ids = insert_lines(uow, order_id, draft.lines, plan.parts)
     if draft.shipping_cents:
@@ -640,7 +647,7 @@ def insert_lines(
         units = promised.setdefault(line.line_no, [0, 0])
         units[0] += part.reserved_qty
         units[1] += part.backordered_qty
-    uow.conn.execute(
+    uow.write(
         _INSERT_LINES,
         [
             {
@@ -686,7 +693,7 @@ def insert_shipments(
     locations = sorted({part.location_id for _, part in parts})
     first = uow.new_id(len(locations) + len(parts))
     shipments = {location_id: first + i for i, location_id in enumerate(locations)}
-    uow.conn.execute(
+    uow.write(
         _INSERT_SHIPMENTS,
         [
             {
@@ -700,7 +707,7 @@ def insert_shipments(
             for location_id, shipment_id in shipments.items()
         ],
     )
-    uow.conn.execute(
+    uow.write(
         _INSERT_SHIPMENT_LINES,
         [
             {
@@ -724,8 +731,8 @@ def _insert_discounts(uow: UnitOfWork, order_id: int, draft: Draft) -> None:
     taken = draft.totals.discounts
     if taken:
         first = uow.new_id(len(taken))
-        uow.conn.execute(
-            insert(OrderDiscount),
+        uow.write(
+            _INSERT_DISCOUNTS,
             [
                 {
                     "id": first + i,

@@ -16,6 +16,7 @@ from sqlalchemy import TextClause, bindparam, delete, insert, select, text
 from orders_core.domain.permissions import Actor
 from orders_core.errors import InsufficientStock, QuantityExceeded
 from orders_core.routing.assign import Offered, Site, distance_km
+from orders_core.store.prepared import Prepared
 from orders_core.store.tables import CartHold, Location, Sku, StockLevel, StockMovement, StockProtection
 from orders_core.store.uow import Contended, UnitOfWork
 
@@ -56,7 +57,8 @@ _LEVELS = (
     .where(StockLevel.sku_id.in_(bindparam("sku_ids", expanding=True)), Location.is_active, Location.can_ship)
     .order_by(StockLevel.sku_id, StockLevel.location_id)
 )
-_LEVELS_LOCKED = _LEVELS.with_for_update(of=StockLevel.__table__)
+_LEVELS_LOCKED = Prepared(_LEVELS.with_for_update(of=StockLevel.__table__))
+_LEVELS_READ = Prepared(_LEVELS)
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ def supply_for(
     any_backorder: bool = False,
 ) -> Supply:
     """What can be reserved or backordered now. `any_backorder`: the shortage policy lets every location owe any depth."""
-    rows = uow.rows(_LEVELS_LOCKED if uow.attempt and not uow.is_sqlite else _LEVELS, {"sku_ids": sorted(sku_ids)})
+    rows = uow.rows(_LEVELS_LOCKED if uow.attempt and not uow.is_sqlite else _LEVELS_READ, {"sku_ids": sorted(sku_ids)})
     sites: dict[int, Site] = {}
     levels: dict[tuple[int, int], Any] = {}
     protected: dict[tuple[int, int], int] = defaultdict(int)
@@ -119,7 +121,7 @@ def promise(uow: UnitOfWork, changes: Sequence[Change], *, channel_id: int, any_
         return
     statement = uow.cache.get(("promise", len(wanted)))
     if statement is None:
-        statement = uow.cache["promise", len(wanted)] = _guarded_update(len(wanted), is_sqlite=uow.is_sqlite)
+        statement = uow.cache["promise", len(wanted)] = Prepared(_guarded_update(len(wanted), is_sqlite=uow.is_sqlite))
     parameters: dict[str, Any] = {"channel_id": channel_id}
     for i, change in enumerate(wanted):
         parameters[f"s{i}"] = change.sku_id
@@ -127,7 +129,7 @@ def promise(uow: UnitOfWork, changes: Sequence[Change], *, channel_id: int, any_
         parameters[f"r{i}"] = change.reserve_qty
         parameters[f"b{i}"] = change.backorder_qty
         parameters[f"any{i}"] = int(any_backorder)
-    if len(uow.conn.execute(statement, parameters).all()) != len(wanted):
+    if len(uow.rows(statement, parameters)) != len(wanted):
         raise Contended
 
 

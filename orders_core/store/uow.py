@@ -20,12 +20,13 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection, Engine, Row, create_engine, event, insert, text
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
+from sqlalchemy.exc import DBAPIError, IntegrityError, MultipleResultsFound, OperationalError
 from sqlalchemy.sql.base import Executable
 
 from orders_core.domain.permissions import Actor
 from orders_core.errors import Busy
 from orders_core.ports import Clock, SystemClock
+from orders_core.store.prepared import Prepared
 from orders_core.store.tables import AuditEntry, ChangeLog, Decision, Outbox
 
 P = ParamSpec("P")
@@ -40,9 +41,9 @@ _TAKE_BLOCK = text(
     "INSERT INTO number_series (name, next_value) VALUES (:series, 1 + :count)"
     " ON CONFLICT (name) DO UPDATE SET next_value = number_series.next_value + :count RETURNING next_value"
 )
-_CHANGES = insert(ChangeLog.__table__)  # type: ignore[arg-type]
-_AUDIT = insert(AuditEntry.__table__)  # type: ignore[arg-type]
-_DECISIONS = insert(Decision.__table__)  # type: ignore[arg-type]
+_CHANGES = Prepared(insert(ChangeLog.__table__))  # type: ignore[arg-type]
+_AUDIT = Prepared(insert(AuditEntry.__table__))  # type: ignore[arg-type]
+_DECISIONS = Prepared(insert(Decision.__table__))  # type: ignore[arg-type]
 
 
 class Contended(Exception):
@@ -122,13 +123,24 @@ class UnitOfWork:
         """A document number like SO-20261122-000317: unique, rising, with gaps."""
         return f"{prefix}-{self.today:%Y%m%d}-{self.ids.take(self.conn, prefix):06d}"
 
-    def rows(self, statement: Executable, parameters: Mapping[str, Any] | None = None) -> Sequence[Row[Any]]:
+    def rows(self, statement: Executable | Prepared, parameters: Mapping[str, Any] | None = None) -> Sequence[Row[Any]]:
         """Every row of a query."""
+        if isinstance(statement, Prepared):
+            return statement.rows(self.conn, parameters or {})
         return self.conn.execute(statement, parameters).all()
 
-    def row(self, statement: Executable, parameters: Mapping[str, Any] | None = None) -> Row[Any] | None:
+    def row(self, statement: Executable | Prepared, parameters: Mapping[str, Any] | None = None) -> Row[Any] | None:
         """The only row of a query, or None."""
+        if isinstance(statement, Prepared):
+            found: list[Row[Any]] = statement.rows(self.conn, parameters or {})
+            if len(found) > 1:
+                raise MultipleResultsFound(f"{len(found)} rows where one was expected")
+            return found[0] if found else None
         return self.conn.execute(statement, parameters).one_or_none()
+
+    def write(self, statement: Prepared, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Insert rows that all have the same columns."""
+        statement.write(self.conn, rows)
 
     def changed(self, entity: str, entity_id: int, version: int, operation: str = "update") -> None:
         """Tell the change log; once per entity and unit of work, the last version counts."""
@@ -262,27 +274,29 @@ class UnitOfWork:
     def flush(self) -> None:
         """Write what was collected; called before the commit, and before a query that must see it."""
         if self._changes:
-            self.conn.execute(_CHANGES, list(self._changes.values()))
+            self.write(_CHANGES, list(self._changes.values()))
             self._changes = {}
         if self._audit:
-            self.conn.execute(_AUDIT, self._audit)
+            self.write(_AUDIT, self._audit)
             self._audit = []
         if self._decisions:
-            self.conn.execute(_DECISIONS, self._decisions)
+            self.write(_DECISIONS, self._decisions)
             self._decisions = []
         if self._notices:
-            self.conn.execute(self._notice_insert(), self._notices)
+            self.write(self._notice_insert(), self._notices)
             self._notices = []
 
-    def _notice_insert(self) -> Executable:
-        statement: Executable | None = self.cache.get("insert_outbox")
+    def _notice_insert(self) -> Prepared:
+        statement: Prepared | None = self.cache.get("insert_outbox")
         if statement is None:
             if self.is_sqlite:
                 from sqlalchemy.dialects.sqlite import insert as upsert  # noqa: PLC0415 - two functions, one name
             else:
                 from sqlalchemy.dialects.postgresql import insert as upsert  # type: ignore[assignment] # noqa: PLC0415
-            statement = upsert(Outbox.__table__).on_conflict_do_nothing(  # type: ignore[arg-type]
-                index_elements=["dedupe_key"]
+            statement = Prepared(
+                upsert(Outbox.__table__).on_conflict_do_nothing(  # type: ignore[arg-type]
+                    index_elements=["dedupe_key"]
+                )
             )
             self.cache["insert_outbox"] = statement
         return statement
