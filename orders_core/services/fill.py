@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any
 
-from sqlalchemy import and_, bindparam, select, text
+from sqlalchemy import and_, bindparam, func, select, text
 
 from orders_core.domain.allocation import Free, Given, Waiting, allocate
 from orders_core.domain.permissions import Actor
@@ -17,8 +17,9 @@ from orders_core.notifications.tell import line_facts, tell_customer
 from orders_core.services.drafting import rules_for
 from orders_core.services.orders_state import sync_order
 from orders_core.services.shipments import touch_shipments
-from orders_core.store.inventory import Change, promise
+from orders_core.store.inventory import Change, promise, release_expired_holds
 from orders_core.store.tables import (
+    CartHold,
     Channel,
     Order,
     OrderLine,
@@ -85,6 +86,11 @@ _SHORT_LEVELS = (
     )
     .where(StockLevel.backordered_qty > 0)
 )
+_EXPIRED_HOLDS = (
+    select(CartHold.sku_id, CartHold.location_id, func.sum(CartHold.qty).label("qty"))
+    .where(CartHold.expires_at <= bindparam("now"))
+    .group_by(CartHold.sku_id, CartHold.location_id)
+)
 _LOCK_ORDERS = (
     select(Order.id).where(Order.id.in_(bindparam("ids", expanding=True))).order_by(Order.id).with_for_update()
 )
@@ -146,6 +152,7 @@ def fill_waiting(uow: UnitOfWork, actor: Actor, levels: Collection[Level] | None
     given = [part for part in allocate(_waiting(uow, rows.values()), free) if part.qty]
     if not given:
         return []
+    release_expired_holds(uow, {part.waiting.sku_id for part in given})  # counted as free above
     _reserve(uow, given)
     touch_shipments(uow, {rows[part.waiting.shipment_line_id].shipment_id for part in given})
     requests = uow.conn.execute(
@@ -171,7 +178,10 @@ def who_would_get(uow: UnitOfWork, arriving: Mapping[Level, int]) -> list[Filled
 
 
 def _free(uow: UnitOfWork, levels: Collection[Level] | None) -> dict[Level, Free]:
-    """What the levels somebody waits at have to give; negative where more is promised than there."""
+    """What the levels somebody waits at have to give; negative where more is promised than there.
+
+    Units of carts whose time is over are free.
+    """
     query = _SHORT_LEVELS
     if levels is not None:
         if not levels:
@@ -186,6 +196,10 @@ def _free(uow: UnitOfWork, levels: Collection[Level] | None) -> dict[Level, Free
         if row.protected_qty:
             protected[row.channel_id] = row.protected_qty
         free[level] = Free(row.on_hand_qty - row.reserved_qty - max(0, row.safety_qty), protected)
+    for hold in uow.rows(_EXPIRED_HOLDS, {"now": uow.now}) if free else ():
+        level = (hold.sku_id, hold.location_id)
+        if level in free:
+            free[level] = Free(free[level].qty + int(hold.qty), free[level].protected)
     return free
 
 

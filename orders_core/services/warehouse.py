@@ -30,7 +30,7 @@ from orders_core.services.review import rules_of
 from orders_core.services.shipments import close_waves, settle_shipments, touch_shipments
 from orders_core.services.shortage import tell_delay, want_more
 from orders_core.services.stock import LotTake, free_lots, take_fefo
-from orders_core.store.inventory import Change, Move, move, promise
+from orders_core.store.inventory import Change, Move, move, promise, release_expired_holds
 from orders_core.store.tables import (
     Bin,
     Category,
@@ -601,6 +601,7 @@ def short_pick(uow: UnitOfWork, actor: Actor, command: ShortPick) -> PickProgres
 
 def _to_backorder(uow: UnitOfWork, actor: Actor, picks: Any, line: Any, missing: int, note: str | None) -> None:
     """Missing units leave the books; the line waits for them, or gets other free units of the location."""
+    release_expired_holds(uow, [line.sku_id])
     level = uow.rows(_FREE, {"sku_id": line.sku_id, "location_id": line.location_id, "channel_id": line.channel_id})[0]
     gone = max(0, missing - level.overcommitted_qty)  # a count may have taken them out before
     again = max(0, min(missing, level.free_qty))
@@ -875,6 +876,7 @@ def send_more(uow: UnitOfWork, line: Any, over: int) -> None:
 
 
 def reserve_free(uow: UnitOfWork, line: Any, qty: int, *, of_backorder: int = 0) -> None:
+    release_expired_holds(uow, [line.sku_id])
     level = uow.row(_FREE, {"sku_id": line.sku_id, "location_id": line.location_id, "channel_id": line.channel_id})
     free = 0 if level is None else max(0, level.free_qty)
     if qty > free:

@@ -11,13 +11,14 @@ Services are called through their modules, so that a test can plant a bug in one
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from hypothesis import note
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from sqlalchemy import func, select
 
 from orders_core.domain.permissions import Actor
@@ -66,13 +67,19 @@ from tests.support import build
 from tests.support.build import CASHIER, CLERK, MANAGER, PICKER
 from tests.support.databases import TESTS_BEGIN_AT
 
+T = TypeVar("T")
+F = TypeVar("F", bound=Callable[..., None])
+
 BUYER = "BUYER"
 HOLD_MINUTES = 8
 VERIFY_EVERY = 10  # steps
+OPEN = ("waiting_stock", "ready", "picking", "partly_shipped")
+GOING = ("ready", "picking", "partly_shipped")  # the warehouse may work on it
+PARTABLE = ("review", "held", "waiting_stock", "ready", "partly_shipped")
 
 skus = st.sampled_from(sorted(PRICES))
 units = st.integers(1, 6)
-nth = st.integers(0, 11)  # one of what is there, counted round
+nth = st.integers(0, 15)  # one of what is there, counted round; above 12 also where the action makes no sense
 lines = st.dictionaries(skus, units, min_size=1, max_size=3)
 
 
@@ -98,6 +105,31 @@ def give_money_back(uow: UnitOfWork, actor: Actor, order_id: int, cents: int, ke
     credit.settle_claim(uow, order_id, may_exceed=True)
 
 
+@dataclass(frozen=True)
+class Action:
+    """Something people do: how often, whether it can come up now, and what is drawn for it."""
+
+    run: Callable[..., None]
+    weight: int
+    when: Callable[[Any], Any]
+    arguments: dict[str, st.SearchStrategy[Any]]
+
+
+ACTIONS: list[Action] = []
+
+
+def action(
+    *, weight: int, when: Callable[[Any], Any] = lambda _: True, **arguments: st.SearchStrategy[Any]
+) -> Callable[[F], F]:
+    """Makes a method of the machine one of its actions."""
+
+    def register(run: F) -> F:
+        ACTIONS.append(Action(run, weight, when, arguments))
+        return run
+
+    return register
+
+
 class Company(RuleBasedStateMachine):
     """One example: a fresh database and fresh books. A subclass says where databases come from."""
 
@@ -110,12 +142,23 @@ class Company(RuleBasedStateMachine):
         self.is_open = False
         self.has_failed = False
 
-    @initialize(backorders=st.booleans())
-    def begin(self, backorders: bool) -> None:
+    @initialize(backorders=st.booleans(), asked=st.dictionaries(skus, st.integers(1, 5), min_size=1))
+    def begin(self, backorders: bool, asked: dict[str, int]) -> None:
         self.clock = FixedClock(TESTS_BEGIN_AT)
         self.store, self.drop = type(self).open_store(backorders, self.clock)
         self.books = Books(backorders, self.clock.now())
         self.is_open = True
+        self.place(asked, is_prepaid=False, priority=0)
+
+    @rule(data=st.data())
+    def step(self, data: st.DataObject) -> None:
+        """One action. Not a rule each: Hypothesis would switch most of them off in most examples, and few orders would
+        come as far as a return."""
+        can = [one for one in ACTIONS if one.when(self) for _ in range(one.weight)]
+        chosen = data.draw(st.sampled_from(can))
+        arguments = {name: data.draw(strategy) for name, strategy in chosen.arguments.items()}
+        note(f"{chosen.run.__name__}({', '.join(f'{name}={value!r}' for name, value in arguments.items())})")
+        chosen.run(self, **arguments)
 
     # ------------------------------------------------------------------------------------------ doing and refusing
 
@@ -151,12 +194,20 @@ class Company(RuleBasedStateMachine):
     def inside(self, shipment: str) -> Any:
         return [line for line in build.shipment_lines(self.store, shipment) if not line.is_withdrawn]
 
-    def nth_parcel(self, n: int, wanted: Callable[[Any], bool] = lambda _: True) -> tuple[OrderBook, Any] | None:
-        found = [(o, s) for o in self.books.orders for s in self.parcels(o) if wanted(s)]
-        return found[n % len(found)] if found else None
+    def one_of(self, n: int, all_: Sequence[T], apt: Callable[[T], bool]) -> T | None:
+        """Mostly one for which the action makes sense, so that examples get somewhere; sometimes any."""
+        some = [one for one in all_ if apt(one)] if n < 12 else []
+        some = some or list(all_)
+        return some[n % len(some)] if some else None
 
-    def nth_order(self, n: int) -> OrderBook:
-        return self.books.orders[n % len(self.books.orders)]
+    def nth_order(self, n: int, *stages: str) -> OrderBook:
+        order = self.one_of(n, self.books.orders, lambda o: not stages or self.stage(o) in stages)
+        assert order is not None
+        return order
+
+    def nth_parcel(self, n: int, *statuses: str, stages: Sequence[str] = ()) -> tuple[OrderBook, Any] | None:
+        every = [(o, s) for o in self.books.orders for s in self.parcels(o)]
+        return self.one_of(n, every, lambda x: x[1].status in statuses and (not stages or self.stage(x[0]) in stages))
 
     # ------------------------------------------------------------------------------------------------ taking orders
 
@@ -174,7 +225,7 @@ class Company(RuleBasedStateMachine):
         assert placed.total_cents == order.total
         assert placed.backordered_qty == order.waiting.total()
 
-    @rule(asked=lines, is_prepaid=st.booleans(), priority=st.integers(0, 1))
+    @action(weight=3, asked=lines, is_prepaid=st.booleans(), priority=st.integers(0, 1))
     def place(self, asked: dict[str, int], is_prepaid: bool, priority: int) -> None:
         self.later()
         command = place_order.PlaceOrder(
@@ -185,7 +236,7 @@ class Company(RuleBasedStateMachine):
         if placed is not None:
             self._enter(placed, asked, is_prepaid=is_prepaid, priority=priority)
 
-    @rule(n=st.integers(0, 1), sku=skus, qty=st.integers(0, 5))
+    @action(weight=2, n=st.integers(0, 1), sku=skus, qty=st.integers(0, 5))
     def lay_into_cart(self, n: int, sku: str, qty: int) -> None:
         """Stock is kept for the cart from now; its own units never stand against it."""
         books = self.later()
@@ -204,8 +255,7 @@ class Company(RuleBasedStateMachine):
         if qty:
             cart.keeps_until[sku] = books.now + timedelta(minutes=HOLD_MINUTES)
 
-    @precondition(lambda self: self.books.carts)
-    @rule(n=nth)
+    @action(weight=2, when=lambda self: self.books.carts, n=nth)
     def check_out(self, n: int) -> None:
         """The cart's own units go into the order; a second click gives the same order."""
         books = self.later()
@@ -225,18 +275,20 @@ class Company(RuleBasedStateMachine):
         again = self.must(None, carts.check_out, CLERK, command)
         assert (again.number, again.is_repeat) == (placed.number, True)
 
-    @rule(minutes=st.integers(1, HOLD_MINUTES))
+    @action(weight=1, when=lambda self: self.books.carts, minutes=st.integers(1, HOLD_MINUTES))
     def wait(self, minutes: int) -> None:
         """Time passes; a cart may lose its units."""
         self.books.now = self.clock.advance(minutes=minutes)
 
     # -------------------------------------------------------------------------------------------------- the clerk
 
-    @precondition(lambda self: self.books.orders)
-    @rule(n=nth, sku=skus, qty=st.integers(0, 7))
+    @action(weight=3, when=lambda self: self.books.orders, n=nth, sku=skus, qty=st.integers(0, 7))
     def change(self, n: int, sku: str, qty: int) -> None:
         """Set a line to a quantity, or add one: stock and money follow."""
-        books, order = self.later(), self.nth_order(n)
+        books, order = (
+            self.later(),
+            self.nth_order(n, "review", "held", "waiting_stock", "ready", "partly_shipped", "shipped", "delivered"),
+        )
         if sku not in order.skus and qty == 0:
             return
         more = qty - order.wanted[sku]
@@ -272,11 +324,10 @@ class Company(RuleBasedStateMachine):
         assert edited.total_cents == order.total
         assert edited.refund_cents == order.refunded - refunded
 
-    @precondition(lambda self: self.books.orders)
-    @rule(n=nth)
+    @action(weight=1, when=lambda self: self.books.orders, n=nth)
     def cancel(self, n: int) -> None:
         """What has not left goes back, stock and money; a second cancel does nothing."""
-        books, order = self.later(), self.nth_order(n)
+        books, order = self.later(), self.nth_order(n, "review", "held", *OPEN)
         is_gone = self.stage(order) in ("shipped", "partly_delivered", "delivered", "rejected")
         done = self.must(
             NotAllowed if is_gone else None, cancel.cancel_order, CLERK, cancel.CancelOrder(order.number, "no")
@@ -292,10 +343,9 @@ class Company(RuleBasedStateMachine):
         order.is_held = False
         books.give_back_excess(order)
 
-    @precondition(lambda self: self.books.orders)
-    @rule(n=nth, reason=st.sampled_from([None, "the boss says so"]))
+    @action(weight=1, when=lambda self: self.books.orders, n=nth, reason=st.sampled_from([None, "the boss says so"]))
     def approve(self, n: int, reason: str | None) -> None:
-        books, order = self.later(), self.nth_order(n)
+        books, order = self.later(), self.nth_order(n, "review")
         refusal: type[OrdersError] | None = None
         if self.stage(order) != "review":
             refusal = NotAllowed
@@ -307,11 +357,10 @@ class Company(RuleBasedStateMachine):
         if self.must(refusal, review.approve_order, CLERK, command) is not None:
             order.is_approved = True
 
-    @precondition(lambda self: self.books.orders)
-    @rule(n=nth)
+    @action(weight=1, when=lambda self: self.books.orders, n=nth)
     def reject(self, n: int) -> None:
         """Only what nobody has approved yet can be turned down."""
-        books, order = self.later(), self.nth_order(n)
+        books, order = self.later(), self.nth_order(n, "review", "held")
         may = self.stage(order) in ("review", "held") and not order.shipped.total()
         command = review.RejectOrder(order.number, "no")
         if self.must(None if may else NotAllowed, review.reject_order, CLERK, command) is not None:
@@ -321,41 +370,37 @@ class Company(RuleBasedStateMachine):
             order.is_held = False
             books.give_back_excess(order)
 
-    @precondition(lambda self: self.books.orders)
-    @rule(n=nth)
+    @action(weight=1, when=lambda self: self.books.orders, n=nth)
     def hold(self, n: int) -> None:
-        order = self.nth_order(n)
-        may = self.stage(order) in ("review", "waiting_stock", "ready", "picking", "partly_shipped")
+        order = self.nth_order(n, *OPEN)
+        may = self.stage(order) in ("review", *OPEN)
         command = review.HoldOrder(order.number, "wait")
         if self.must(None if may else NotAllowed, review.hold_order, CLERK, command) is not None:
             order.is_held = True
 
-    @precondition(lambda self: any(o.is_held for o in self.books.orders))
-    @rule(n=nth)
+    @action(weight=2, when=lambda self: any(o.is_held for o in self.books.orders), n=nth)
     def resume(self, n: int) -> None:
-        order = self.nth_order(n)
+        order = self.nth_order(n, "held")
         may = self.stage(order) == "held"
         command = review.ResumeOrder(order.number)
         if self.must(None if may else NotAllowed, review.resume_order, CLERK, command) is not None:
             order.is_held = False
 
-    @precondition(lambda self: self.books.orders)
-    @rule(n=nth)
+    @action(weight=1, when=lambda self: self.books.orders, n=nth)
     def split_by_stock(self, n: int) -> None:
-        order = self.nth_order(n)
-        may = self.stage(order) in ("review", "held", "waiting_stock", "ready", "partly_shipped")
+        order = self.nth_order(n, *PARTABLE)
+        may = self.stage(order) in PARTABLE
         self.must(None if may else NotAllowed, split.split_by_stock, CLERK, split.SplitByStock(order.number))
 
-    @precondition(lambda self: self.books.orders)
-    @rule(n=nth, qty=units)
+    @action(weight=1, when=lambda self: self.books.orders, n=nth, qty=units)
     def split_by_hand(self, n: int, qty: int) -> None:
-        found = self.nth_parcel(n, lambda s: s.status == "planned")
-        if found is None:
+        found = self.nth_parcel(n, "planned", stages=PARTABLE)
+        if found is None or found[1].status != "planned":
             return
         order, parcel = found
         inside = self.inside(parcel.number)
         refusal: type[OrdersError] | None = None
-        if self.stage(order) not in ("review", "held", "waiting_stock", "ready", "partly_shipped"):
+        if self.stage(order) not in PARTABLE:
             refusal = NotAllowed
         elif qty > inside[0].qty:
             refusal = QuantityExceeded
@@ -367,7 +412,7 @@ class Company(RuleBasedStateMachine):
 
     # ---------------------------------------------------------------------------------------------- the warehouse
 
-    @rule(sku=skus, qty=units)
+    @action(weight=2, sku=skus, qty=units)
     def receive_goods(self, sku: str, qty: int) -> None:
         """Goods arrive and go to the orders that wait for them."""
         books = self.later()
@@ -376,25 +421,23 @@ class Company(RuleBasedStateMachine):
         books.on_hand[sku] += qty
         books.give_out([sku])
 
-    @rule()
+    @action(weight=1, when=lambda self: any(o.waiting.total() for o in self.books.orders))
     def reserve_due(self) -> None:
         """The daily job: what became free goes to the orders that wait."""
         books = self.later()
         self.must(None, receiving.reserve_due, PICKER, receiving.ReserveDue())
         books.give_out(sorted(PRICES))
 
-    @precondition(lambda self: self.books.orders)
-    @rule(n=nth)
+    @action(weight=3, when=lambda self: self.books.orders, n=nth)
     def release(self, n: int) -> None:
-        found = self.nth_parcel(n, lambda s: s.status == "planned") or self.nth_parcel(n)
-        assert found is not None or not any(self.parcels(o) for o in self.books.orders)
+        found = self.nth_parcel(n, "planned", stages=GOING)
         if found is not None:
             self._release(*found)
 
     def _release(self, order: OrderBook, parcel: Any) -> None:
         may = (
             parcel.status == "planned"
-            and self.stage(order) in ("ready", "picking", "partly_shipped")
+            and self.stage(order) in GOING
             and sum(line.reserved_qty for line in self.inside(parcel.number)) > 0
         )
         command = warehouse.Release(parcel.location, [parcel.number])
@@ -403,15 +446,16 @@ class Company(RuleBasedStateMachine):
         assert [s.shipment for s in released.skipped] == ([] if may else [parcel.number])
         self.lists += released.pick_lists
 
-    @precondition(lambda self: self.lists)
-    @rule(n=nth)
+    @action(weight=3, when=lambda self: self.lists, n=nth)
     def pick_all(self, n: int) -> None:
-        self._pick_all(self.lists[n % len(self.lists)])
+        number = self.one_of(n, self.lists, lambda x: any(line.status == "open" for line in self._sheet(x).lines))
+        assert number is not None
+        self._pick_all(number)
 
     def _pick_all(self, number: str) -> None:
         sheet = self._sheet(number)
         order = self._order_of(sheet)
-        is_stopped = self.stage(order) not in ("ready", "picking", "partly_shipped")
+        is_stopped = self.stage(order) not in GOING
         asks = any(line.status in ("open", "cancelled") for line in sheet.lines)
         command = warehouse.PickAll(number)
         self.must(NotAllowed if asks and is_stopped else None, warehouse.pick_all, PICKER, command)
@@ -423,18 +467,18 @@ class Company(RuleBasedStateMachine):
     def _order_of(self, sheet: Any) -> OrderBook:
         return next(order for order in self.books.orders if order.number == sheet.lines[0].order)
 
-    @precondition(lambda self: self.lists)
-    @rule(n=nth, found=st.integers(0, 3))
+    @action(weight=2, when=lambda self: self.lists, n=nth, found=st.integers(0, 3))
     def pick_short(self, n: int, found: int) -> None:
         """Fewer were found than the books say: they are gone, and the order waits unless others are free."""
         books = self.later()
-        sheet = self._sheet(self.lists[n % len(self.lists)])
+        sheet = self.one_of(n, [self._sheet(x) for x in self.lists], lambda x: any(y.status == "open" for y in x.lines))
+        assert sheet is not None
         order = self._order_of(sheet)
         line = next((line for line in sheet.lines if line.status == "open"), None)
         if line is None:
             return
         refusal: type[OrdersError] | None = None
-        if self.stage(order) not in ("ready", "picking", "partly_shipped"):
+        if self.stage(order) not in GOING:
             refusal = NotAllowed
         elif found >= line.qty:
             refusal = QuantityExceeded
@@ -446,16 +490,15 @@ class Company(RuleBasedStateMachine):
         books.on_hand[line.sku] -= missing
         books.promise(order, line.sku, missing)
 
-    @precondition(lambda self: self.books.orders)
-    @rule(n=nth)
+    @action(weight=2, when=lambda self: self.books.orders, n=nth)
     def pack(self, n: int) -> None:
-        found = self.nth_parcel(n, lambda s: s.status in ("picked", "packed")) or self.nth_parcel(n)
+        found = self.nth_parcel(n, "picked", stages=GOING)
         if found is None:
             return
         order, parcel = found
         refusal: type[OrdersError] | None = None
         if parcel.status == "picked":
-            if self.stage(order) not in ("ready", "picking", "partly_shipped"):
+            if self.stage(order) not in GOING:
                 refusal = NotAllowed
             elif not sum(min(line.picked_qty, line.qty) for line in self.inside(parcel.number)):
                 refusal = InvalidCommand
@@ -463,13 +506,10 @@ class Company(RuleBasedStateMachine):
             refusal = NotAllowed
         self.must(refusal, shipping.pack, PICKER, shipping.Pack(parcel.number))
 
-    @precondition(lambda self: self.books.orders)
-    @rule(n=nth, is_on=st.booleans())
-    def ship(self, n: int, is_on: bool) -> None:
+    @action(weight=4, when=lambda self: self.books.orders, n=nth)
+    def ship(self, n: int) -> None:
         """Ship what is boxed, else picked, else reserved of a shipment; what did not go is planned again."""
-        found = (
-            is_on and self.nth_parcel(n, lambda s: s.status in ("planned", "picked", "packed"))
-        ) or self.nth_parcel(n)
+        found = self.nth_parcel(n, "planned", "picked", "packed", stages=GOING)
         if found:
             self._ship(*found)
 
@@ -516,11 +556,12 @@ class Company(RuleBasedStateMachine):
                 going[line.sku] += line.reserved_qty
         return +going
 
-    @precondition(lambda self: any(o.shipped for o in self.books.orders))
-    @rule(n=nth, missing=st.sampled_from([0, 0, 1]))
+    @action(
+        weight=2, when=lambda self: any(o.shipped for o in self.books.orders), n=nth, missing=st.sampled_from([0, 0, 1])
+    )
     def deliver(self, n: int, missing: int) -> None:
         """The customer signs, sometimes for one less."""
-        found = self.nth_parcel(n, lambda s: s.status == "shipped") or self.nth_parcel(n)
+        found = self.nth_parcel(n, "shipped")
         if found is None:
             return
         order, parcel = found
@@ -534,11 +575,10 @@ class Company(RuleBasedStateMachine):
         if done is not None and parcel.status == "shipped":
             order.delivered.update(signed)
 
-    @precondition(lambda self: any(o.shipped for o in self.books.orders))
-    @rule(n=nth)
+    @action(weight=1, when=lambda self: any(o.shipped for o in self.books.orders), n=nth)
     def take_back(self, n: int) -> None:
         """The truck turned round: goods on hand and reserved again, unless the customer sends some of them back."""
-        found = self.nth_parcel(n, lambda s: s.status == "shipped") or self.nth_parcel(n)
+        found = self.nth_parcel(n, "shipped")
         if found is None:
             return
         order, parcel = found
@@ -554,12 +594,11 @@ class Company(RuleBasedStateMachine):
 
     # ------------------------------------------------------------------------------------------------ coming back
 
-    @precondition(lambda self: self.books.orders)
-    @rule(n=nth, sku=skus, qty=st.integers(1, 4))
+    @action(weight=3, when=lambda self: self.books.orders, n=nth, sku=skus, qty=st.integers(1, 4))
     def ask_return(self, n: int, sku: str, qty: int) -> None:
         """Never more than has left and is not asked back already."""
-        sent = [o for o in self.books.orders if o.shipped.total()] or self.books.orders
-        order = sent[n % len(sent)]
+        order = self.one_of(n, self.books.orders, lambda o: o.shipped.total() > o.asked_back.total())
+        assert order is not None
         if sku not in order.skus:
             sku = order.skus[0]
         refusal: type[OrdersError] | None = None
@@ -573,10 +612,10 @@ class Company(RuleBasedStateMachine):
             order.asked_back[sku] += qty
             self.books.returns.append(ReturnBook(asked.number, order, sku, qty))
 
-    @precondition(lambda self: self.books.returns)
-    @rule(n=nth, is_approved=st.sampled_from([True, True, False]))
+    @action(weight=3, when=lambda self: self.books.returns, n=nth, is_approved=st.sampled_from([True, True, False]))
     def decide_return(self, n: int, is_approved: bool) -> None:
-        back = self.books.returns[n % len(self.books.returns)]
+        back = self.one_of(n, self.books.returns, lambda b: b.status == "requested")
+        assert back is not None
         may = back.status == "requested"
         command = returns.DecideReturn(back.number, is_approved)
         if self.must(None if may else InvalidCommand, returns.decide_return, CLERK, command) is not None:
@@ -584,12 +623,12 @@ class Company(RuleBasedStateMachine):
             if not is_approved:
                 back.order.asked_back[back.sku] -= back.asked
 
-    @precondition(lambda self: self.books.returns)
-    @rule(n=nth, qty=st.integers(1, 4))
+    @action(weight=3, when=lambda self: self.books.returns, n=nth, qty=st.integers(1, 4))
     def receive_return(self, n: int, qty: int) -> None:
         """Units come back under inspection; what they cost is no longer owed, or given back."""
         books = self.later()
-        back = books.returns[n % len(books.returns)]
+        back = self.one_of(n, books.returns, lambda b: b.status in ("approved", "received") and b.received < b.asked)
+        assert back is not None
         refusal: type[OrdersError] | None = None
         if back.status not in ("approved", "received"):
             refusal = InvalidCommand
@@ -604,10 +643,17 @@ class Company(RuleBasedStateMachine):
             books.inspecting[back.sku] += qty
             books.give_back_excess(back.order)
 
-    @precondition(lambda self: self.books.returns)
-    @rule(n=nth, restock=st.integers(0, 2), repair=st.integers(0, 1), scrap=st.integers(0, 1))
+    @action(
+        weight=2,
+        when=lambda self: self.books.returns,
+        n=nth,
+        restock=st.integers(0, 2),
+        repair=st.integers(0, 1),
+        scrap=st.integers(0, 1),
+    )
     def inspect_return(self, n: int, restock: int, repair: int, scrap: int) -> None:
-        back = self.books.returns[n % len(self.books.returns)]
+        back = self.one_of(n, self.books.returns, lambda b: b.inspected < b.received)
+        assert back is not None
         asked = restock + repair + scrap
         refusal: type[OrdersError] | None = None
         if back.status != "received":
@@ -625,11 +671,19 @@ class Company(RuleBasedStateMachine):
 
     # ------------------------------------------------------------------------------------------------------ money
 
-    @precondition(lambda self: self.books.orders)
-    @rule(n=nth, cents=st.one_of(st.just(0), st.integers(1, 9_000)), above=st.sampled_from([0, 0, 1]))
+    @action(
+        weight=3,
+        when=lambda self: self.books.orders,
+        n=nth,
+        cents=st.one_of(st.just(0), st.integers(1, 9_000)),
+        above=st.sampled_from([0, 0, 1]),
+    )
     def pay(self, n: int, cents: int, above: int) -> None:
         """Pay an order: all it owes (cents = 0), a part, or a cent too much."""
-        books, order = self.later(), self.nth_order(n)
+        books, order = (
+            self.later(),
+            self.nth_order(n, "review", "held", *OPEN, "shipped", "partly_delivered", "delivered"),
+        )
         cents = (cents or max(order.owed, 1)) + above
         command = payments.ReceivePayment(BUYER, cents, f"pay-{self.steps}", settle={order.number: cents})
         refusal = OverPayment if cents > order.owed else None
@@ -638,8 +692,7 @@ class Company(RuleBasedStateMachine):
             order.paid += cents
             assert list(received.approved) == books.look_again(books.orders)
 
-    @precondition(lambda self: self.books.orders)
-    @rule(cents=st.integers(1, 12_000))
+    @action(weight=1, when=lambda self: self.books.orders, cents=st.integers(1, 12_000))
     def pay_oldest(self, cents: int) -> None:
         """Money without a word what for pays approved orders first, then those that wait; the rest stays."""
         books = self.later()
@@ -653,8 +706,9 @@ class Company(RuleBasedStateMachine):
         assert received.left_cents == cents
         assert list(received.approved) == books.look_again(books.orders)
 
-    @precondition(lambda self: self.books.orders and self.books.receipts)
-    @rule(n=nth, m=nth, cents=st.integers(1, 3_000))
+    @action(
+        weight=1, when=lambda self: self.books.orders and self.books.receipts, n=nth, m=nth, cents=st.integers(1, 3_000)
+    )
     def use_prepayment(self, n: int, m: int, cents: int) -> None:
         books, order = self.later(), self.nth_order(n)
         number = sorted(books.receipts)[m % len(books.receipts)]
@@ -667,8 +721,13 @@ class Company(RuleBasedStateMachine):
             assert received.left_cents == books.receipts[number]
             assert list(received.approved) == books.look_again(books.orders)
 
-    @precondition(lambda self: any(o.paid for o in self.books.orders))
-    @rule(n=nth, cents=st.one_of(st.just(0), st.integers(1, 2_000)), above=st.sampled_from([0, 0, 1]))
+    @action(
+        weight=2,
+        when=lambda self: any(o.paid for o in self.books.orders),
+        n=nth,
+        cents=st.one_of(st.just(0), st.integers(1, 2_000)),
+        above=st.sampled_from([0, 0, 1]),
+    )
     def refund(self, n: int, cents: int, above: int) -> None:
         """Money back: all that is left of what was paid (cents = 0), a part, or a cent too much."""
         payers = [o for o in self.books.orders if o.paid]
@@ -680,8 +739,7 @@ class Company(RuleBasedStateMachine):
         if refusal is None:
             order.refunded += cents
 
-    @precondition(lambda self: any(o.refunded for o in self.books.orders))
-    @rule(n=nth, has_failed=st.booleans())
+    @action(weight=1, when=lambda self: any(o.refunded for o in self.books.orders), n=nth, has_failed=st.booleans())
     def pay_refund(self, n: int, has_failed: bool) -> None:
         """The bank did it, or failed to; what is paid stays paid."""
         granted = build.rows(self.store, select(tables.Refund.number, tables.Refund.status).order_by(tables.Refund.id))
