@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from pipelines.daily import RunReport
 
 
+SHOWN_ROWS = 50
+
+
 def add_to(app: typer.Typer) -> None:
     """Add the groups."""
     run = group("Jobs.", "任务。")
@@ -53,6 +56,11 @@ def daily(
         sealed = seal_audit(store) if day >= today - timedelta(days=1) else 0
         clock = store.clock
     report = run_and_show(out, day, full=full, now=clock.now)
+    if not report.row_counts.get("core.fct_order_line"):
+        out.say(
+            f"no orders up to {day}; --as-of {today} takes today's, too",
+            f"截至 {day} 没有订单;--as-of {today} 可包含今天",
+        )
     out.emit({**report.as_json(), "audit_rows_sealed": sealed}, lambda: _report_lines(out, report))
 
 
@@ -121,8 +129,9 @@ def show(
     plan = suggestions(
         out.settings.warehouse_dir, language=out.language, only_to_buy=not everything, sku=sku, location_code=location
     )
-    frame = plan.rows if limit is None else plan.rows.head(limit)
-    rows = frame.to_dicts()
+    if limit is None:  # a person reads the first ones, a program all of them
+        limit = plan.rows.height if out.is_json or as_csv else SHOWN_ROWS
+    rows = plan.rows.head(limit).to_dicts()
     for row in rows:
         row["facts"] = json.loads(row["facts"]) if isinstance(row.get("facts"), str) else row.get("facts")
         if out.language == "en":
