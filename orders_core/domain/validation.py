@@ -114,10 +114,10 @@ def run_checks(order: CheckInput, rules: Rules) -> list[Check]:
 def _customer(order: CheckInput) -> Check:
     if order.customer_status != "active":
         return Check("customer", False, {"code": f"customer_{order.customer_status}"})
-    if order.payment_method == "credit" and order.oldest_owing_date is not None:
-        if order.oldest_owing_date + timedelta(days=order.terms_days) < order.today:
-            facts = {"oldest_date": order.oldest_owing_date.isoformat(), "terms_days": order.terms_days}
-            return Check("customer", False, {"code": "overdue", **facts})
+    oldest = order.oldest_owing_date
+    if order.payment_method == "credit" and oldest and oldest + timedelta(days=order.terms_days) < order.today:
+        facts = {"oldest_date": oldest.isoformat(), "terms_days": order.terms_days}
+        return Check("customer", False, {"code": "overdue", **facts})
     return Check("customer", True)
 
 
