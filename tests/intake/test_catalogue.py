@@ -140,6 +140,19 @@ def test_case_59_missing_parents_and_components_are_named(store: Store, tmp_path
     assert rows(store, KitComponent.qty) == [(3,)]
 
 
+def test_a_kit_comes_in_whole_or_not_at_all(store: Store, tmp_path: Path) -> None:
+    header = "sku,name,component,price"
+    outcome = take_in(
+        store,
+        file(
+            tmp_path, header, "A,a,,1", "SET,set,A,1", "SET,set,GHOST,1", "BAD,bad,,x", "KIT,kit,BAD,1", "KIT,kit,A,1"
+        ),
+    )
+    assert counts(outcome) == (6, 1, 5, 0)
+    assert rows(store, Sku.sku) == [("A",)]
+    assert counts(take_in(store, file(tmp_path, header, "SET,set,A,1"))) == (1, 1, 0, 0)
+
+
 def test_case_59_a_kit_that_contains_itself_is_named_with_its_path(store: Store, tmp_path: Path) -> None:
     outcome = take_in(store, file(tmp_path, "sku,name,component", "A,a,B", "B,b,C", "C,c,A", "OK,ok,"))
     assert outcome.by_code["E_CYCLE"] == 3

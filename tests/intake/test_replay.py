@@ -17,7 +17,7 @@ from orders_core.intake.problems import FileRefused
 from orders_core.intake.replay import kept_rows, replay, write_quarantine
 from orders_core.intake.runs import ImportOptions
 from orders_core.intake.take_in import take_in
-from orders_core.store.tables import Order, QuarantinedRow
+from orders_core.store.tables import Order, OrderLine, QuarantinedRow
 from orders_core.store.uow import Store
 from tests.support import build
 
@@ -39,7 +39,7 @@ def quarantined(store: Store, tmp_path: Path) -> Store:
     build.company(store)
     build.stock(store, "LAMP@WH1: 100")
     path = tmp_path / "orders.csv"
-    lines = ["A1,LAMP,x,ACME,=1+1", "A2,VASE,1,ACME,", 'A2,LAMP,1,ACME,"two\nlines"', "A3,LAMP,1,ACME,"]
+    lines = ['A2,VASE,1,ACME,"two\nlines"', "A2,LAMP,1,ACME,", "A1,LAMP,x,ACME,=1+1", "A3,LAMP,1,ACME,"]
     path.write_text("\n".join([HEADER, *lines]) + "\n", "utf-8")
     outcome = take_in(store, SYSTEM, "orders", path, load_mapping("orders"), KEEP)
     assert counts(outcome) == (4, 1, 3, 0)
@@ -51,13 +51,15 @@ def test_rows_are_written_out_with_their_reasons_and_come_back_repaired(quaranti
     assert write_quarantine(quarantined, "orders", out) == 3
     with out.open(encoding="utf-8-sig", newline="") as file:
         table = list(csv.DictReader(file))
-    assert table[0]["备注"] == "'=1+1"
-    assert table[0]["message_zh"].startswith("qty 必须")
-    table[0]["数量"] = "5"
+    assert [row["code"] for row in table] == ["E_REF", "E_ORDER_BAD", "E_QTY"]
+    repaired = table[2]
+    assert repaired["备注"] == "'=1+1"
+    assert repaired["message_zh"].startswith("qty 必须")
+    repaired["数量"] = "5"
     with out.open("w", encoding="utf-8-sig", newline="") as file:
         writer = csv.DictWriter(file, fieldnames=list(table[0]))
         writer.writeheader()
-        writer.writerow(table[0])
+        writer.writerow(repaired)
     (outcome,) = replay(quarantined, SYSTEM, "orders", KEEP, repaired=out)
     assert counts(outcome) == (1, 1, 0, 0)
     assert rows(quarantined, Order.external_id, Order.note) == [("A1", "=1+1"), ("A3", None)]
@@ -70,7 +72,7 @@ def test_what_was_wrong_may_have_been_the_catalogue(quarantined: Store) -> None:
     build.stock(quarantined, "VASE@WH1: 5")
     (outcome,) = replay(quarantined, SYSTEM, "orders", KEEP)
     assert counts(outcome) == (3, 2, 1, 0)
-    assert [row.line for row in kept_rows(quarantined, "orders")] == [2]
+    assert [row.line for row in kept_rows(quarantined, "orders")] == [5]
     assert [key for (key,) in rows(quarantined, Order.external_id)] == ["A2", "A3"]
 
 
@@ -85,7 +87,11 @@ def test_a_file_that_is_no_repair_file_is_refused(quarantined: Store, tmp_path: 
 def test_a_repaired_line_of_an_old_invoice_joins_its_invoice(store: Store, tmp_path: Path) -> None:
     path = tmp_path / "old.csv"
     header = "Invoice,StockCode,Description,Quantity,InvoiceDate,Price,CustomerID,Country"
-    lines = ["100,LAMP,,2,2010-01-05 10:00,5,C7,UK", "100,RUG,,3,2010-01-05 10:00,0,C7,UK"]
+    lines = [
+        "100,LAMP,,2,2010-01-05 10:00,5,C7,UK",
+        "100,RUG,,3,2010-01-05 10:00,0,C7,UK",
+        "C101,RUG,,-1,2010-01-06 10:00,0,C7,UK",
+    ]
     path.write_text("\n".join([header, *lines]) + "\n", "utf-8")
     retail = load_mapping("online-retail")
     take_in(store, SYSTEM, "orders", path, retail, KEEP)
@@ -93,10 +99,11 @@ def test_a_repaired_line_of_an_old_invoice_joins_its_invoice(store: Store, tmp_p
     write_quarantine(store, "orders", out)
     out.write_text(out.read_text("utf-8-sig").replace(",0,C7", ",4,C7"), "utf-8")
     (outcome,) = replay(store, SYSTEM, "orders", KEEP, repaired=out)
-    assert counts(outcome) == (1, 1, 0, 0)
+    assert counts(outcome) == (2, 2, 0, 0)
     assert rows(store, Order.goods_cents) == [(2 * 500 + 3 * 400,)]
+    assert rows(store, OrderLine.ordered_qty, OrderLine.returned_qty) == [(2, 0), (3, 1)]
     again = take_in(store, SYSTEM, "orders", path, retail, KEEP)
-    assert (counts(again), again.exit_code) == ((2, 0, 0, 2), 0)
+    assert (counts(again), again.exit_code) == ((3, 0, 0, 3), 0)
 
 
 def test_a_mapping_of_another_noun_is_refused(store: Store, tmp_path: Path) -> None:
