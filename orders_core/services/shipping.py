@@ -645,12 +645,14 @@ def take_back(uow: UnitOfWork, actor: Actor, command: TakeBack) -> tuple[OrderSt
     What had moved to a further shipment stays there.
 
     Raises:
-        NotAllowed: it has not left, or a carrier or the customer has it; then it is a return.
+        NotAllowed: it has not left, or a carrier or the customer has it; then it is a return. Or a return of it is
+            under way already.
     """
     actor.must("shipment.ship")
     shipment, lines = load_shipment(uow, actor, command.shipment)
     if shipment.status != "shipped" or _is_seen(uow, shipment.id) or any(line.delivered_qty for line in lines):
         raise wrong_stage("take back", shipment, "only what left and nobody has seen since can be taken back")
+    _must_not_be_returned(uow, shipment, lines)
     over = {
         row.id: row.over_delivery_qty
         for row in uow.rows(
@@ -725,6 +727,22 @@ def take_back(uow: UnitOfWork, actor: Actor, command: TakeBack) -> tuple[OrderSt
             facts={"shipment": shipment.number, "reason": command.reason},
         )
     return tuple(states)
+
+
+_ASKED_BACK = text(
+    "SELECT l.id, l.shipped_qty, SUM(r.qty) AS asked_qty FROM return_line r"
+    " JOIN return_authorization a ON a.id = r.return_id JOIN order_line l ON l.id = r.order_line_id"
+    " WHERE (l.id IN :ids OR l.id IN (SELECT c.parent_line_id FROM order_line c WHERE c.id IN :ids AND c.kind = 'component'))"
+    " AND a.status NOT IN ('refused', 'cancelled') AND a.kind NOT IN ('resend', 'refund_only') GROUP BY l.id, l.shipped_qty"
+).bindparams(bindparam("ids", expanding=True))
+
+
+def _must_not_be_returned(uow: UnitOfWork, shipment: Any, lines: Sequence[Any]) -> None:
+    """What the customer sends back must have left by another shipment; a kit that comes back, whole."""
+    taken = {line.order_line_id: line.shipped_qty for line in lines}
+    for row in uow.rows(_ASKED_BACK, {"ids": sorted(taken)}):
+        if row.asked_qty > row.shipped_qty - taken.get(row.id, row.shipped_qty):
+            raise wrong_stage("take back", shipment, f"a return of {row.asked_qty} units of it is under way")
 
 
 # -------------------------------------------------------------------------------------------------- delivery
