@@ -223,7 +223,8 @@ class Company(RuleBasedStateMachine):
         order.is_approved = self.books.lets_through(order)
         self.books.orders.append(order)
         assert placed.total_cents == order.total
-        assert placed.backordered_qty == order.waiting.total()
+        late = order.waiting.total()
+        assert placed.backordered_qty == late, f"{placed.backordered_qty} promised without stock, the books have {late}"
 
     @action(weight=3, asked=lines, is_prepaid=st.booleans(), priority=st.integers(0, 1))
     def place(self, asked: dict[str, int], is_prepaid: bool, priority: int) -> None:

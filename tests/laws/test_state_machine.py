@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
-from sqlalchemy import event
+from sqlalchemy import TextClause, event, select, text, update
 
+from orders_core.domain.permissions import Actor
 from orders_core.ports import FixedClock
-from orders_core.store.uow import Store
+from orders_core.routing.assign import Offered
+from orders_core.services import cancel, place_order, refunds
+from orders_core.services.cancel import CancelOrder
+from orders_core.services.orders_state import OrderState, order_for_change
+from orders_core.services.refunds import Granted
+from orders_core.store import inventory
+from orders_core.store.inventory import Supply
+from orders_core.store.tables import Order, OrderLine, StockLevel
+from orders_core.store.uow import Store, UnitOfWork
 from tests.conftest import StatedCount
 from tests.laws.machine import Company, furnish
 from tests.support.databases import TESTS_BEGIN_AT, Backend, TestDatabases
@@ -65,3 +75,95 @@ def test_books_and_database_agree_whatever_happens(
 ) -> None:
     small, stated = (20, 500) if backend == "sqlite" else (4, 50)
     run_state_machine_as_test(company, settings=machine_settings(stated_count(small=small, stated=stated), 50))
+
+
+# ------------------------------------------------------------------------------------------------ planted bugs
+
+
+def finds(company: type[Company], message: str) -> None:
+    """The machine must fail, and say `message`; small, and the same examples every time."""
+    found = machine_settings(
+        60, 40, derandomize=True, database=None, phases=[Phase.generate], report_multiple_bugs=False
+    )
+    with pytest.raises(AssertionError, match=message):
+        run_state_machine_as_test(company, settings=found)
+
+
+def without_constraints(company: type[Company]) -> type[Company]:
+    """The database's own CHECKs would stop it too; here the machine must."""
+
+    def open_store(backorders: bool, clock: FixedClock) -> tuple[Store, Callable[[], None]]:
+        store, drop = company.open_store(backorders, clock)
+        event.listen(store.engine, "connect", lambda raw, _: raw.execute("PRAGMA ignore_check_constraints=ON"))
+        return store, drop
+
+    return type("Unchecked", (Company,), {"open_store": staticmethod(open_store)})
+
+
+sqlite_only = pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
+
+
+@sqlite_only
+def test_it_finds_a_second_cancel_that_gives_the_stock_back_again(
+    company: type[Company], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cancel_again(uow: UnitOfWork, actor: Actor, command: CancelOrder) -> OrderState:
+        order = order_for_change(uow, number=command.number)
+        if order.status == "cancelled":  # does not care, and books the goods in
+            for line in uow.rows(select(OrderLine.sku_id, OrderLine.ordered_qty).where(OrderLine.order_id == order.id)):
+                level = update(StockLevel).where(StockLevel.sku_id == line.sku_id)
+                uow.conn.execute(level.values(on_hand_qty=StockLevel.on_hand_qty + line.ordered_qty))
+        return real(uow, actor, command)
+
+    real = cancel.cancel_order
+    monkeypatch.setattr(cancel, "cancel_order", cancel_again)
+    finds(company, "the database has .*'on_hand'")
+
+
+@sqlite_only
+def test_it_finds_a_second_cancel_that_gives_the_money_back_again(
+    company: type[Company], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cancel_again(uow: UnitOfWork, actor: Actor, command: CancelOrder) -> OrderState:
+        order = order_for_change(uow, number=command.number)
+        if order.status == "cancelled" and order.paid_cents:  # refunds what was paid, not what is left of it
+            again = update(Order).where(Order.id == order.id)
+            uow.conn.execute(again.values(refunded_cents=Order.refunded_cents + order.paid_cents))
+        return real(uow, actor, command)
+
+    real = cancel.cancel_order
+    monkeypatch.setattr(cancel, "cancel_order", cancel_again)
+    finds(without_constraints(company), "'refunded'")
+
+
+@sqlite_only
+def test_it_finds_an_oversell(company: type[Company], monkeypatch: pytest.MonkeyPatch) -> None:
+    def all_there(uow: UnitOfWork, sku_ids: Sequence[int], **more: Any) -> Supply:
+        supply = real_supply(uow, sku_ids, **more)
+        offered = {place: dict.fromkeys(has, Offered(999)) for place, has in supply.offered.items()}
+        return replace(supply, offered=offered, available=dict.fromkeys(sku_ids, 999))
+
+    def without_guard(count: int, *, is_sqlite: bool) -> TextClause:
+        guarded = real_update(count, is_sqlite=is_sqlite).text
+        assert ">= w.reserve)" in guarded
+        return text(guarded.replace(">= w.reserve)", ">= -999)"))
+
+    real_supply, real_update = place_order.supply_for, inventory._guarded_update
+    monkeypatch.setattr(place_order, "supply_for", all_there)
+    monkeypatch.setattr(inventory, "_guarded_update", without_guard)
+    finds(company, "was done; the books want InsufficientStock|promised without stock")
+
+
+@sqlite_only
+def test_it_finds_a_refund_above_payment(company: type[Company], monkeypatch: pytest.MonkeyPatch) -> None:
+    def grant_anything(uow: UnitOfWork, actor: Actor, *, order_id: int, amount_cents: int, **more: Any) -> Granted:
+        """The guard looks at a payment that was never made."""
+        order = update(Order).where(Order.id == order_id)
+        uow.conn.execute(order.values(paid_cents=Order.paid_cents + amount_cents))
+        granted = real(uow, actor, order_id=order_id, amount_cents=amount_cents, **more)
+        uow.conn.execute(order.values(paid_cents=Order.paid_cents - amount_cents))
+        return granted
+
+    real = refunds.grant_refund
+    monkeypatch.setattr(refunds, "grant_refund", grant_anything)
+    finds(without_constraints(company), "give_money_back.* was done; the books want OverPayment")
