@@ -141,6 +141,7 @@ class Company(RuleBasedStateMachine):
         self.lists: list[str] = []
         self.is_open = False
         self.has_failed = False
+        self.all_parcels: dict[str, list[Any]] | None = None
 
     @initialize(backorders=st.booleans(), asked=st.dictionaries(skus, st.integers(1, 5), min_size=1))
     def begin(self, backorders: bool, asked: dict[str, int]) -> None:
@@ -166,6 +167,7 @@ class Company(RuleBasedStateMachine):
         """Run a command and hold it to what the books say: done (its result), or refused with `refusal` (None)."""
         self.clock.advance(minutes=1)
         self.books.now = self.clock.now()
+        self.all_parcels = None
         self.has_failed = True  # until books and database are found to agree again
         try:
             result = self.store.run(service, actor, *command)
@@ -188,8 +190,26 @@ class Company(RuleBasedStateMachine):
     def stage(self, order: OrderBook) -> str:
         return order.stage(is_picking=any(s.status in ("released", "picked", "packed") for s in self.parcels(order)))
 
-    def parcels(self, order: OrderBook) -> Any:
-        return build.shipments(self.store, order.number)
+    def parcels(self, order: OrderBook) -> list[Any]:
+        """The order's shipments as the database has them now."""
+        if self.all_parcels is None:
+            of_order = (
+                select(
+                    tables.Shipment.__table__,
+                    tables.Location.code.label("location"),
+                    tables.Order.number.label("order"),
+                )
+                .distinct()
+                .join(tables.Location, tables.Location.id == tables.Shipment.location_id)
+                .join(tables.ShipmentLine, tables.ShipmentLine.shipment_id == tables.Shipment.id)
+                .join(tables.OrderLine, tables.OrderLine.id == tables.ShipmentLine.order_line_id)
+                .join(tables.Order, tables.Order.id == tables.OrderLine.order_id)
+                .order_by(tables.Shipment.id)
+            )
+            self.all_parcels = defaultdict(list)
+            for row in build.rows(self.store, of_order):
+                self.all_parcels[row.order].append(row)
+        return self.all_parcels[order.number]
 
     def inside(self, shipment: str) -> Any:
         return [line for line in build.shipment_lines(self.store, shipment) if not line.is_withdrawn]
@@ -413,7 +433,7 @@ class Company(RuleBasedStateMachine):
 
     # ---------------------------------------------------------------------------------------------- the warehouse
 
-    @action(weight=2, sku=skus, qty=units)
+    @action(weight=3, sku=skus, qty=units)
     def receive_goods(self, sku: str, qty: int) -> None:
         """Goods arrive and go to the orders that wait for them."""
         books = self.later()
@@ -595,7 +615,13 @@ class Company(RuleBasedStateMachine):
 
     # ------------------------------------------------------------------------------------------------ coming back
 
-    @action(weight=3, when=lambda self: self.books.orders, n=nth, sku=skus, qty=st.integers(1, 4))
+    @action(
+        weight=3,
+        when=lambda self: any(o.shipped.total() for o in self.books.orders),
+        n=nth,
+        sku=skus,
+        qty=st.integers(1, 4),
+    )
     def ask_return(self, n: int, sku: str, qty: int) -> None:
         """Never more than has left and is not asked back already."""
         order = self.one_of(n, self.books.orders, lambda o: o.shipped.total() > o.asked_back.total())
@@ -613,7 +639,12 @@ class Company(RuleBasedStateMachine):
             order.asked_back[sku] += qty
             self.books.returns.append(ReturnBook(asked.number, order, sku, qty))
 
-    @action(weight=3, when=lambda self: self.books.returns, n=nth, is_approved=st.sampled_from([True, True, False]))
+    @action(
+        weight=4,
+        when=lambda self: any(b.status == "requested" for b in self.books.returns),
+        n=nth,
+        is_approved=st.sampled_from([True, True, False]),
+    )
     def decide_return(self, n: int, is_approved: bool) -> None:
         back = self.one_of(n, self.books.returns, lambda b: b.status == "requested")
         assert back is not None
@@ -624,7 +655,12 @@ class Company(RuleBasedStateMachine):
             if not is_approved:
                 back.order.asked_back[back.sku] -= back.asked
 
-    @action(weight=3, when=lambda self: self.books.returns, n=nth, qty=st.integers(1, 4))
+    @action(
+        weight=5,
+        when=lambda self: any(b.status == "approved" or b.received for b in self.books.returns),
+        n=nth,
+        qty=st.integers(1, 4),
+    )
     def receive_return(self, n: int, qty: int) -> None:
         """Units come back under inspection; what they cost is no longer owed, or given back."""
         books = self.later()
@@ -645,8 +681,8 @@ class Company(RuleBasedStateMachine):
             books.give_back_excess(back.order)
 
     @action(
-        weight=2,
-        when=lambda self: self.books.returns,
+        weight=4,
+        when=lambda self: any(b.received for b in self.books.returns),
         n=nth,
         restock=st.integers(0, 2),
         repair=st.integers(0, 1),
@@ -667,6 +703,8 @@ class Company(RuleBasedStateMachine):
             back.inspected += asked
             self.books.inspecting[back.sku] -= asked
             self.books.on_hand[back.sku] += restock
+            if restock:
+                self.books.give_out([back.sku])
             if back.inspected == back.asked:
                 back.status = "closed"
 
