@@ -33,11 +33,12 @@ NEEDS = ("overdue", "courier", "stuck")
 """Views of the queue that are not a status but something that went wrong."""
 
 
-def orders_in_need(conn: Connection, need: str, *, today: date, now: datetime) -> list[str]:
-    """Numbers of the orders behind the home page's tile `need`, one of NEEDS; the tile counts the same orders."""
-    late = Order.promised_by_date < today
+def _need(need: str, *, today: date, now: datetime) -> tuple[Any, ...]:
+    """The conditions of a tile of the home page, the same as in `queries.home_tiles`."""
     conditions: dict[str, tuple[Any, ...]] = {
-        "overdue": (Order.status.in_(OPEN_STATUSES), late),
+        "overdue": (Order.status.in_(OPEN_STATUSES), Order.promised_by_date < today),
+        "short": (Order.status == "waiting_stock",),
+        "review": (Order.status == "review",),
         "stuck": (
             Order.status.in_(["ready", "picking"]),
             Order.approved_at < now - timedelta(hours=24),
@@ -53,8 +54,38 @@ def orders_in_need(conn: Connection, need: str, *, today: date, now: datetime) -
             ),
         ),
     }
-    query = select(Order.number).where(Order.origin == "live", *conditions[need]).order_by(Order.id)
+    return conditions[need]
+
+
+def orders_in_need(conn: Connection, need: str, *, today: date, now: datetime) -> list[str]:
+    """Numbers of the orders behind the home page's tile `need`, one of NEEDS; the tile counts the same orders."""
+    wanted = _need(need, today=today, now=now)
+    query = select(Order.number).where(Order.origin == "live", *wanted).order_by(Order.id)
     return list(conn.execute(query).scalars())
+
+
+def money_in_need(conn: Connection, *, today: date, now: datetime) -> Mapping[str, Mapping[str, int]]:
+    """Cents behind each tile of the home page by currency, largest first: amounts of two currencies are never added."""
+    found: dict[str, Mapping[str, int]] = {}
+    for need in ("overdue", "short", "review", "courier", "stuck"):
+        query = (
+            select(Order.currency, func.sum(Order.total_cents).label("cents"))
+            .where(Order.origin == "live", *_need(need, today=today, now=now))
+            .group_by(Order.currency)
+        )
+        found[need] = _largest_first(conn, query)
+    refunds = (
+        select(ReturnAuthorization.currency, func.sum(ReturnAuthorization.refund_cents).label("cents"))
+        .where(ReturnAuthorization.origin == "live", ReturnAuthorization.status.in_(["requested", "received"]))
+        .group_by(ReturnAuthorization.currency)
+    )
+    found["returns"] = _largest_first(conn, refunds)
+    return found
+
+
+def _largest_first(conn: Connection, query: Any) -> Mapping[str, int]:
+    rows = sorted(conn.execute(query).all(), key=lambda row: -int(row.cents))
+    return {row.currency: int(row.cents) for row in rows if row.cents}
 
 
 def queue_page(
@@ -87,12 +118,6 @@ def status_counts(conn: Connection) -> Mapping[str, int]:
     """Live orders per status; a status nobody is in is missing."""
     query = select(Order.status, func.count().label("orders")).where(Order.origin == "live").group_by(Order.status)
     return {row.status: row.orders for row in conn.execute(query)}
-
-
-def open_currencies(conn: Connection) -> Sequence[str]:
-    """The currencies of live orders that are not finished, in order."""
-    query = select(Order.currency).where(Order.origin == "live", Order.status.in_(OPEN_STATUSES)).distinct()
-    return sorted(conn.execute(query).scalars())
 
 
 def short_lines(conn: Connection, order_ids: Sequence[int]) -> Mapping[int, Sequence[Any]]:

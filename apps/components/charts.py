@@ -42,7 +42,7 @@ def backlog_bars(
     chosen = alt.selection_point(name="stage", fields=["status"])
     return (
         alt.Chart(frame.to_pandas())
-        .mark_bar(height=18, cursor="pointer")
+        .mark_bar(size=18, cursor="pointer")
         .encode(
             y=alt.Y(
                 "stage:N",
@@ -56,7 +56,7 @@ def backlog_bars(
                 title=labels["age"],
                 sort=list(ages.values()),
                 scale=alt.Scale(domain=list(ages.values()), range=[AGE_COLOURS[age] for age in ages]),
-                legend=alt.Legend(orient="top", columns=2),
+                legend=alt.Legend(orient="top", columns=2, titleOrient="left"),
             ),
             order=alt.Order("age_no:Q"),
             tooltip=[
@@ -66,17 +66,18 @@ def backlog_bars(
             ],
         )
         .add_params(chosen)
-        .properties(height=max(90, 32 * frame["status"].n_unique() + 70))
+        .properties(height=alt.Step(30))
     )
 
 
-def demand_fan(history: pl.DataFrame, forecast: pl.DataFrame, *, labels: Mapping[str, str]) -> alt.LayerChart:
+def demand_fan(history: pl.DataFrame, forecast: pl.DataFrame, *, labels: Mapping[str, str], ink: str) -> alt.LayerChart:
     """Daily demand: history in ink, the forecast's mean in the accent with its 50, 80 and 90 % fan, stock-out days marked.
 
     Args:
         history: demand_date, demand_qty, is_censored (null: not known).
         forecast: demand_date, mean_qty, q05_qty … q95_qty.
         labels: Words for `day`, `demand`, `history`, `forecast`, `stockout`.
+        ink: The colour of history: the theme's text.
     """
     past = history.select("demand_date", "demand_qty", "is_censored").to_pandas()
     ahead = forecast.select(
@@ -98,7 +99,7 @@ def demand_fan(history: pl.DataFrame, forecast: pl.DataFrame, *, labels: Mapping
     series = alt.Color(
         "series:N",
         title=None,
-        scale=alt.Scale(domain=[labels["history"], labels["forecast"], labels["stockout"]], range=[QUIET, ACCENT, BAD]),
+        scale=alt.Scale(domain=[labels["history"], labels["forecast"], labels["stockout"]], range=[ink, ACCENT, BAD]),
         legend=alt.Legend(orient="top"),
     )
     lines = [

@@ -46,6 +46,8 @@ def why_it_waits(row: Any, short: Sequence[Any], language: str) -> str:
         return say(language, "why.held", reason=row.hold_reason)
     if row.status == "waiting_stock" and short:
         return say(language, "why.short", lines=short_words(short, language))
+    if row.status == "partly_shipped" and short:
+        return say(language, "why.partly_short", lines=short_words(short, language))
     key = f"why.{row.status}"
     return say(language, key) if has(key) else ""
 

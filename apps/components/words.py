@@ -35,6 +35,9 @@ WORDS: dict[str, tuple[str, str]] = {
     "reason": ("原因", "Reason"),
     "as_table": ("以表格查看", "As table"),
     "units": ("件", "units"),
+    "unit.each": ("件", "pcs"),
+    "unit.box": ("箱", "box"),
+    "lines": ("{n} 行", "{n} lines"),
     "none": ("无", "none"),
     "yes": ("是", "yes"),
     "page_missing": ("未找到 {key}", "{key} is not there"),
@@ -148,6 +151,7 @@ WORDS: dict[str, tuple[str, str]] = {
     "col.total": ("金额", "Total"),
     "col.placed": ("下单", "Placed"),
     "col.promised": ("承诺日", "Promised"),
+    "col.left": ("余时", "Time left"),
     "col.stage": ("环节", "Stage"),
     "col.why": ("等什么", "Why it waits"),
     "col.next": ("下一步", "Next action"),
@@ -212,8 +216,9 @@ WORDS: dict[str, tuple[str, str]] = {
     "why.ready": ("已审核,等仓库下发", "Approved, waits to be released"),
     "why.picking": ("仓库正在拣货", "The warehouse is picking"),
     "why.partly_shipped": ("已发一部分,其余待发", "Part has left, the rest is to go"),
+    "why.partly_short": ("已发一部分,还缺 {lines}", "Part has left; short: {lines}"),
     "why.review": ("等待审核", "Waits for review"),
-    "late.days": ("已超 {n} 天", "{n} d late"),
+    "late.days": ("超 {n} 天", "{n} d late"),
     "late.today": ("今天到期", "due today"),
     "estimate": ("预估", "estimate"),
     # order page
@@ -374,8 +379,8 @@ WORDS: dict[str, tuple[str, str]] = {
     "rules": ("规则", "rules"),
     # route
     "route.one_location": (
-        "由{sites}一处发全部:{packages} 个包裹{distance}。",
-        "{sites} serves everything: {packages} package{distance}.",
+        "{sites}一处就能发出全部现货:{packages} 个包裹{distance}。",
+        "{sites} alone can send all there is: {packages} package{distance}.",
     ),
     "route.fewest_packages": (
         "没有一处能发全部,{sites}包裹最少:{packages} 个{distance}。",
@@ -385,6 +390,10 @@ WORDS: dict[str, tuple[str, str]] = {
     "route.fixed_order": ("按固定顺序发货:{sites}。", "By the fixed order of places: {sites}."),
     "route.no_stock": ("当时各仓均无现货,先挂在缺省仓等货。", "No place had stock; it waits at the default place."),
     "route.distance": (",距收货地 {km} 公里", ", {km} km from the customer"),
+    "route.rule": (
+        "规则:先求一处发齐、包裹最少,再就近。",
+        "Rule: one place if it can, then fewest packages, then nearest.",
+    ),
     "route.none": ("没有分仓记录。", "No routing was recorded."),
     # audit
     "audit.order.place": ("下单", "placed"),

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import streamlit as st
 
 from apps.components.words import say
-from apps.desk.pages import home, order, orders, plan, product, returns, warehouse
 from apps.desk.screen import Screen, from_url, to_url
+from apps.desk.views import home, order, orders, plan, product, returns, warehouse
 from apps.wiring import language_of, open_store
 from orders_core.domain.permissions import Actor
 from orders_core.settings import Settings, from_env
@@ -50,8 +50,9 @@ def main() -> None:
 
     top = st.container(horizontal=True, vertical_alignment="center", gap="small")
     heading = top.container(width="stretch")
-    freshness = top.container(width="content")
-    with top:
+    controls = top.container(horizontal=True, width="content", vertical_alignment="center", gap="small")
+    freshness = controls.container(width="content")
+    with controls:
         role_key = from_url("role", "clerk", COLLEAGUES)
         st.selectbox(
             say(language, "role"),

@@ -11,10 +11,11 @@ import streamlit as st
 
 from apps.components.charts import demand_fan
 from apps.components.figures import day, money, percent, qty, signed
+from apps.components.ledger import ledger
 from apps.components.planning import product
 from apps.components.sentences import escaped
-from apps.desk.pages.plan import plan_age, warn_if_stale
 from apps.desk.screen import Screen
+from apps.desk.views.plan import plan_age, warn_if_stale
 from apps.readers import locations
 
 WINDOWS = {"90": 90, "365": 365, "all": None}
@@ -97,8 +98,9 @@ def _chart(screen: Screen, sku: str, plan: Any) -> None:
     history = plan.history
     if days is not None and not history.is_empty():
         history = history.filter(pl.col("demand_date") > plan.publication.as_of_date - timedelta(days=days))
+    ink = "#E8E6E1" if st.context.theme.type == "dark" else "#1E2329"
     labels = {name: t(f"chart.{name}") for name in ("day", "demand", "history", "forecast", "stockout")}
-    st.altair_chart(demand_fan(history, plan.forecast, labels=labels), alt=t("product.alt", sku=sku))
+    st.altair_chart(demand_fan(history, plan.forecast, labels=labels, ink=ink), alt=t("product.alt", sku=sku))
     is_recorded = plan.history["is_censored"].is_not_null().any()
     st.caption(t("product.band" if is_recorded else "product.band.unknown"))
     with st.expander(t("as_table")):
@@ -142,11 +144,9 @@ def _waterfall(screen: Screen, row: Mapping[str, Any]) -> None:
         (t("part.moq", moq=qty(row["moq_qty"])), row["moq_part_qty"], False),
         (t("part.pack", pack=qty(row["pack_qty"])), row["pack_part_qty"], False),
     ]
-    shown = [
-        {t("col.what"): words, t("col.units"): signed(part)} for words, part, is_always in parts if part or is_always
-    ]
-    shown.append({t("col.what"): f"**{t('part.total')}**", t("col.units"): f"**{qty(row['suggested_qty'])}**"})
-    st.table(shown, border="horizontal", hide_index=True, hide_header=True)
+    shown = [{t("col.what"): words, t("col.units"): part} for words, part, is_always in parts if part or is_always]
+    shown.append({t("col.what"): f"**= {t('part.total')}**", t("col.units"): row["suggested_qty"]})
+    ledger(shown, figures={t("col.units"): signed}, has_header=False)
 
 
 def _backtest(screen: Screen, choice: Mapping[str, Any] | None) -> None:

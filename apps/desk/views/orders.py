@@ -205,7 +205,7 @@ def _table(screen: Screen, rows: Sequence[Any], short: Any) -> list[Any]:
             "promised": st.column_config.DateColumn(
                 t("col.promised"), format="MM-DD" if screen.language == "zh" else "D MMM", width=80
             ),
-            "late": st.column_config.TextColumn("", width=95),
+            "late": st.column_config.TextColumn(t("col.left"), width=95),
             "stage": st.column_config.TextColumn(t("col.stage"), width=105),
             "why": st.column_config.TextColumn(t("col.why"), width="large"),
             "channel": st.column_config.TextColumn(t("col.channel"), width=90),

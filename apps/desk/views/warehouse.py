@@ -42,7 +42,7 @@ def show(screen: Screen) -> None:
     with screen.store.reading() as conn:
         names = locations(conn, language=screen.language)
         every = pick_queue(conn, limit=500)
-    left, right = st.columns([3, 2], vertical_alignment="bottom")
+    left, right = st.columns([3, 1], vertical_alignment="bottom")
     place_key = from_url("at", "", ["", *names])
     stage_key = from_url("stage", "release", list(STAGES))
     right.selectbox(
@@ -86,7 +86,7 @@ def _grid(screen: Screen, key: str, rows: list[dict[str, Any]], *, mode: str, **
         selection_mode=mode,  # type: ignore[arg-type]
         hide_index=True,
         row_height=34,
-        height=min(40 + 34 * len(rows), 560),
+        height=min(44 + 34 * len(rows), 600),
         placeholder="",
         alt=screen.t("warehouse.title"),
         column_config=config,
@@ -194,7 +194,7 @@ def _to_pick(screen: Screen, lists: Sequence[Any], names: Any) -> None:
             st.markdown(names.get(row.location_code, row.location_code), width="content")
             st.markdown(f":gray[{t(f'list.{row.status}')}]", width="content")
             st.markdown(
-                f"{qty(row.lines)} {t('col.lines')} · {qty(row.units)} {t('units')}"
+                f"{t('lines', n=qty(row.lines))} · {qty(row.units)} {t('units')}"
                 f" · {t('line.open')} {qty(row.open_units)}",
                 width="content",
             )

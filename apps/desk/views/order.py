@@ -8,6 +8,7 @@ from typing import Any
 import streamlit as st
 
 from apps.components.figures import day, moment, money, qty, signed
+from apps.components.ledger import ledger
 from apps.components.sentences import (
     action_words,
     audit_detail,
@@ -20,8 +21,8 @@ from apps.components.sentences import (
     status_word,
 )
 from apps.components.words import has
-from apps.desk.pages.home import promise_words
 from apps.desk.screen import Screen, Service, show_told
+from apps.desk.views.home import promise_words
 from apps.readers import locations
 from orders_core.errors import OrdersError
 from orders_core.services.cancel import CancelOrder, cancel_order
@@ -213,7 +214,8 @@ def _lines(screen: Screen, page: OrderPage, names: Mapping[str, str]) -> None:
             key = "order.gift_of" if line.kind == "gift" else "order.part_of"
             name = t(key, name=name, line=by_id[line.parent_line_id].line_no)
         takes_stock = line.kind in ("item", "component", "gift")
-        unit = f"{qty(line.pack_qty)} {line.unit}" + (f" × {line.units_per_pack}" if line.units_per_pack > 1 else "")
+        unit_word = t(f"unit.{line.unit}") if has(f"unit.{line.unit}") else line.unit
+        unit = f"{qty(line.pack_qty)} {unit_word}" + (f" × {line.units_per_pack}" if line.units_per_pack > 1 else "")
         rows.append(
             {
                 t("col.line"): line.line_no,
@@ -261,14 +263,16 @@ def _route(screen: Screen, page: OrderPage, names: Mapping[str, str]) -> None:
     rows = [
         {
             t("col.place"): names.get(site["site"], site["site"]),
-            t("col.serves"): qty(site["serves_qty"]),
-            t("col.distance"): f"{qty(site['distance_km'])} km" if site.get("distance_km") is not None else "",
+            t("col.serves"): site["serves_qty"],
+            t("col.distance"): site.get("distance_km"),
             t("col.chosen"): ":green[:material/check:]" if site["site"] in chosen else "",
         }
         for site in route.alternatives or ()
     ]
     if rows:
-        st.table(rows, border="horizontal", hide_index=True)
+        ledger(rows, figures={t("col.serves"): qty, t("col.distance"): lambda km: f"{qty(km)} km"})
+    if reason["code"] in ("one_location", "fewest_packages"):
+        st.caption(t("route.rule"))
 
 
 def _timeline(screen: Screen, page: OrderPage) -> None:
@@ -285,7 +289,7 @@ def _timeline(screen: Screen, page: OrderPage) -> None:
         for entry in reversed(page.timeline)
     ]
     if rows:
-        st.table(rows, border="horizontal", hide_index=True)
+        ledger(rows)
 
 
 def _money(screen: Screen, page: OrderPage) -> None:
@@ -304,11 +308,10 @@ def _money(screen: Screen, page: OrderPage) -> None:
     due = order.total_cents - order.paid_cents + order.refunded_cents
     if due > 0 and order.status not in ("cancelled", "rejected"):
         amounts.append((t("money.due"), due))
-    st.table(
-        [{t("col.what"): name, t("col.amount"): money(cents, order.currency)} for name, cents in amounts],
-        border="horizontal",
-        hide_index=True,
-        hide_header=True,
+    ledger(
+        [{t("col.what"): name, t("col.amount"): cents} for name, cents in amounts],
+        figures={t("col.amount"): lambda cents: money(int(cents), order.currency)},
+        has_header=False,
     )
     method = t(f"money.method.{order.payment_method}")
     if order.payment_method == "credit" and order.credit_limit_cents is not None:
@@ -341,12 +344,12 @@ def _shipments(screen: Screen, page: OrderPage) -> None:
             {
                 t("col.shipment"): number,
                 t("col.from"): place,
-                t("col.units"): qty(units),
+                t("col.units"): units,
                 t("col.state"): state,
             }
         )
     if rows:
-        st.table(rows, border="horizontal", hide_index=True)
+        ledger(rows, figures={t("col.units"): qty})
     numbers = [package.tracking_number for package in page.packages if package.tracking_number]
     if numbers:
         st.caption(f"{t('col.tracking')}: {', '.join(numbers)}")
@@ -372,7 +375,7 @@ def _messages(screen: Screen, page: OrderPage) -> None:
                 t("col.state"): state,
             }
         )
-    st.table(rows, border="horizontal", hide_index=True)
+    ledger(rows)
 
 
 # ------------------------------------------------------------------------------------------------ actions

@@ -1,0 +1,73 @@
+"""A small company behind a running desk: orders to review, short and ready, and a plan learned from four months."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from orders_core.ports import FixedClock
+from orders_core.store.uow import Store
+from tests.support.browser import RunningApp, running_app
+from tests.support.build import carrier, company, customer, order, rules, sku, stock, supplier
+from tests.support.databases import TestDatabases
+
+DESK = Path(__file__).parents[2] / "apps" / "desk" / "main.py"
+HISTORY_DAYS = 120
+
+
+@dataclass(frozen=True)
+class Desk:
+    """The running app, and the store behind it to look and write past the screen."""
+
+    app: RunningApp
+    store: Store
+
+
+@pytest.fixture(scope="module")
+def desk(databases: TestDatabases, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
+    """The desk over a fresh SQLite database with a published plan; it tells the real time, as does its store."""
+    folder = tmp_path_factory.mktemp("desk")
+    url = databases.create("sqlite", folder=folder)
+    now = datetime.now(UTC)
+    clock = FixedClock(now - timedelta(days=HISTORY_DAYS))
+    store = Store.open(url, clock=clock)
+    _four_months(store, clock)
+    clock.set(now)
+    _today(store)
+    environment = {"DINGHUO_DATABASE_URL": url, "DINGHUO_WAREHOUSE_DIR": str(folder / "warehouse")}
+    _publish(url, folder / "warehouse", now)
+    with running_app(DESK, log_folder=folder, environment=environment) as app:
+        yield Desk(app, store)
+    store.close()
+
+
+def _four_months(store: Store, clock: FixedClock) -> None:
+    """Two or three CUPs a day, all promised from a stock that runs out two weeks before today."""
+    company(store)
+    rules(store, shortage={"policy": "backorder"}, auto_approve={"is_on": True, "max_total_cents": {"CNY": 100_000}})
+    sku(store, "CUP", price_cents=2500)
+    stock(store, "CUP@WH9: 260")
+    supplier(store, "JDZ", "CUP 900", lead_time_days=10)
+    customer(store, "SHOP", terms_days=365)
+    for day in range(HISTORY_DAYS):
+        order(store, f"CUP {2 + day % 2}", customer="SHOP")
+        clock.advance(days=1)
+
+
+def _today(store: Store) -> None:
+    """Stock and a carrier for today's orders, and a customer with little credit."""
+    stock(store, "LAMP@WH1: 5000, RUG@WH1: 100, RUG@WH2: 100")
+    carrier(store)
+    customer(store, "LIN", credit_limit_cents=100_000)
+
+
+def _publish(url: str, warehouse_dir: Path, now: datetime) -> None:
+    from pipelines.daily import run_daily
+
+    run_daily(
+        url, warehouse_dir, as_of=(now - timedelta(days=1)).date(), run_id="browser-tests", now=lambda: datetime.now(UTC)
+    )

@@ -1,0 +1,236 @@
+"""What a colleague does at the desk, in a real browser: review, approve once, pick, ship, read the plan."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Page, expect
+from sqlalchemy import func, select
+
+from orders_core.services.review import ApproveOrder, approve_order
+from orders_core.store import tables
+from orders_core.store.verify import verify
+from tests.browser.conftest import Desk
+from tests.support.browser import settled
+from tests.support.build import MANAGER, order, order_row, rows
+
+APPROVE = re.compile("^(审核通过|Approve)$")
+SAYS = {
+    "zh-CN": {
+        "amount": "超过自动审核上限", "approved": "已审核通过", "review": "待审核", "already": "已由 mei 于",
+        "desk": "订单工作台", "plan": "买、调还是等", "why": "数量怎么来的", "trust": "可信度",
+        "nothing": "没有符合条件的订单", "clear": "清除筛选", "bulk": "1 单已通过,1 单跳过",
+    },
+    "en-US": {
+        "amount": "the most approved without a person", "approved": "is approved", "review": "To review",
+        "already": "was already approved by mei at", "desk": "Order desk", "plan": "Buy, move or wait",
+        "why": "Why this quantity", "trust": "Trust", "nothing": "No order matches", "clear": "Clear filters",
+        "bulk": "1 approved, 1 skipped",
+    },
+}  # fmt: skip
+
+
+@pytest.fixture(params=["desktop", "phone"])
+def window(request: pytest.FixtureRequest) -> Page:
+    """A desktop's or a telephone's browser."""
+    chosen: Page = request.getfixturevalue("page" if request.param == "desktop" else "phone")
+    return chosen
+
+
+@pytest.fixture(scope="module", autouse=True)
+def books_stay_right(desk: Desk) -> Iterator[None]:
+    """Whatever was clicked, the invariants hold in the end."""
+    yield
+    assert verify(desk.store) == []
+
+
+def to_review(desk: Desk) -> str:
+    """A new order that waits because its total, 1,010.00, is above what is approved without a person."""
+    placed = order(desk.store, "LAMP 101")
+    assert placed.status == "review"
+    return placed.number
+
+
+def audits(desk: Desk, number: str, action: str) -> int:
+    """How often something was done to an order, as the audit trail tells."""
+    entry = tables.AuditEntry
+    mine = (entry.entity == "orders", entry.entity_id == order_row(desk.store, number).id, entry.action == action)
+    return int(rows(desk.store, select(func.count().label("times")).select_from(entry).where(*mine))[0].times)
+
+
+def cells(page: Page, text: str) -> int:
+    """How many cells of the page's grids hold a text; the grid is drawn, its cells are there for screen readers."""
+    return page.locator("[role=gridcell]").filter(has_text=text).count()
+
+
+@pytest.mark.parametrize("locale", ["zh-CN", "en-US"])
+def test_an_order_is_reviewed_with_its_reasons_approved_and_waits_to_be_picked(
+    desk: Desk, window: Page, locale: str
+) -> None:
+    says, number = SAYS[locale], to_review(desk)
+    desk.app.visit(window)
+    expect(window.get_by_role("heading", name=says["desk"])).to_be_visible()
+    expect(window.get_by_role("link", name=re.compile(f"{says['review']} \\d+")).first).to_be_visible()
+
+    desk.app.visit(window, f"order?no={number}")
+    expect(window.get_by_text(says["amount"])).to_be_visible()
+    window.get_by_role("button", name=APPROVE).click()
+    expect(window.get_by_text(f"{number} {says['approved']}")).to_be_visible()
+    expect(window.get_by_role("button", name=APPROVE)).to_have_count(0)
+
+    desk.app.visit(window, "warehouse?role=warehouse&at=WH1")
+    window.locator("[role=gridcell]").filter(has_text=number).first.wait_for(state="attached")
+    assert order_row(desk.store, number).status == "ready"
+    assert audits(desk, number, "order.approve") == 1
+
+
+@pytest.mark.parametrize("pause_ms", [0, 60, 250])
+def test_two_quick_clicks_approve_once(desk: Desk, page: Page, pause_ms: int) -> None:
+    number = to_review(desk)
+    desk.app.visit(page, f"order?no={number}")
+    box = page.get_by_role("button", name=APPROVE).bounding_box()
+    assert box is not None
+    at = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    page.mouse.click(*at)
+    page.wait_for_timeout(pause_ms)
+    page.mouse.click(*at)
+    expect(page.get_by_text(f"{number} 已审核通过")).to_be_visible()
+    settled(page)
+    assert audits(desk, number, "order.approve") == 1
+    assert order_row(desk.store, number).status == "ready"
+
+
+@pytest.mark.parametrize("locale", ["zh-CN", "en-US"])
+def test_who_clicks_second_hears_who_was_first(desk: Desk, page: Page, locale: str) -> None:
+    number = to_review(desk)
+    desk.app.visit(page, f"order?no={number}")
+    desk.store.run(approve_order, MANAGER, ApproveOrder(number))
+    page.get_by_role("button", name=APPROVE).click()
+    expect(page.get_by_text(SAYS[locale]["already"])).to_be_visible()
+    assert audits(desk, number, "order.approve") == 1
+
+
+def test_a_tile_opens_exactly_its_rows_and_the_link_keeps_them(desk: Desk, page: Page) -> None:
+    to_review(desk)
+    desk.app.visit(page)
+    tile = page.get_by_role("link", name=re.compile(r"待审核 \d+")).first
+    counted = int(re.findall(r"\d+", tile.inner_text())[-1])
+    tile.click()
+    expect(page.get_by_text(f"共 {counted} 单")).to_be_visible()
+    assert "view=review" in page.url
+    page.reload()
+    settled(page)
+    expect(page.get_by_text(f"共 {counted} 单")).to_be_visible()
+    other_tab = page.context.new_page()
+    other_tab.goto(page.url)
+    settled(other_tab)
+    expect(other_tab.get_by_text(f"共 {counted} 单")).to_be_visible()
+
+
+def test_a_search_without_a_match_says_so_and_can_be_cleared(desk: Desk, page: Page) -> None:
+    number = to_review(desk)
+    desk.app.visit(page, f"orders?view=review&q={number}")
+    expect(page.get_by_text("共 1 单")).to_be_visible()
+    assert cells(page, number) == 1
+    search = page.get_by_placeholder("订单号、外部单号、客户")
+    search.fill("no such thing")
+    search.press("Enter")
+    expect(page.get_by_text("没有符合条件的订单")).to_be_visible()
+    page.get_by_role("button", name="清除筛选").click()
+    expect(page.get_by_text(re.compile(r"共 \d+ 单"))).to_be_visible()
+
+
+@pytest.mark.parametrize("locale", ["zh-CN", "en-US"])
+def test_pasted_orders_are_approved_together_and_the_rest_is_explained(desk: Desk, page: Page, locale: str) -> None:
+    good = to_review(desk)
+    poor = order(desk.store, "LAMP 90, RUG 11", customer="LIN", payment_method="credit")
+    assert [reason["code"] for reason in poor.review_reasons] == ["credit_exceeded", "amount_high"]
+    desk.app.visit(page, f"orders?nos={good}+{poor.number}+SO-NONE")
+    expect(page.get_by_text("SO-NONE", exact=False).first).to_be_visible()
+    page.get_by_role("button", name=re.compile("^(审核 2 单|Approve 2)")).click()
+    dialog = page.get_by_role("dialog")
+    for number in (good, poor.number):
+        expect(dialog.get_by_text(number)).to_be_visible()
+    dialog.get_by_role("button", name=re.compile("^(审核通过 1 单|Approve 1)$")).click()
+    expect(page.get_by_text(SAYS[locale]["bulk"])).to_be_visible()
+    assert order_row(desk.store, good).status == "ready"
+    assert order_row(desk.store, poor.number).status == "review"
+
+
+def test_credit_is_exceeded_only_with_a_reason_that_is_kept(desk: Desk, page: Page) -> None:
+    number = order(desk.store, "LAMP 101", customer="LIN", payment_method="credit", note="second").number
+    desk.app.visit(page, f"order?no={number}")
+    expect(page.get_by_text("超出额度 ¥1,000.00").first).to_be_visible()
+    page.get_by_role("button", name="超额审核").click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_role("button", name="审核通过").click()
+    expect(dialog.get_by_text("请填写原因")).to_be_visible()
+    assert order_row(desk.store, number).status == "review"
+    dialog.get_by_label("原因").fill("老客户,已电话确认")
+    dialog.get_by_label("原因").press("Tab")
+    dialog.get_by_role("button", name="审核通过").click()
+    expect(page.get_by_text(f"{number} 已审核通过")).to_be_visible()
+    expect(page.get_by_text("老客户,已电话确认")).to_be_visible()
+
+
+def test_a_new_quantity_shows_its_money_and_stock_before_it_is_written(desk: Desk, page: Page) -> None:
+    number = to_review(desk)
+    desk.app.visit(page, f"order?no={number}")
+    page.get_by_role("button", name="改数量").click()
+    dialog = page.get_by_role("dialog")
+    quantity = dialog.get_by_role("spinbutton")
+    quantity.fill("120")
+    quantity.press("Enter")
+    expect(dialog.get_by_text("¥1,010.00 → ¥1,200.00(+¥190.00)")).to_be_visible()
+    expect(dialog.get_by_text("占用 +19 件")).to_be_visible()
+    assert order_row(desk.store, number).total_cents == 101_000, "a preview writes nothing"
+    dialog.get_by_role("button", name="确认修改").click()
+    expect(page.get_by_text(f"{number} 已修改")).to_be_visible()
+    assert order_row(desk.store, number).total_cents == 120_000
+
+
+def test_the_warehouse_releases_picks_and_ships(desk: Desk, page: Page) -> None:
+    number = order(desk.store, "LAMP 7").number
+    desk.app.visit(page, "warehouse?role=warehouse&at=WH1")
+    page.get_by_role("button", name="下发 WH1 全部").click()
+    expect(page.get_by_text("拣货单:PL-")).to_be_visible()
+    page.get_by_role("link", name=re.compile("PL-")).last.click()
+    page.get_by_role("button", name="全部已拣").click()
+    expect(page.get_by_text("可以发货")).to_be_visible()
+    assert order_row(desk.store, number).status == "picking"
+
+
+def test_a_role_may_only_do_its_own(desk: Desk, page: Page) -> None:
+    number = to_review(desk)
+    desk.app.visit(page, f"order?no={number}&role=warehouse")
+    expect(page.get_by_role("button", name=APPROVE)).to_be_disabled()
+
+
+@pytest.mark.parametrize("locale", ["zh-CN", "en-US"])
+def test_the_planner_sees_history_forecast_and_what_to_order_and_why(desk: Desk, window: Page, locale: str) -> None:
+    says = SAYS[locale]
+    desk.app.visit(window, "plan?role=planner")
+    expect(window.get_by_role("heading", name=says["plan"])).to_be_visible()
+    window.locator("[role=gridcell]").filter(has_text="CUP").first.wait_for(state="attached")
+
+    desk.app.visit(window, "product?sku=CUP&at=WH9&role=planner")
+    expect(window.get_by_role("heading", name=says["why"])).to_be_visible()
+    expect(window.locator("[data-testid=stVegaLiteChart] canvas, [data-testid=stVegaLiteChart] svg").first).to_be_visible()
+    expect(window.get_by_text(says["trust"]).first).to_be_visible()
+    # The waterfall can be added up again: its parts are its total.
+    parts = window.locator("[data-testid=stTable] tr td:last-child").all_inner_texts()
+    amounts = [int(text.replace("−", "-").replace("+", "").replace(",", "")) for text in parts]
+    assert amounts[-1] == sum(amounts[:-1]) > 0
+
+
+@pytest.mark.parametrize("where", ["", "orders", "orders?view=all", "warehouse", "returns", "plan", "product?sku=CUP&at=WH9"])
+def test_no_page_scrolls_sideways_on_a_phone(desk: Desk, phone: Page, where: str) -> None:
+    desk.app.visit(phone, where)
+    phone.wait_for_timeout(300)
+    widths = phone.evaluate(
+        "[document.documentElement.scrollWidth, document.querySelector('[data-testid=stMain]').scrollWidth]"
+    )
+    assert max(widths) <= 390, widths
+    assert phone.locator("[data-testid=stException]").count() == 0
