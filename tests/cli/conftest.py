@@ -75,7 +75,7 @@ def dinghuo(tmp_path: Path) -> Cli:
             capture_output=True, check=False, timeout=300,
         )  # fmt: skip
         encoding = (env or {}).get("PYTHONIOENCODING", "utf-8").partition(":")[0]
-        return Said(done.returncode, done.stdout.decode(encoding), done.stderr.decode(encoding))
+        return Said(done.returncode, *(stream.decode(encoding, "replace") for stream in (done.stdout, done.stderr)))
 
     return run
 
