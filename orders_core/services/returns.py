@@ -160,7 +160,7 @@ def request_return(uow: UnitOfWork, actor: Actor, command: RequestReturn) -> Ret
     if command.kind != "refund_only":
         must_allow("return", status=order.status, key=order.number)
     elif order.status in ("review", "waiting_stock", "ready", "picking"):
-        hold_order(uow, _as_clerk(actor), HoldOrder(order.number, f"refund only: {command.reason}"))
+        hold_order(uow, _as_clerk(actor), HoldOrder(order.number, _stopped_for(command.reason)))
     elif order.status != "held":
         raise InvalidCommand(field="kind", problem=f"{order.number} has left; ask for a return of the goods")
     lines = {row.line_no: row for row in uow.rows(select(OrderLine.__table__).where(OrderLine.order_id == order.id))}
@@ -212,6 +212,11 @@ def _insert_line(uow: UnitOfWork, return_id: int, line: Any, qty: int) -> None:
     uow.conn.execute(insert(ReturnLine), {"id": uow.new_id(), **row})
 
 
+def _stopped_for(reason: str | None) -> str:
+    """The hold that a refund-only request puts on its order, and that ends with its refusal; another hold stays."""
+    return f"refund only: {reason}"
+
+
 def _as_clerk(actor: Actor) -> Actor:
     """A customer's refund-only stops his own order: the hold is the system's, in his name."""
     return Actor(actor.name, actor.roles | {"system"}, actor.staff_id, actor.customer_id, actor.location_codes)
@@ -232,7 +237,7 @@ def decide_return(uow: UnitOfWork, actor: Actor, command: DecideReturn) -> Retur
             refund = order.paid_cents - order.refunded_cents
             cancel_order(uow, actor, CancelOrder(order.number, reason=rma.reason or "refund only"))
             status = "closed"
-        elif order.status == "held":
+        elif order.status == "held" and order.hold_reason == _stopped_for(rma.reason):
             resume_order(uow, actor, ResumeOrder(order.number))
     elif rma.kind in ("exchange", "resend") and command.is_approved:
         exchange_id = _send_again(uow, rma, order)

@@ -36,6 +36,7 @@ class OrderBook:
     refunded: int = 0
     is_approved: bool = False
     is_held: bool = False
+    is_held_for_money: bool = False  # a customer who wants only his money stopped it
     is_cancelled: bool = False
     is_rejected: bool = False
 
@@ -84,15 +85,19 @@ class OrderBook:
 
 @dataclass
 class ReturnBook:
-    """Units of one SKU that come back from one order."""
+    """Units of one SKU that come back from one order; no SKU: the customer wants only his money."""
 
     number: str
     order: OrderBook
-    sku: str
+    sku: str | None
     asked: int
     status: str = "requested"
     received: int = 0
     inspected: int = 0
+
+    @property
+    def is_expected(self) -> bool:
+        return self.status in ("approved", "received") and self.received < self.asked
 
 
 @dataclass

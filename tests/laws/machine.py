@@ -73,8 +73,10 @@ F = TypeVar("F", bound=Callable[..., None])
 BUYER = "BUYER"
 HOLD_MINUTES = 8
 VERIFY_EVERY = 10  # steps
+MOST_ORDERS = 6  # living or dead; the fewer, the farther each comes
 OPEN = ("waiting_stock", "ready", "picking", "partly_shipped")
 GOING = ("ready", "picking", "partly_shipped")  # the warehouse may work on it
+GONE = ("shipped", "partly_delivered", "delivered", "rejected")
 PARTABLE = ("review", "held", "waiting_stock", "ready", "partly_shipped")
 
 skus = st.sampled_from(sorted(PRICES))
@@ -246,7 +248,13 @@ class Company(RuleBasedStateMachine):
         late = order.waiting.total()
         assert placed.backordered_qty == late, f"{placed.backordered_qty} promised without stock, the books have {late}"
 
-    @action(weight=3, asked=lines, is_prepaid=st.booleans(), priority=st.integers(0, 1))
+    @action(
+        weight=4,
+        when=lambda self: len(self.books.orders) < MOST_ORDERS,
+        asked=lines,
+        is_prepaid=st.booleans(),
+        priority=st.integers(0, 1),
+    )
     def place(self, asked: dict[str, int], is_prepaid: bool, priority: int) -> None:
         self.later()
         command = place_order.PlaceOrder(
@@ -345,15 +353,17 @@ class Company(RuleBasedStateMachine):
         assert edited.total_cents == order.total
         assert edited.refund_cents == order.refunded - refunded
 
-    @action(weight=1, when=lambda self: self.books.orders, n=nth)
+    @action(weight=2, n=nth)
     def cancel(self, n: int) -> None:
         """What has not left goes back, stock and money; a second cancel does nothing."""
-        books, order = self.later(), self.nth_order(n, "review", "held", *OPEN)
-        is_gone = self.stage(order) in ("shipped", "partly_delivered", "delivered", "rejected")
-        done = self.must(
-            NotAllowed if is_gone else None, cancel.cancel_order, CLERK, cancel.CancelOrder(order.number, "no")
-        )
-        if done is None or order.is_cancelled:
+        self.later()
+        order = self.nth_order(n, "review", "held", *OPEN)
+        refusal = NotAllowed if self.stage(order) in GONE else None
+        if self.must(refusal, cancel.cancel_order, CLERK, cancel.CancelOrder(order.number, "no")) is not None:
+            self._end(order)
+
+    def _end(self, order: OrderBook) -> None:
+        if order.is_cancelled:
             return
         order.reserved.clear()
         order.waiting.clear()
@@ -361,8 +371,8 @@ class Company(RuleBasedStateMachine):
             order.wanted = Counter(order.shipped)
         else:
             order.is_cancelled = True
-        order.is_held = False
-        books.give_back_excess(order)
+        order.is_held = order.is_held_for_money = False
+        self.books.give_back_excess(order)
 
     @action(weight=1, when=lambda self: self.books.orders, n=nth, reason=st.sampled_from([None, "the boss says so"]))
     def approve(self, n: int, reason: str | None) -> None:
@@ -398,6 +408,7 @@ class Company(RuleBasedStateMachine):
         command = review.HoldOrder(order.number, "wait")
         if self.must(None if may else NotAllowed, review.hold_order, CLERK, command) is not None:
             order.is_held = True
+            order.is_held_for_money = False
 
     @action(weight=2, when=lambda self: any(o.is_held for o in self.books.orders), n=nth)
     def resume(self, n: int) -> None:
@@ -405,7 +416,7 @@ class Company(RuleBasedStateMachine):
         may = self.stage(order) == "held"
         command = review.ResumeOrder(order.number)
         if self.must(None if may else NotAllowed, review.resume_order, CLERK, command) is not None:
-            order.is_held = False
+            order.is_held = order.is_held_for_money = False
 
     @action(weight=1, when=lambda self: self.books.orders, n=nth)
     def split_by_stock(self, n: int) -> None:
@@ -442,7 +453,7 @@ class Company(RuleBasedStateMachine):
         books.on_hand[sku] += qty
         books.give_out([sku])
 
-    @action(weight=1, when=lambda self: any(o.waiting.total() for o in self.books.orders))
+    @action(weight=2, when=lambda self: any(o.waiting.total() for o in self.books.orders))
     def reserve_due(self) -> None:
         """The daily job: what became free goes to the orders that wait."""
         books = self.later()
@@ -616,16 +627,17 @@ class Company(RuleBasedStateMachine):
     # ------------------------------------------------------------------------------------------------ coming back
 
     @action(
-        weight=3,
+        weight=4,
         when=lambda self: any(o.shipped.total() for o in self.books.orders),
         n=nth,
         sku=skus,
-        qty=st.integers(1, 4),
+        qty=st.integers(1, 3),
     )
     def ask_return(self, n: int, sku: str, qty: int) -> None:
         """Never more than has left and is not asked back already."""
         order = self.one_of(n, self.books.orders, lambda o: o.shipped.total() > o.asked_back.total())
         assert order is not None
+        sku = next((x for x in order.skus if order.shipped[x] > order.asked_back[x]), sku) if n % 2 else sku
         if sku not in order.skus:
             sku = order.skus[0]
         refusal: type[OrdersError] | None = None
@@ -639,8 +651,21 @@ class Company(RuleBasedStateMachine):
             order.asked_back[sku] += qty
             self.books.returns.append(ReturnBook(asked.number, order, sku, qty))
 
+    @action(weight=1, n=nth)
+    def ask_money_only(self, n: int) -> None:
+        """Before anything has left, the customer wants the money rather than the goods: the order is stopped."""
+        order = self.nth_order(n, "review", "waiting_stock", "ready", "picking")
+        stage = self.stage(order)
+        may = stage in ("review", "waiting_stock", "ready", "picking", "held")
+        command = returns.RequestReturn(order.number, {}, "too slow", kind="refund_only")
+        asked = self.must(None if may else InvalidCommand, returns.request_return, CLERK, command)
+        if asked is not None:
+            if not order.is_held:
+                order.is_held = order.is_held_for_money = True
+            self.books.returns.append(ReturnBook(asked.number, order, None, 0))
+
     @action(
-        weight=4,
+        weight=6,
         when=lambda self: any(b.status == "requested" for b in self.books.returns),
         n=nth,
         is_approved=st.sampled_from([True, True, False]),
@@ -648,29 +673,40 @@ class Company(RuleBasedStateMachine):
     def decide_return(self, n: int, is_approved: bool) -> None:
         back = self.one_of(n, self.books.returns, lambda b: b.status == "requested")
         assert back is not None
-        may = back.status == "requested"
+        order, sku = back.order, back.sku
+        refusal: type[OrdersError] | None = None
+        if back.status != "requested":
+            refusal = InvalidCommand
+        elif sku is None and is_approved and self.stage(order) in GONE:
+            refusal = NotAllowed
+        was_held = self.stage(order) == "held"
         command = returns.DecideReturn(back.number, is_approved)
-        if self.must(None if may else InvalidCommand, returns.decide_return, CLERK, command) is not None:
+        if self.must(refusal, returns.decide_return, CLERK, command) is None:
+            return
+        if sku is None:
+            back.status = "closed" if is_approved else "refused"
+            if is_approved:
+                self._end(order)
+            elif was_held and order.is_held_for_money:
+                order.is_held = order.is_held_for_money = False
+        else:
             back.status = "approved" if is_approved else "refused"
             if not is_approved:
-                back.order.asked_back[back.sku] -= back.asked
+                order.asked_back[sku] -= back.asked
 
-    @action(
-        weight=5,
-        when=lambda self: any(b.status == "approved" or b.received for b in self.books.returns),
-        n=nth,
-        qty=st.integers(1, 4),
-    )
+    @action(weight=6, when=lambda self: any(b.is_expected for b in self.books.returns), n=nth, qty=st.integers(1, 3))
     def receive_return(self, n: int, qty: int) -> None:
         """Units come back under inspection; what they cost is no longer owed, or given back."""
         books = self.later()
-        back = self.one_of(n, books.returns, lambda b: b.status in ("approved", "received") and b.received < b.asked)
+        back = self.one_of(n, books.returns, lambda b: b.is_expected)
         assert back is not None
         refusal: type[OrdersError] | None = None
         if back.status not in ("approved", "received"):
             refusal = InvalidCommand
         elif qty > back.asked - back.received:
             refusal = QuantityExceeded
+        if back.sku is None:  # money only: nothing comes
+            return
         line_no = back.order.skus.index(back.sku) + 1
         command = returns.ReceiveReturn(back.number, {line_no: qty}, HOMES[back.sku])
         if self.must(refusal, returns.receive_return, PICKER, command) is not None:
@@ -681,8 +717,8 @@ class Company(RuleBasedStateMachine):
             books.give_back_excess(back.order)
 
     @action(
-        weight=4,
-        when=lambda self: any(b.received for b in self.books.returns),
+        weight=5,
+        when=lambda self: any(b.inspected < b.received for b in self.books.returns),
         n=nth,
         restock=st.integers(0, 2),
         repair=st.integers(0, 1),
@@ -697,6 +733,8 @@ class Company(RuleBasedStateMachine):
             refusal = InvalidCommand
         elif not 0 < asked <= back.received - back.inspected:
             refusal = QuantityExceeded
+        if back.sku is None:  # money only: nothing comes
+            return
         line_no = back.order.skus.index(back.sku) + 1
         command = returns.InspectReturn(back.number, [returns.Disposition(line_no, restock, repair, scrap)])
         if self.must(refusal, returns.inspect_return, PICKER, command) is not None:
@@ -746,11 +784,19 @@ class Company(RuleBasedStateMachine):
         assert list(received.approved) == books.look_again(books.orders)
 
     @action(
-        weight=1, when=lambda self: self.books.orders and self.books.receipts, n=nth, m=nth, cents=st.integers(1, 3_000)
+        weight=2,
+        when=lambda self: any(self.books.receipts.values()),
+        n=nth,
+        m=nth,
+        cents=st.one_of(st.just(0), st.integers(1, 3_000)),
     )
     def use_prepayment(self, n: int, m: int, cents: int) -> None:
-        books, order = self.later(), self.nth_order(n)
-        number = sorted(books.receipts)[m % len(books.receipts)]
+        books = self.later()
+        order = self.one_of(n, books.orders, lambda o: o.owed > 0)
+        assert order is not None
+        number = self.one_of(m, sorted(books.receipts), lambda x: books.receipts[x] > 0)
+        assert number is not None
+        cents = cents or max(1, min(order.owed, books.receipts[number]))
         refusal = OverPayment if cents > min(order.owed, books.receipts[number]) else None
         command = payments.SettleReceipt(number, order.number, cents)
         received = self.must(refusal, payments.settle_receipt, CASHIER, command)
