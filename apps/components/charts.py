@@ -139,3 +139,58 @@ def demand_fan(history: pl.DataFrame, forecast: pl.DataFrame, *, labels: Mapping
         ),
     ]
     return alt.layer(*fan, *lines).properties(height=300)
+
+
+def stock_fan(
+    left: pl.DataFrame, *, reorder_point_qty: int, safety_stock_qty: int, labels: Mapping[str, str]
+) -> alt.LayerChart:
+    """Stock ahead when nothing more is ordered: a step line with its 50, 80 and 90 % fan, reorder and safety lines.
+
+    Args:
+        left: As `planning.projected_stock` gives it.
+        labels: Words for `day`, `left`, `reorder_point`, `safety_stock`, `empty`.
+    """
+    frame = left.to_pandas()
+    x = alt.X("demand_date:T", title=None, axis=alt.Axis(format="%m-%d", labelOverlap=True, grid=False))
+    fan = [
+        alt.Chart(frame)
+        .mark_area(color=ACCENT, opacity=opacity, interpolate="step-after")
+        .encode(x=x, y=alt.Y(f"low_{share}_qty:Q", title=labels["left"]), y2=f"high_{share}_qty:Q")
+        for share, opacity in ((90, 0.14), (80, 0.20), (50, 0.30))
+    ]
+    line = (
+        alt.Chart(frame)
+        .mark_line(color=ACCENT, strokeWidth=2, interpolate="step-after")
+        .encode(
+            x=x,
+            y="mean_qty:Q",
+            tooltip=[
+                alt.Tooltip("demand_date:T", title=labels["day"], format="%Y-%m-%d"),
+                alt.Tooltip("mean_qty:Q", title=labels["left"], format=".0f"),
+                alt.Tooltip("low_90_qty:Q", title="5 %", format=".0f"),
+                alt.Tooltip("high_90_qty:Q", title="95 %", format=".0f"),
+            ],
+        )
+    )
+    levels = pl.DataFrame(
+        {
+            "qty": [reorder_point_qty, safety_stock_qty, 0],
+            "level": [labels["reorder_point"], labels["safety_stock"], labels["empty"]],
+        }
+    ).to_pandas()
+    rules = (
+        alt.Chart(levels)
+        .mark_rule(strokeDash=[4, 3], strokeWidth=1.4)
+        .encode(
+            y="qty:Q",
+            color=alt.Color(
+                "level:N",
+                title=None,
+                sort=None,
+                scale=alt.Scale(domain=list(levels["level"]), range=[WATCH, QUIET, BAD]),
+                legend=alt.Legend(orient="top"),
+            ),
+            tooltip=[alt.Tooltip("level:N", title=" "), alt.Tooltip("qty:Q", title=" ")],
+        )
+    )
+    return alt.layer(*fan, line, rules).properties(height=230)

@@ -77,3 +77,26 @@ def _read_product(_generation: str, warehouse_dir: str, sku: str, location_code:
     from pipelines.plan import product_plan
 
     return product_plan(Path(warehouse_dir), sku, location_code, language=language)
+
+
+def projected_stock(totals: pl.DataFrame, position_qty: int) -> pl.DataFrame:
+    """What is left of the inventory position on each day ahead when nothing more is ordered.
+
+    Args:
+        totals: Demand from tomorrow through each day: demand_date, mean_qty and its quantiles q05_qty … q95_qty.
+        position_qty: On hand not reserved, plus on order, less backordered, in units.
+
+    Returns:
+        One row per day: demand_date, mean_qty, and the fan low_90_qty, low_80_qty, low_50_qty, high_50_qty, high_80_qty,
+        high_90_qty. High demand leaves little, so the fan's low edge comes from the demand's high quantiles.
+    """
+    left = {
+        "mean_qty": "mean_qty",
+        "low_90_qty": "q95_qty",
+        "low_80_qty": "q90_qty",
+        "low_50_qty": "q75_qty",
+        "high_50_qty": "q25_qty",
+        "high_80_qty": "q10_qty",
+        "high_90_qty": "q05_qty",
+    }
+    return totals.select("demand_date", *((position_qty - pl.col(used)).alias(name) for name, used in left.items()))

@@ -19,6 +19,7 @@ WORDS: dict[str, tuple[str, str]] = {
     "as_of_day": ("数据截至 {day} · 发布于 {time}", "as of {day} · published {time}"),
     "language": ("语言", "Language"),
     "role": ("演示角色", "Demo role"),
+    "role.shown": ("演示角色:{role}", "Demo role: {role}"),
     "role.help": (
         "演示用:切换身份看各岗位能做什么。正式使用时由登录决定。",
         "For the demo: see what each role may do. In real use the login decides.",
@@ -43,7 +44,10 @@ WORDS: dict[str, tuple[str, str]] = {
     "page_missing": ("未找到 {key}", "{key} is not there"),
     # home
     "home.next_up": ("接下来处理", "Next up"),
-    "home.next_up.sentence": ("剩余时间最少的 {n} 单", "The {n} orders with least time left"),
+    "home.next_up.sentence": (
+        "剩余时间最少的 {n} 单,点订单号处理。",
+        "The {n} orders with least time left; click a number to deal with it.",
+    ),
     "home.stages": ("各环节积压与等待时间", "Work by stage and age"),
     "home.stages.help": ("点击色块打开该队列。", "Click a bar to open its queue."),
     "home.nothing": (
@@ -154,7 +158,6 @@ WORDS: dict[str, tuple[str, str]] = {
     "col.left": ("余时", "Time left"),
     "col.stage": ("环节", "Stage"),
     "col.why": ("等什么", "Why it waits"),
-    "col.next": ("下一步", "Next action"),
     "col.line": ("行", "Line"),
     "col.sku": ("SKU", "SKU"),
     "col.name": ("品名规格", "Name"),
@@ -202,13 +205,6 @@ WORDS: dict[str, tuple[str, str]] = {
     "col.requested": ("申请", "Requested"),
     "col.refund": ("应退", "Refund"),
     "col.tracking": ("运单号", "Tracking number"),
-    # next actions
-    "next.review": ("审核", "Review"),
-    "next.held": ("处理挂起", "Look at hold"),
-    "next.waiting_stock": ("处理缺货", "Solve shortage"),
-    "next.ready": ("下发拣货", "Release"),
-    "next.picking": ("完成拣货", "Pick"),
-    "next.partly_shipped": ("补发其余", "Ship the rest"),
     # why
     "why.more": ("(另有 {n} 项)", " (+{n} more)"),
     "why.held": ("挂起:{reason}", "On hold: {reason}"),
@@ -219,6 +215,7 @@ WORDS: dict[str, tuple[str, str]] = {
     "why.partly_short": ("已发一部分,还缺 {lines}", "Part has left; short: {lines}"),
     "why.review": ("等待审核", "Waits for review"),
     "late.days": ("超 {n} 天", "{n} d late"),
+    "left.days": ("剩 {n} 天", "{n} d left"),
     "late.today": ("今天到期", "due today"),
     "estimate": ("预估", "estimate"),
     # order page
@@ -555,10 +552,21 @@ WORDS: dict[str, tuple[str, str]] = {
     # product
     "product.missing": ("计划里没有 {sku} @ {place}。", "The plan has no {sku} @ {place}."),
     "product.buy": ("建议订 **{qty} 件**,最晚 {day} 下单。", "Order **{qty} units** by {day}."),
+    "product.buy_now": ("建议订 **{qty} 件**,应立即下单。", "Order **{qty} units** now."),
     "product.buy_undated": ("建议订 **{qty} 件**。", "Order **{qty} units**."),
     "product.wait": ("现在不用补货。", "Nothing to order now."),
     "product.out_on": ("在手和在途预计 {day} 用完。", "What is on hand and on order lasts until {day}."),
     "product.from": ("供应商 {supplier},单价 {cost},合计 {value}。", "From {supplier} at {cost} each, {value} in all."),
+    "product.projected": ("不再下单,库存能撑多久", "How long stock lasts if nothing more is ordered"),
+    "product.projected.help": (
+        "从在手未占用 + 在途 − 欠货 = {position} 件开始,逐日减去预测需求。",
+        "Begins at {position} units, on hand and free + on order − backordered, less the forecast demand of each day.",
+    ),
+    "product.projected.alt": ("{sku} 预计剩余库存", "Projected stock of {sku}"),
+    "chart.left": ("剩余(件)", "Left (units)"),
+    "chart.reorder_point": ("再订货点", "reorder point"),
+    "chart.safety_stock": ("安全库存", "safety stock"),
+    "chart.empty": ("用完", "used up"),
     "product.history": ("历史与预测", "History and forecast"),
     "product.window": ("历史", "History"),
     "window.90": ("近 90 天", "90 days"),

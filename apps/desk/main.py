@@ -58,8 +58,7 @@ def main() -> None:
             say(language, "role"),
             list(COLLEAGUES),
             key=role_key,
-            format_func=lambda role: f"{say(language, 'role')}:{say(language, f'role.{role}')}",
-            help=None,
+            format_func=lambda role: say(language, "role.shown", role=say(language, f"role.{role}")),
             label_visibility="collapsed",
             width=230,
         )

@@ -1,4 +1,4 @@
-"""A small company behind a running desk: orders to review, short and ready, and a plan learned from four months."""
+"""A small company behind a running desk: orders to review, short and ready, and a plan learned from seven months."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.support.build import carrier, company, customer, order, rules, sku, s
 from tests.support.databases import TestDatabases
 
 DESK = Path(__file__).parents[2] / "apps" / "desk" / "main.py"
-HISTORY_DAYS = 120
+HISTORY_DAYS = 200
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ def desk(databases: TestDatabases, tmp_path_factory: pytest.TempPathFactory) -> 
     now = datetime.now(UTC)
     clock = FixedClock(now - timedelta(days=HISTORY_DAYS))
     store = Store.open(url, clock=clock)
-    _four_months(store, clock)
+    _history(store, clock)
     clock.set(now)
     _today(store)
     environment = {"DINGHUO_DATABASE_URL": url, "DINGHUO_WAREHOUSE_DIR": str(folder / "warehouse")}
@@ -45,12 +45,12 @@ def desk(databases: TestDatabases, tmp_path_factory: pytest.TempPathFactory) -> 
     store.close()
 
 
-def _four_months(store: Store, clock: FixedClock) -> None:
+def _history(store: Store, clock: FixedClock) -> None:
     """Two or three CUPs a day, all promised from a stock that runs out two weeks before today."""
     company(store)
     rules(store, shortage={"policy": "backorder"}, auto_approve={"is_on": True, "max_total_cents": {"CNY": 100_000}})
     sku(store, "CUP", price_cents=2500)
-    stock(store, "CUP@WH9: 260")
+    stock(store, "CUP@WH9: 460")
     supplier(store, "JDZ", "CUP 900", lead_time_days=10)
     customer(store, "SHOP", terms_days=365)
     for day in range(HISTORY_DAYS):
@@ -69,5 +69,9 @@ def _publish(url: str, warehouse_dir: Path, now: datetime) -> None:
     from pipelines.daily import run_daily
 
     run_daily(
-        url, warehouse_dir, as_of=(now - timedelta(days=1)).date(), run_id="browser-tests", now=lambda: datetime.now(UTC)
+        url,
+        warehouse_dir,
+        as_of=(now - timedelta(days=1)).date(),
+        run_id="browser-tests",
+        now=lambda: datetime.now(UTC),
     )

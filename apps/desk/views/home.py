@@ -8,8 +8,9 @@ from typing import Any
 import streamlit as st
 
 from apps.components.charts import backlog_bars
-from apps.components.figures import age, day, money, qty, short_money
-from apps.components.sentences import escaped, status_word, why_it_waits
+from apps.components.figures import age, day, qty, short_money
+from apps.components.sentences import status_word
+from apps.desk.queue_grid import queue_grid
 from apps.desk.screen import Screen, show_told
 from apps.readers import money_in_need, short_lines
 from orders_core.store.queries import OPEN_STATUSES, Tile, backlog_by_stage, home_tiles, order_queue
@@ -77,27 +78,7 @@ def _tile_detail(screen: Screen, tile: Tile, amounts: Mapping[str, int]) -> str:
 def _next_up(screen: Screen, rows: Sequence[Any], short: Mapping[int, Sequence[Any]]) -> None:
     st.subheader(screen.t("home.next_up"), anchor=False)
     st.caption(screen.t("home.next_up.sentence", n=len(rows)))
-    with st.container(border=True, gap="xxsmall"):
-        for row in rows:
-            number, who, when, why, action = st.columns(
-                [1.9, 2.3, 2.3, 4, 1.3], vertical_alignment="center", gap="small"
-            )
-            number.page_link(screen.pages["order"], label=f"**{row.number}**", query_params={"no": row.number})
-            who.markdown(f":small[{escaped(row.customer)} :gray[{escaped(money(row.total_cents, row.currency))}]]")
-            when.markdown(f":small[{promise_words(screen, row)}]")
-            waits = escaped(why_it_waits(row, short.get(row.id, ()), screen.language))
-            why.markdown(f":small[:gray[{status_word(row.status, screen.language)}] · {waits}]")
-            in_warehouse = row.status in ("ready", "picking")
-            action.page_link(
-                screen.pages["warehouse" if in_warehouse else "order"],
-                label=screen.t(f"next.{row.status}"),
-                icon=":material/arrow_forward:",
-                query_params={"stage": "pick"}
-                if row.status == "picking"
-                else {}
-                if in_warehouse
-                else {"no": row.number},
-            )
+    queue_grid(screen, "next", rows, short, title=screen.t("home.next_up"), is_selectable=False)
 
 
 def promise_words(screen: Screen, row: Any) -> str:

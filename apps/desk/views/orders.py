@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import streamlit as st
 
-from apps.components.figures import SIGNS, money, qty
-from apps.components.sentences import reason_sentence, status_word, why_it_waits
+from apps.components.figures import money, qty
+from apps.components.sentences import reason_sentence, status_word
+from apps.desk.queue_grid import queue_grid
 from apps.desk.screen import Screen, from_url, show_told, tell, to_url
 from apps.readers import channels, orders_in_need, queue_page, short_lines, status_counts
 from orders_core.domain.lifecycle import why_not
 from orders_core.services.review import ApproveOrder, approve_order, in_bulk
-from orders_core.store.queries import OPEN_STATUSES, VIEWS, Page
+from orders_core.store.queries import VIEWS, Page
 
 SHOWN_VIEWS = (
     "open",
@@ -156,80 +156,10 @@ def _clear() -> None:
 # ------------------------------------------------------------------------------------------------- table
 
 
-def _table(screen: Screen, rows: Sequence[Any], short: Any) -> list[Any]:
-    """The page's rows; returns the selected ones. Another set of rows starts without a selection."""
-    t = screen.t
-    single = {row.currency for row in rows}
-    is_one_currency = len(single) == 1
-    data = [
-        {
-            "number": row.number,
-            "customer": row.customer,
-            "total": row.total_cents / 100 if is_one_currency else money(row.total_cents, row.currency),
-            "promised": row.promised_by_date,
-            "late": _late(screen, row),
-            "stage": status_word(row.status, screen.language),
-            "why": why_it_waits(row, short.get(row.id, ()), screen.language),
-            "channel": row.channel,
-            "placed": row.placed_at.astimezone(screen.zone).replace(tzinfo=None),
-        }
-        for row in rows
-    ]
-    fingerprint = hashlib.sha256("|".join(row.number for row in rows).encode()).hexdigest()[:12]
-    # The grid remembers positions, not orders: another set of rows must be another grid, or 3 means someone else.
-    sign = SIGNS.get(next(iter(single)), "") if is_one_currency else ""
-    event = st.dataframe(
-        data,
-        key=f"queue_{fingerprint}",
-        on_select="rerun",
-        selection_mode="multi-row",
-        hide_index=True,
-        row_height=32,
-        height=min(38 + 32 * len(rows), 620),
-        placeholder="",
-        alt=t("orders.title"),
-        column_config={
-            "number": st.column_config.ButtonColumn(
-                t("col.order"),
-                type="tertiary",
-                alignment="left",
-                width=170,
-                key=f"open_{fingerprint}",
-                on_click=_open,
-                args=(f"open_{fingerprint}", [row.number for row in rows]),
-            ),
-            "customer": st.column_config.TextColumn(t("col.customer"), width=150),
-            "total": st.column_config.NumberColumn(t("col.total"), format=f"{sign}%,.2f", width=105)
-            if is_one_currency
-            else st.column_config.TextColumn(t("col.total"), alignment="right", width=105),
-            "promised": st.column_config.DateColumn(
-                t("col.promised"), format="MM-DD" if screen.language == "zh" else "D MMM", width=80
-            ),
-            "late": st.column_config.TextColumn(t("col.left"), width=95),
-            "stage": st.column_config.TextColumn(t("col.stage"), width=105),
-            "why": st.column_config.TextColumn(t("col.why"), width="large"),
-            "channel": st.column_config.TextColumn(t("col.channel"), width=90),
-            "placed": st.column_config.DatetimeColumn(
-                t("col.placed"), format="MM-DD HH:mm" if screen.language == "zh" else "D MMM HH:mm", width=110
-            ),
-        },
-    )
-    if number := st.session_state.pop("open_order", None):
-        screen.go("order", no=number)
+def _table(screen: Screen, rows: Sequence[Any], short: Mapping[int, Sequence[Any]]) -> list[Any]:
+    """The page's rows; returns the selected ones."""
+    event = queue_grid(screen, "queue", rows, short, title=screen.t("orders.title"), is_selectable=True)
     return [rows[i] for i in event["selection"]["rows"] if i < len(rows)]
-
-
-def _open(key: str, numbers: list[str]) -> None:
-    st.session_state["open_order"] = numbers[st.session_state[key]["row"]]
-
-
-def _late(screen: Screen, row: Any) -> str:
-    if row.promised_by_date is None or row.status not in OPEN_STATUSES:
-        return ""
-    late = (screen.today - row.promised_by_date).days
-    if late > 0:
-        return "▲ " + screen.t("late.days", n=late)
-    return "◆ " + screen.t("late.today") if late == 0 else ""
 
 
 # ----------------------------------------------------------------------------------------------- actions

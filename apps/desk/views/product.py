@@ -9,10 +9,10 @@ from typing import Any
 import polars as pl
 import streamlit as st
 
-from apps.components.charts import demand_fan
+from apps.components.charts import demand_fan, stock_fan
 from apps.components.figures import day, money, percent, qty, signed
 from apps.components.ledger import ledger
-from apps.components.planning import product
+from apps.components.planning import product, projected_stock
 from apps.components.sentences import escaped
 from apps.desk.screen import Screen
 from apps.desk.views.plan import plan_age, warn_if_stale
@@ -44,6 +44,8 @@ def show(screen: Screen) -> None:
     _decision(screen, plan.suggestion)
     left, right = st.columns([3, 2], gap="large")
     with left:
+        if plan.suggestion is not None and plan.suggestion["inventory_position_qty"] is not None:
+            _projected(screen, sku, plan)
         _chart(screen, sku, plan)
     with right:
         if plan.suggestion is not None:
@@ -68,6 +70,8 @@ def _decision(screen: Screen, row: Mapping[str, Any] | None) -> None:
         said.append(t("product.wait"))
     elif row["order_by_date"] is None:
         said.append(t("product.buy_undated", qty=qty(row["suggested_qty"])))
+    elif row["order_by_date"] <= screen.today:
+        said.append(t("product.buy_now", qty=qty(row["suggested_qty"])))
     else:
         by = day(row["order_by_date"], screen.language, today=screen.today)
         said.append(t("product.buy", qty=qty(row["suggested_qty"]), day=by))
@@ -78,6 +82,22 @@ def _decision(screen: Screen, row: Mapping[str, Any] | None) -> None:
         said.append(t("product.from", supplier=escaped(row["supplier_name"]), cost=cost, value=value))
     st.markdown((" " if screen.language == "en" else "").join(said))
     st.caption(escaped(row["reason"]))
+
+
+def _projected(screen: Screen, sku: str, plan: Any) -> None:
+    """Stock day by day when nothing more is ordered: why the order is needed, and by when."""
+    t, row = screen.t, plan.suggestion
+    st.subheader(t("product.projected"), anchor=False)
+    left = projected_stock(plan.totals, row["inventory_position_qty"])
+    labels = {name: t(f"chart.{name}") for name in ("day", "left", "reorder_point", "safety_stock", "empty")}
+    chart = stock_fan(
+        left,
+        reorder_point_qty=row["reorder_point_qty"],
+        safety_stock_qty=row["safety_stock_qty"],
+        labels=labels,
+    )
+    st.altair_chart(chart, alt=t("product.projected.alt", sku=sku))
+    st.caption(t("product.projected.help", position=qty(row["inventory_position_qty"])))
 
 
 def _chart(screen: Screen, sku: str, plan: Any) -> None:
