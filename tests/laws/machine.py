@@ -839,6 +839,7 @@ class Company(RuleBasedStateMachine):
         if not self.is_open:
             return
         self.steps += 1
+        self.books.now = self.clock.now()  # an action may have looked ahead and then not run
         found, wanted = self._found(), self._wanted()
         for key in sorted(found.keys() | wanted.keys()):
             assert found.get(key) == wanted.get(key), (

@@ -11,9 +11,10 @@ from orders_core.services.carts import SetCartLine, set_cart_line
 from orders_core.services.edit import EditOrder, LineChange, edit_order
 from orders_core.services.payments import PayRefund, ReceivePayment, pay_refund, receive_payment
 from orders_core.services.receiving import ReceivedLine, ReceiveGoods, receive_goods
-from orders_core.services.returns import RequestReturn, request_return
+from orders_core.services.returns import DecideReturn, RequestReturn, decide_return, request_return
 from orders_core.services.review import HoldOrder, RejectOrder, hold_order, reject_order
 from orders_core.services.shipping import ShipShipment, TakeBack, ship_shipment, take_back
+from orders_core.services.split import SplitByHand, split_by_hand
 from orders_core.services.warehouse import PickAll, ShortPick, pick_all, short_pick
 from orders_core.store import tables
 from orders_core.store.uow import Store
@@ -169,3 +170,28 @@ def test_goods_of_which_a_return_is_under_way_are_not_taken_back_as_never_shippe
     store.run(request_return, CLERK, RequestReturn(number, {1: 1}, "not nice"))
     with pytest.raises(NotAllowed, match="a return of 1 units of it is under way"):
         store.run(take_back, PICKER, TakeBack(shipment.number, "flat tyre"))
+
+
+def test_an_edit_gives_up_every_waiting_unit_before_one_that_is_reserved(store: Store) -> None:
+    """Also where they are on different shipments: 1 reserved and 2 waiting on one, 1 waiting on another."""
+    company(store)
+    rules(store, shortage={"policy": "backorder"})
+    stock(store, "LAMP@WH1: 0")
+    number = order(store, "LAMP 4").number
+    store.run(split_by_hand, CLERK, SplitByHand(number, shipments(store, number)[0].number, {1: 1}))
+    store.run(receive_goods, PICKER, ReceiveGoods("WH1", [ReceivedLine("LAMP", 1)]))
+    store.run(edit_order, CLERK, EditOrder(number, lines=[LineChange(1, 1)]))
+    line = order_lines(store, number)[0]
+    assert (line.reserved_qty, line.backordered_qty) == (1, 0)
+
+
+def test_a_refused_refund_only_request_ends_its_own_hold_and_no_other(store: Store) -> None:
+    company(store)
+    stock(store, "LAMP@WH1: 8")
+    stopped_by_it, held_before = order(store, "LAMP 1").number, order(store, "LAMP 2").number
+    store.run(hold_order, CLERK, HoldOrder(held_before, "fraud?"))
+    for number, status in ((stopped_by_it, "ready"), (held_before, "held")):
+        asked = store.run(request_return, CLERK, RequestReturn(number, {}, "too slow", kind="refund_only"))
+        assert order_row(store, number).status == "held"
+        store.run(decide_return, CLERK, DecideReturn(asked.number, is_approved=False))
+        assert order_row(store, number).status == status
