@@ -272,7 +272,7 @@ class _Seeding:
     def _promotions(self) -> None:
         starts_at = self._uow.now - timedelta(days=1)
         rules = {
-            "BENCH-5OFF": ("percent", {"ratio_bp": 500, "from_cents": 2000}),
+            "BENCH-5OFF": ("percent", {"ratio_bp": 500, "from_cents": 100_000}),
             "BENCH-SHIP": ("free_shipping", {"from_cents": 50_000}),
         }
         self._insert(

@@ -36,7 +36,7 @@ def run_stated_counts() -> int:
 
 def run_benchmark(name: str) -> int:
     """Run `python -m benchmarks.NAME`, which records its own figures; gives its exit code."""
-    command = [sys.executable, "-m", f"benchmarks.{name}", "--out", str(WORK / f"{name}.json")]
+    command = [sys.executable, "-m", f"benchmarks.{name}", "--record", "--out", str(WORK / f"{name}.json")]
     return subprocess.run(command, cwd=PROJECT, check=False).returncode
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
+from functools import lru_cache
 from typing import Any
 
 import phonenumbers
@@ -89,6 +90,7 @@ class CheckInput:
     short: Sequence[Mapping[str, Any]]
 
 
+@lru_cache(maxsize=4096)  # a customer's number is asked about with each order
 def phone_is_possible(phone: str, country: str | None) -> bool:
     """Whether a number could be dialled in that country (default China)."""
     try:

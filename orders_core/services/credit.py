@@ -5,10 +5,11 @@ from __future__ import annotations
 from sqlalchemy import bindparam, select, text, update
 
 from orders_core.errors import CreditExceeded
+from orders_core.store.prepared import Prepared
 from orders_core.store.tables import Customer, Order
 from orders_core.store.uow import UnitOfWork
 
-_CLAIM = (
+_CLAIM = Prepared(
     update(Customer)
     .where(
         Customer.id == bindparam("customer_id"),
@@ -23,7 +24,7 @@ _SET_CLAIM = text("UPDATE orders SET credit_claimed_cents = :claimed WHERE id = 
 
 def claim_credit(uow: UnitOfWork, customer_id: int, asked_cents: int) -> bool:
     """Take credit in one guarded statement; two orders at once cannot both take the last of it."""
-    return uow.conn.execute(_CLAIM, {"customer_id": customer_id, "asked_cents": asked_cents}).first() is not None
+    return uow.row(_CLAIM, {"customer_id": customer_id, "asked_cents": asked_cents}) is not None
 
 
 def claim_anyway(uow: UnitOfWork, customer_id: int, asked_cents: int) -> None:

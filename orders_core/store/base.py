@@ -101,9 +101,13 @@ class Flag(TypeDecorator[bool]):
         return None if value is None else bool(value)
 
 
+# One for all: json.dumps with options builds another each time.
+_ENCODER = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"), default=str)
+
+
 def dump_json(value: Any) -> str:
     """Compact JSON with sorted keys, so that equal facts are equal text."""
-    return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"), default=str)
+    return _ENCODER.encode(value)
 
 
 class Json(TypeDecorator[Any]):

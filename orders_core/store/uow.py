@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
+from functools import cached_property
 from typing import Any, Concatenate, ParamSpec, TypeVar
 from zoneinfo import ZoneInfo
 
@@ -106,7 +107,7 @@ class UnitOfWork:
     _decisions: list[dict[str, Any]] = field(default_factory=list)
     _notices: list[dict[str, Any]] = field(default_factory=list)
 
-    @property
+    @cached_property
     def today(self) -> date:
         """The business date of `now`."""
         return self.now.astimezone(self.zone).date()
