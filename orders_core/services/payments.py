@@ -13,7 +13,7 @@ from orders_core.errors import IdempotencyMismatch, InvalidCommand, NotFound, Ov
 from orders_core.services.credit import settle_claim
 from orders_core.services.review import reconsider
 from orders_core.store.tables import Customer, Order, PaymentReceipt, ReceiptSettlement, Refund
-from orders_core.store.uow import UnitOfWork
+from orders_core.store.uow import Contended, UnitOfWork
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,8 @@ class Received:
 
 _PAY = text(
     "UPDATE orders SET paid_cents = paid_cents + :cents, version = version + 1"
-    " WHERE id = :order_id AND paid_cents - refunded_cents + :cents <= total_cents RETURNING version"
+    " WHERE id = :order_id AND paid_cents - refunded_cents + :cents <= total_cents"
+    " AND cancelled_at IS NULL AND rejected_at IS NULL RETURNING version"
 )
 _USE = text(
     "UPDATE payment_receipt SET settled_cents = settled_cents + :cents"
@@ -165,8 +166,8 @@ def _settle(uow: UnitOfWork, actor: Actor, receipt_id: int, order: Any, cents: i
     if uow.conn.execute(_USE, {"cents": cents, "receipt_id": receipt_id}).first() is None:
         raise OverPayment(what="receipt", asked_cents=cents, limit_cents=0)
     version = uow.conn.execute(_PAY, {"cents": cents, "order_id": order.id}).scalar_one_or_none()
-    if version is None:
-        raise OverPayment(what=f"payment of {order.number}", asked_cents=cents, limit_cents=max(0, owes))
+    if version is None:  # paid meanwhile by another receipt: look again at what is owed
+        raise Contended
     uow.conn.execute(
         insert(ReceiptSettlement),
         {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import bindparam, select, text
@@ -30,6 +30,7 @@ _OPEN_LINES = (
     .where(
         OrderLine.order_id == bindparam("order_id"),
         Shipment.status.in_(["planned", "released", "picked", "packed"]),
+        ~ShipmentLine.is_withdrawn,
     )
     # give back what waits before what is there, and the latest plans first
     .order_by(ShipmentLine.backordered_qty.desc(), Shipment.id.desc(), ShipmentLine.id)
@@ -79,14 +80,13 @@ def give_back(uow: UnitOfWork, order: Any, *, units: Mapping[int, int] | None = 
     their reserved units back, open requests for them are cancelled. The caller ends with sync_order.
     """
     changes: dict[tuple[int, int], list[int]] = {}
-    left = dict(units) if units is not None else None
+    lines = uow.rows(_OPEN_LINES, {"order_id": order.id})
+    takes = {line.id: line.qty for line in lines} if units is None else _to_take(lines, units)
     touched = set()
-    for line in uow.rows(_OPEN_LINES, {"order_id": order.id}):
-        take = line.qty if left is None else min(line.qty, left.get(line.order_line_id, 0))
+    for line in lines:
+        take = takes[line.id]
         if take == 0:
             continue
-        if left is not None:
-            left[line.order_line_id] -= take
         late = min(take, line.backordered_qty)
         now = min(take - late, line.reserved_qty)
         entry = changes.setdefault((line.sku_id, line.location_id), [0, 0])
@@ -109,6 +109,19 @@ def give_back(uow: UnitOfWork, order: Any, *, units: Mapping[int, int] | None = 
     stop_picking(uow, touched)
     sync_lines(uow, order.id)  # at once: a line may not be lowered below what it still has promised
     _cancel_requests(uow, order.id)
+
+
+def _to_take(lines: Sequence[Any], units: Mapping[int, int]) -> dict[int, int]:
+    """Units to take per shipment line id, of `units` per order line id: what waits on any of them, then the rest."""
+    left = dict(units)
+    takes = {line.id: 0 for line in lines}
+    for has in ("backordered_qty", "qty"):
+        for line in lines:
+            more = min(getattr(line, has) - takes[line.id], left.get(line.order_line_id, 0))
+            if more > 0:
+                takes[line.id] += more
+                left[line.order_line_id] -= more
+    return takes
 
 
 def _drop_line(uow: UnitOfWork, shipment_line_id: int) -> None:
