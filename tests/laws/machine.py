@@ -135,6 +135,7 @@ def action(
 class Company(RuleBasedStateMachine):
     """One example: a fresh database and fresh books. A subclass says where databases come from."""
 
+    outcomes: ClassVar[Counter[str]] = Counter()
     open_store: ClassVar[Callable[[bool, FixedClock], tuple[Store, Callable[[], None]]]]
 
     def __init__(self) -> None:
@@ -175,12 +176,14 @@ class Company(RuleBasedStateMachine):
             result = self.store.run(service, actor, *command)
         except OrdersError as error:
             note(f"refused: {error}")
+            self.outcomes["refused"] += 1
             if type(error) is not refusal:
                 want = "to be done" if refusal is None else f"refused with {refusal.__name__}"
                 raise AssertionError(
                     f"{service.__name__} was refused with {type(error).__name__} ({error}); the books want it {want}"
                 ) from error
             return None
+        self.outcomes["done"] += 1
         assert refusal is None, f"{service.__name__}{command} was done; the books want {refusal.__name__}"
         return result
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -52,7 +53,7 @@ def company(backend: Backend, databases: TestDatabases, tmp_path: Path) -> type[
         event.listen(store.engine, "connect", _does_not_wait_for_the_disk)
         return store, lambda: databases.drop(url)
 
-    return type("Company", (Company,), {"open_store": staticmethod(open_store)})
+    return type("Company", (Company,), {"open_store": staticmethod(open_store), "outcomes": Counter()})
 
 
 def _does_not_wait_for_the_disk(connection: Any, _record: object) -> None:
@@ -71,10 +72,18 @@ def machine_settings(examples: int, steps: int, **more: object) -> settings:
 
 
 def test_books_and_database_agree_whatever_happens(
-    company: type[Company], backend: Backend, stated_count: StatedCount
+    company: type[Company],
+    backend: Backend,
+    stated_count: StatedCount,
+    record_property: Callable[[str, object], None],
 ) -> None:
-    small, stated = (20, 500) if backend == "sqlite" else (4, 50)
-    run_state_machine_as_test(company, settings=machine_settings(stated_count(small=small, stated=stated), 50))
+    small, stated = (12, 500) if backend == "sqlite" else (3, 100)
+    examples = stated_count(small=small, stated=stated)
+    run_state_machine_as_test(company, settings=machine_settings(examples, 50))
+    done, refused = company.outcomes["done"], company.outcomes["refused"]
+    assert done > refused > 0, f"{done} commands done, {refused} refused: the machine goes nowhere, or never too far"
+    record_property(f"examples of up to 50 actions, {backend}", examples)
+    record_property(f"commands done / refused as the books said, {backend}", f"{done:,} / {refused:,}")
 
 
 # ------------------------------------------------------------------------------------------------ planted bugs
