@@ -357,7 +357,8 @@ def _put_on_shipments(
         }
         grown = uow.conn.execute(
             text(
-                "UPDATE shipment_line SET qty = qty + :qty, reserved_qty = reserved_qty + :reserved,"
+                "UPDATE shipment_line SET qty = CASE WHEN is_withdrawn THEN 0 ELSE qty END + :qty, is_withdrawn = FALSE,"
+                " reserved_qty = reserved_qty + :reserved,"
                 " backordered_qty = backordered_qty + :backordered"
                 " WHERE shipment_id = :shipment_id AND order_line_id = :line_id RETURNING id"
             ),

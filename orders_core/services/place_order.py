@@ -195,6 +195,8 @@ def place_order(uow: UnitOfWork, actor: Actor, command: PlaceOrder) -> PlacedOrd
         NotFound, InvalidCommand, InvalidQuantity: the order itself is wrong; the message names the line.
     """
     actor.must("order.place")
+    if command.kind in ("exchange", "resend"):  # costs nothing: only a decided return makes one
+        actor.must("return.decide")
     body_hash, lines_hash = _hashes(command)
     caller = _caller(uow, actor, command, lines_hash)
     if caller.repeat_of_id is not None:

@@ -25,7 +25,8 @@ _STILL_PLANNED = text(
 _ADD_UNITS = text(
     "INSERT INTO shipment_line (id, shipment_id, order_line_id, sku_id, qty, reserved_qty, backordered_qty)"
     " VALUES (:id, :shipment_id, :order_line_id, :sku_id, :qty, :reserved_qty, :backordered_qty)"
-    " ON CONFLICT (shipment_id, order_line_id) DO UPDATE SET qty = shipment_line.qty + excluded.qty,"
+    " ON CONFLICT (shipment_id, order_line_id) DO UPDATE SET"
+    " qty = CASE WHEN shipment_line.is_withdrawn THEN 0 ELSE shipment_line.qty END + excluded.qty, is_withdrawn = FALSE,"
     " reserved_qty = shipment_line.reserved_qty + excluded.reserved_qty,"
     " backordered_qty = shipment_line.backordered_qty + excluded.backordered_qty"
 )

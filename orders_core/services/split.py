@@ -61,7 +61,7 @@ _PLANNED = (
     )
     .join(Shipment, Shipment.id == ShipmentLine.shipment_id)
     .join(OrderLine, OrderLine.id == ShipmentLine.order_line_id)
-    .where(Shipment.status == "planned")
+    .where(Shipment.status == "planned", ~ShipmentLine.is_withdrawn)
     .order_by(Shipment.id, OrderLine.line_no)
 )
 

@@ -6,8 +6,9 @@ import pytest
 from sqlalchemy import insert, select
 
 from orders_core.domain.money import share
+from orders_core.domain.permissions import Actor
 from orders_core.domain.pricing import Offer, PricedLine, price_order
-from orders_core.errors import IdempotencyMismatch, OverPayment
+from orders_core.errors import IdempotencyMismatch, OrdersError, OverPayment, PermissionDenied
 from orders_core.services.drafting import LineIn
 from orders_core.services.payments import ReceivePayment, receive_payment
 from orders_core.services.place_order import PlacedOrder, PlaceOrder, place_order
@@ -17,6 +18,7 @@ from orders_core.store.uow import Store, UnitOfWork
 from tests.support.build import (
     CASHIER,
     CLERK,
+    CUSTOMER,
     MANAGER,
     at_once,
     channel,
@@ -173,6 +175,26 @@ def test_an_overdue_customer_waits_for_review(store: Store) -> None:
     store.clock.advance(days=31)  # type: ignore[attr-defined]
     late = order(store, "LAMP 1", customer="LATE")
     assert late.review_reasons[0]["code"] == "overdue"
+
+
+def test_receipts_that_arrive_at_once_are_all_booked(store: Store) -> None:
+    company(store)
+    stock(store, "LAMP@WH1: 50")
+    number = order(store, "LAMP 20").number
+    commands = [ReceivePayment(CUSTOMER, 3_000, f"r{n}") for n in range(16)]
+    answers = at_once(store, receive_payment, CASHIER, commands, processes=4)
+    assert [answer for answer in answers if isinstance(answer, OrdersError)] == []
+    assert order_row(store, number).paid_cents == 20_000
+    assert sum(answer.left_cents for answer in answers) == 28_000
+
+
+@pytest.mark.parametrize("kind", ["exchange", "resend"])
+def test_a_customer_cannot_order_for_nothing(store: Store, kind: str) -> None:
+    company(store)
+    stock(store, "LAMP@WH1: 5")
+    buyer = Actor("buyer", frozenset({"customer"}), customer_id=customer(store, CUSTOMER))
+    with pytest.raises(PermissionDenied):
+        order(store, "LAMP 5", actor=buyer, kind=kind)
 
 
 def test_a_customer_cannot_set_prices(store: Store) -> None:
