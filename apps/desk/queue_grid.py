@@ -56,7 +56,7 @@ def queue_grid(
         "promised": st.column_config.DateColumn(t("col.promised"), format=day, width=75),
         "left": st.column_config.TextColumn(t("col.left"), width=95),
         "stage": st.column_config.TextColumn(t("col.stage"), width=110),
-        "why": st.column_config.TextColumn(t("col.why"), width="large"),
+        "why": st.column_config.TextColumn(t("col.why"), width=420),
         "channel": st.column_config.TextColumn(t("col.channel"), width=85),
         "placed": st.column_config.DatetimeColumn(t("col.placed"), format=f"{day} HH:mm", width=105),
     }
@@ -67,9 +67,10 @@ def queue_grid(
         selection_mode="multi-row",
         hide_index=True,
         row_height=ROW_PIXELS,
-        height=min(40 + ROW_PIXELS * len(rows), MOST_PIXELS),
+        height=min(44 + ROW_PIXELS * len(rows), MOST_PIXELS),
         placeholder="",
         alt=title,
+        column_order=None if is_selectable else [name for name in config if name not in ("channel", "placed")],
         column_config=config,
     )
     if number := st.session_state.pop("open_order", None):

@@ -21,7 +21,7 @@ SAYS = {
     "zh-CN": {
         "amount": "超过自动审核上限", "approved": "已审核通过", "review": "待审核", "already": "已由 mei 于",
         "desk": "订单工作台", "plan": "买、调还是等", "why": "数量怎么来的", "trust": re.compile("可信度 [A-D]。回测 \\d+ 次"),
-        "bulk": "1 单已通过,1 单跳过",
+        "bulk": "1 单已通过，1 单跳过",
     },
     "en-US": {
         "amount": "the most approved without a person", "approved": "is approved", "review": "To review",
@@ -185,7 +185,7 @@ def test_a_new_quantity_shows_its_money_and_stock_before_it_is_written(desk: Des
     quantity = dialog.get_by_role("spinbutton")
     quantity.fill("120")
     quantity.press("Enter")
-    expect(dialog.get_by_text("¥1,010.00 → ¥1,200.00(+¥190.00)")).to_be_visible()
+    expect(dialog.get_by_text("¥1,010.00 → ¥1,200.00（+¥190.00）")).to_be_visible()
     expect(dialog.get_by_text("占用 +19 件")).to_be_visible()
     assert order_row(desk.store, number).total_cents == 101_000, "a preview writes nothing"
     dialog.get_by_role("button", name="确认修改").click()
@@ -197,7 +197,7 @@ def test_the_warehouse_releases_picks_and_ships(desk: Desk, page: Page) -> None:
     number = order(desk.store, "LAMP 7").number
     desk.app.visit(page, "warehouse?role=warehouse&at=WH1")
     page.get_by_role("button", name="下发 WH1 全部").click()
-    expect(page.get_by_text("拣货单:PL-")).to_be_visible()
+    expect(page.get_by_text("拣货单：PL-")).to_be_visible()
     page.get_by_role("link", name=re.compile("PL-")).last.click()
     page.get_by_role("button", name="全部已拣").click()
     expect(page.get_by_text("可以发货")).to_be_visible()

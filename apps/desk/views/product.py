@@ -88,7 +88,8 @@ def _projected(screen: Screen, sku: str, plan: Any) -> None:
     """Stock day by day when nothing more is ordered: why the order is needed, and by when."""
     t, row = screen.t, plan.suggestion
     st.subheader(t("product.projected"), anchor=False)
-    left = projected_stock(plan.totals, row["inventory_position_qty"])
+    ahead = plan.totals.head(max(28, row["protection_interval_days"] + 7))  # further on there is only "long gone"
+    left = projected_stock(ahead, row["inventory_position_qty"])
     labels = {name: t(f"chart.{name}") for name in ("day", "left", "reorder_point", "safety_stock", "empty")}
     chart = stock_fan(
         left,
