@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import insert, select, text, update
+from sqlalchemy import ColumnElement, and_, func, insert, or_, select, text, update
 
 from orders_core.domain.permissions import Actor
 from orders_core.errors import IdempotencyMismatch, InvalidCommand, NotFound, OverPayment
 from orders_core.services.credit import settle_claim
+from orders_core.services.idempotency import body_hash, is_repeat
 from orders_core.services.review import reconsider
 from orders_core.store.tables import Customer, Order, PaymentReceipt, ReceiptSettlement, Refund
 from orders_core.store.uow import Contended, UnitOfWork
@@ -48,20 +49,26 @@ _PAY = text(
 )
 _USE = text(
     "UPDATE payment_receipt SET settled_cents = settled_cents + :cents"
-    " WHERE id = :receipt_id AND settled_cents + :cents <= amount_cents RETURNING settled_cents"
+    " WHERE id = :receipt_id AND settled_cents + :cents <= amount_cents RETURNING amount_cents - settled_cents"
+)
+_IS_OWING = and_(
+    Order.cancelled_at.is_(None),
+    Order.rejected_at.is_(None),
+    Order.origin == "live",
+    Order.paid_cents - Order.refunded_cents < Order.total_cents,
 )
 _OWING = (
     select(
         Order.id,
         Order.number,
+        Order.currency,
         Order.total_cents,
         Order.paid_cents,
         Order.refunded_cents,
         Order.cancelled_at,
         Order.rejected_at,
     )
-    .where(Order.cancelled_at.is_(None), Order.rejected_at.is_(None), Order.origin == "live")
-    .where(Order.paid_cents - Order.refunded_cents < Order.total_cents)
+    .where(_IS_OWING)
     # approved orders first: they are owed; then the ones that wait for their money
     .order_by(Order.approved_at.is_(None), Order.business_date, Order.id)
 )
@@ -72,6 +79,7 @@ def receive_payment(uow: UnitOfWork, actor: Actor, command: ReceivePayment) -> R
 
     Raises:
         OverPayment: more is set against an order than it still owes, or more than the receipt holds.
+        InvalidCommand: an order in `settle` is in another currency than the money.
         IdempotencyMismatch: the key belongs to another payment.
     """
     actor.must("money.receive")
@@ -81,12 +89,15 @@ def receive_payment(uow: UnitOfWork, actor: Actor, command: ReceivePayment) -> R
     if customer is None:
         raise NotFound(entity="customer", key=command.customer)
     currency = command.currency or customer.currency
-    body = f"{command.customer}|{command.amount_cents}|{currency}|{command.method}|{command.reference}"
+    digest = body_hash(replace(command, currency=currency))
     known = uow.row(select(PaymentReceipt.__table__).where(PaymentReceipt.idem_key == command.idem_key))
     if known is not None:
-        if known.body_hash != body:
+        if known.body_hash != digest:
             raise IdempotencyMismatch(key=command.idem_key, number=known.number)
-        return Received(known.id, known.number, {}, known.amount_cents - known.settled_cents, (), is_repeat=True)
+        left = known.amount_cents - known.settled_cents
+        return Received(known.id, known.number, _settled_by(uow, known.id), left, (), is_repeat=True)
+    named = _IS_OWING if command.settle is None else Order.number.in_(sorted(command.settle))
+    locked = _lock_orders(uow, customer.id, named)
     receipt_id, number = uow.new_id(), uow.new_number("RC")
     uow.conn.execute(
         insert(PaymentReceipt),
@@ -99,7 +110,7 @@ def receive_payment(uow: UnitOfWork, actor: Actor, command: ReceivePayment) -> R
             "method": command.method,
             "reference": command.reference,
             "idem_key": command.idem_key,
-            "body_hash": body,
+            "body_hash": digest,
             "received_at": uow.now,
             "business_date": uow.today,
             "actor": actor.name,
@@ -113,8 +124,8 @@ def receive_payment(uow: UnitOfWork, actor: Actor, command: ReceivePayment) -> R
     if command.settle is None:
         for order in uow.rows(_OWING.where(Order.customer_id == customer.id, Order.currency == currency)):
             cents = min(left, order.total_cents - (order.paid_cents - order.refunded_cents))
-            if cents > 0:
-                _settle(uow, actor, receipt_id, order, cents)
+            if cents > 0 and order.id in locked:
+                _settle(uow, actor, receipt_id, currency, order, cents)
                 settled[order.number] = cents
                 left -= cents
     else:
@@ -122,32 +133,60 @@ def receive_payment(uow: UnitOfWork, actor: Actor, command: ReceivePayment) -> R
             asked = sum(command.settle.values())
             raise OverPayment(what=f"receipt {number}", asked_cents=asked, limit_cents=command.amount_cents)
         for order_number, cents in sorted(command.settle.items()):
-            _settle(uow, actor, receipt_id, _order(uow, order_number, customer.id), cents)
+            _settle(uow, actor, receipt_id, currency, _order(uow, order_number, customer.id), cents)
             settled[order_number] = cents
             left -= cents
-    return Received(receipt_id, number, settled, left, _let_through(uow, customer.id))
+    return Received(receipt_id, number, settled, left, _let_through(uow, locked))
+
+
+def _settled_by(uow: UnitOfWork, receipt_id: int) -> dict[str, int]:
+    """Order number → cents that a receipt has paid so far."""
+    query = (
+        select(Order.number, func.sum(ReceiptSettlement.amount_cents).label("cents"))
+        .join(Order, Order.id == ReceiptSettlement.order_id)
+        .where(ReceiptSettlement.payment_receipt_id == receipt_id)
+        .group_by(Order.number)
+    )
+    return {row.number: int(row.cents) for row in uow.rows(query)}
+
+
+def _lock_orders(uow: UnitOfWork, customer_id: int, to_settle: ColumnElement[bool]) -> Collection[int]:
+    """Ids of the customer's orders to settle and of those in review, locked by id: orders come before the customer."""
+    query = select(Order.id).where(Order.customer_id == customer_id, or_(to_settle, Order.status == "review"))
+    query = query.order_by(Order.id)
+    return {row.id for row in uow.rows(query if uow.is_sqlite else query.with_for_update())}
 
 
 @dataclass(frozen=True)
 class SettleReceipt:
-    """Set part of an earlier receipt (a prepayment) against an order."""
+    """Set part of an earlier receipt (a prepayment) against an order; with an `idem_key`, sent twice it settles once."""
 
     receipt_number: str
     order_number: str
     amount_cents: int
+    idem_key: str | None = None
 
 
 def settle_receipt(uow: UnitOfWork, actor: Actor, command: SettleReceipt) -> Received:
-    """Use a prepayment for an order; raises OverPayment beyond what either has left."""
+    """Use a prepayment for an order.
+
+    Raises:
+        OverPayment: more than the receipt has left or the order still owes.
+        InvalidCommand: the order is in another currency than the receipt.
+        IdempotencyMismatch: the key belongs to another settlement.
+    """
     actor.must("money.receive")
     receipt = uow.row(select(PaymentReceipt.__table__).where(PaymentReceipt.number == command.receipt_number))
     if receipt is None:
         raise NotFound(entity="receipt", key=command.receipt_number)
-    order = _order(uow, command.order_number, receipt.customer_id)
-    _settle(uow, actor, receipt.id, order, command.amount_cents)
-    left = receipt.amount_cents - receipt.settled_cents - command.amount_cents
     settled = {command.order_number: command.amount_cents}
-    return Received(receipt.id, receipt.number, settled, left, _let_through(uow, receipt.customer_id))
+    left = receipt.amount_cents - receipt.settled_cents
+    if is_repeat(uow, "settle_receipt", command):
+        return Received(receipt.id, receipt.number, settled, left, (), is_repeat=True)
+    locked = _lock_orders(uow, receipt.customer_id, Order.number == command.order_number)
+    order = _order(uow, command.order_number, receipt.customer_id)
+    left = _settle(uow, actor, receipt.id, receipt.currency, order, command.amount_cents)
+    return Received(receipt.id, receipt.number, settled, left, _let_through(uow, locked))
 
 
 def _order(uow: UnitOfWork, number: str, customer_id: int) -> Any:
@@ -157,13 +196,18 @@ def _order(uow: UnitOfWork, number: str, customer_id: int) -> Any:
     return order
 
 
-def _settle(uow: UnitOfWork, actor: Actor, receipt_id: int, order: Any, cents: int) -> None:
-    """One settlement under two guards: the receipt's rest and what the order still owes."""
+def _settle(uow: UnitOfWork, actor: Actor, receipt_id: int, currency: str, order: Any, cents: int) -> int:
+    """One settlement under two guards: the receipt's rest and what the order still owes; returns the receipt's rest."""
+    if order.currency != currency:
+        raise InvalidCommand(
+            field="currency", problem=f"{order.number} is in {order.currency}, the money in {currency}"
+        )
     is_dead = order.cancelled_at is not None or order.rejected_at is not None  # then it owes nothing
     owes = 0 if is_dead else order.total_cents - (order.paid_cents - order.refunded_cents)
     if cents <= 0 or cents > owes:
         raise OverPayment(what=f"payment of {order.number}", asked_cents=cents, limit_cents=max(0, owes))
-    if uow.conn.execute(_USE, {"cents": cents, "receipt_id": receipt_id}).first() is None:
+    left: int | None = uow.conn.execute(_USE, {"cents": cents, "receipt_id": receipt_id}).scalar()
+    if left is None:
         raise OverPayment(what="receipt", asked_cents=cents, limit_cents=0)
     version = uow.conn.execute(_PAY, {"cents": cents, "order_id": order.id}).scalar_one_or_none()
     if version is None:  # paid meanwhile by another receipt: look again at what is owed
@@ -181,13 +225,12 @@ def _settle(uow: UnitOfWork, actor: Actor, receipt_id: int, order: Any, cents: i
     settle_claim(uow, order.id)
     uow.changed("orders", order.id, version)
     uow.audit(actor, "order.pay", "orders", order.id, version=version, facts={"amount_cents": cents})
+    return left
 
 
-def _let_through(uow: UnitOfWork, customer_id: int) -> tuple[str, ...]:
-    """Look again at the customer's waiting orders, oldest first; numbers of those approved."""
-    waiting = uow.rows(
-        select(Order.id).where(Order.customer_id == customer_id, Order.status == "review").order_by(Order.id)
-    )
+def _let_through(uow: UnitOfWork, locked: Collection[int]) -> tuple[str, ...]:
+    """Look again at the locked orders that wait for review, oldest first; numbers of those approved."""
+    waiting = uow.rows(select(Order.id).where(Order.id.in_(locked), Order.status == "review").order_by(Order.id))
     approved = []
     for row in waiting:
         state = reconsider(uow, row.id)
