@@ -90,6 +90,12 @@ def demo(
         }
     )
     out.use(settings)
+    if (folder / "orders.db").exists() and not (folder / DEMO_MARK).exists():
+        raise WrongArgument(
+            flag="--folder",
+            problem=f"{folder} holds a business that was not made by dinghuo demo; nothing was touched",
+            problem_zh=f"{folder} 中的数据不是 dinghuo demo 建立的,未做任何改动",
+        )
     if rebuild:
         _throw_away(folder)
     clock = SystemClock()
@@ -126,15 +132,7 @@ def _short(folder: Path) -> str:
 
 
 def _throw_away(folder: Path) -> None:
-    """Remove the demo's own files; a folder we did not make a demo in is left alone."""
-    if not folder.exists():
-        return
-    if not (folder / DEMO_MARK).exists():
-        raise WrongArgument(
-            flag="--rebuild",
-            problem=f"{folder} was not made by dinghuo demo; nothing was removed",
-            problem_zh=f"{folder} 不是 dinghuo demo 建立的,未删除任何内容",
-        )
+    """Remove the demo's own files, and nothing else that lies there."""
     for path in [*folder.glob("orders.db*"), *folder.glob("warehouse*"), folder / "outbox"]:
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)

@@ -21,10 +21,16 @@ Progress = Callable[[str, int, int | None], None]  # what is being done, how far
 DOING = {
     "reading": ("reading", "读取"),
     "checking": ("checking", "检查"),
+    "comparing": ("comparing", "比对"),
     "writing": ("writing", "写入"),
     "placing": ("placing", "下单"),
+    "load": ("load", "读取订单"),
+    "forecast": ("forecast", "预测"),
+    "suggestions": ("suggestions", "补货建议"),
+    "publish": ("publish", "发布"),
+    "orders": ("days lived", "模拟天数"),
 }
-"""What the imports say they are doing, for the progress bar: (en, zh)."""
+"""What long work says it is doing, for the progress bar: (en, zh)."""
 
 
 def language_of(arguments: Sequence[str], environment: Mapping[str, str]) -> str:
@@ -145,9 +151,9 @@ class Terminal:
         task = bar.add_task("")
 
         def tell(doing: str, done: int, total: int | None) -> None:
-            bar.start()  # not before: a question may be asked first
             words = self.text(*DOING.get(doing, (doing, doing)))
             bar.update(task, description=words, completed=done, total=total)
+            bar.start()  # not before: a question may be asked first
 
         try:
             yield tell
