@@ -7,7 +7,8 @@ the new total is refunded, what is owed on credit falls.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +17,7 @@ from sqlalchemy import bindparam, func, insert, select, update
 from orders_core.domain.lifecycle import must_allow
 from orders_core.domain.money import half_up
 from orders_core.domain.permissions import Actor
-from orders_core.errors import InvalidCommand, NotFound, QuantityExceeded
+from orders_core.errors import InvalidCommand, LotRefused, NotFound, QuantityExceeded
 from orders_core.notifications.tell import tell_customer
 from orders_core.services.cancel import CancelOrder, cancel_order
 from orders_core.services.credit import settle_claim
@@ -41,6 +42,7 @@ from orders_core.store.tables import (
     ShipmentLine,
     ShippedLot,
     Sku,
+    StockMovement,
 )
 from orders_core.store.uow import UnitOfWork
 
@@ -189,6 +191,11 @@ def request_return(uow: UnitOfWork, actor: Actor, command: RequestReturn) -> Ret
         line = lines.get(line_no)
         if line is None:
             raise NotFound(entity="line", key=f"{order.number}/{line_no}")
+        if line.kind == "component" and command.kind != "resend":  # its kit's line brings it back
+            kit = next(row.line_no for row in lines.values() if row.id == line.parent_line_id)
+            raise InvalidCommand(
+                field="units", problem=f"line {line_no} is part of the kit in line {kit}: return {kit}"
+            )
         before = uow.conn.execute(_ASKED_BEFORE, {"line_id": line.id}).scalar_one()
         most = line.shipped_qty - int(before)
         if type(qty) is not int or not 0 < qty <= most:
@@ -201,7 +208,7 @@ def request_return(uow: UnitOfWork, actor: Actor, command: RequestReturn) -> Ret
 
 
 def _insert_line(uow: UnitOfWork, return_id: int, line: Any, qty: int) -> None:
-    """One return line; a kit comes back as its components, which carry the stock."""
+    """One return line; of a kit it is the kit's own line, its components come back with it."""
     row = {
         "return_id": return_id,
         "order_line_id": line.id,
@@ -324,6 +331,7 @@ def receive_return(uow: UnitOfWork, actor: Actor, command: ReceiveReturn) -> Ret
     location = location_named(uow, actor, command.location)
     order = order_for_change(uow, order_id=rma.order_id)
     by_no = {line.line_no: line for line in uow.rows(_LINES, {"return_id": rma.id})}
+    lots = _lots_out(uow, order.id)
     moves: list[Move] = []
     worth = 0
     for line_no, qty in sorted(command.units.items()):
@@ -345,7 +353,7 @@ def receive_return(uow: UnitOfWork, actor: Actor, command: ReceiveReturn) -> Ret
             .where(OrderLine.id == line.order_line_id)
             .values(returned_qty=OrderLine.returned_qty + qty, refunded_cents=OrderLine.refunded_cents + cents)
         )
-        moves += _came_back(uow, line, qty, rma.id, location)
+        moves += _came_back(uow, line, qty, rma.id, location, lots)
     if location.is_stock_tracked:
         move(uow, actor, moves)
     uow.conn.execute(
@@ -380,39 +388,100 @@ def _worth(uow: UnitOfWork, line: Any, qty: int, *, is_tax_on_top: bool) -> int:
     return max(0, worth)
 
 
-def _came_back(uow: UnitOfWork, line: Any, qty: int, return_id: int, location: Any) -> list[Move]:
-    """Movements of the units that came back; a kit comes back as its components."""
+_Lots = dict[int, dict[int, int]]  # SKU id -> lot id -> units
+
+
+def _lots_out(uow: UnitOfWork, order_id: int) -> _Lots:
+    """What the customer has of each lot: shipped less what came back."""
+    shipped = (
+        select(ShipmentLine.sku_id, ShippedLot.lot_id, ShippedLot.qty)
+        .join(ShipmentLine, ShipmentLine.id == ShippedLot.shipment_line_id)
+        .join(OrderLine, OrderLine.id == ShipmentLine.order_line_id)
+        .where(OrderLine.order_id == order_id)
+    )
+    returned = (
+        select(StockMovement.sku_id, StockMovement.lot_id, -StockMovement.qty)
+        .join(ReturnAuthorization, ReturnAuthorization.id == StockMovement.source_id)
+        .where(
+            StockMovement.source == "return_authorization",
+            StockMovement.reason == "return",
+            StockMovement.lot_id.is_not(None),
+            ReturnAuthorization.order_id == order_id,
+        )
+    )
+    return _summed([*uow.rows(shipped), *uow.rows(returned)])
+
+
+def _lots_inspected(uow: UnitOfWork, return_id: int) -> _Lots:
+    """What of each lot waits for inspection."""
+    query = select(StockMovement.sku_id, StockMovement.lot_id, StockMovement.qty).where(
+        StockMovement.source == "return_authorization",
+        StockMovement.source_id == return_id,
+        StockMovement.state == "inspection",
+        StockMovement.lot_id.is_not(None),
+    )
+    return _summed(uow.rows(query))
+
+
+def _summed(rows: Sequence[Any]) -> _Lots:
+    lots: _Lots = defaultdict(lambda: defaultdict(int))
+    for sku_id, lot_id, qty in rows:
+        lots[sku_id][lot_id] += qty
+    return lots
+
+
+def _came_back(uow: UnitOfWork, line: Any, qty: int, return_id: int, location: Any, lots: _Lots) -> list[Move]:
+    """Movements of the units that came back, one per lot; a kit comes back as its components. Counts `lots` down."""
     parts = uow.rows(
         select(OrderLine.sku_id, OrderLine.ordered_qty, OrderLine.id).where(
             OrderLine.parent_line_id == line.order_line_id, OrderLine.kind == "component"
         )
     )
-    pieces = [(part.sku_id, part.ordered_qty * qty // line.ordered_qty) for part in parts] or [(line.sku_id, qty)]
-    tracked = {
-        row.id
-        for row in uow.rows(select(Sku.id).where(Sku.id.in_([sku_id for sku_id, _ in pieces]), Sku.is_stock_tracked))
-    }
-    lot_id = uow.conn.execute(
+    pieces = [(part.sku_id, part.ordered_qty * qty // line.ordered_qty, part.id) for part in parts]
+    pieces = pieces or [(line.sku_id, qty, line.order_line_id)]
+    skus = select(Sku.id, Sku.sku, Sku.is_lot_tracked).where(
+        Sku.id.in_([sku_id for sku_id, _, _ in pieces]), Sku.is_stock_tracked
+    )
+    tracked = {row.id: row for row in uow.rows(skus)}
+    moves = []
+    for sku_id, units, order_line_id in pieces:
+        if sku_id not in tracked:
+            continue
+        takes: list[tuple[int | None, int]] = [(None, units)]
+        if tracked[sku_id].is_lot_tracked and location.is_stock_tracked:
+            takes = [*_take_lots(uow, lots[sku_id], units, order_line_id)]
+            if sum(part for _, part in takes) < units:
+                raise LotRefused(lot_code="-", sku=tracked[sku_id].sku, problem=f"{units} of no known lot came back")
+        moves += [
+            Move(
+                sku_id,
+                location.id,
+                part,
+                "return",
+                state="inspection",
+                lot_id=lot_id,
+                source="return_authorization",
+                source_id=return_id,
+            )
+            for lot_id, part in takes
+        ]
+    return moves
+
+
+def _take_lots(uow: UnitOfWork, free: dict[int, int], units: int, order_line_id: int) -> Iterator[tuple[int, int]]:
+    """Up to `units` by lot, those shipped on this line before others of the order; `free` is counted down."""
+    shipped = (
         select(ShippedLot.lot_id)
         .join(ShipmentLine, ShipmentLine.id == ShippedLot.shipment_line_id)
-        .where(ShipmentLine.order_line_id == line.order_line_id)
-        .order_by(ShippedLot.lot_id)
-        .limit(1)
-    ).scalar()
-    return [
-        Move(
-            sku_id,
-            location.id,
-            units,
-            "return",
-            state="inspection",
-            lot_id=lot_id if sku_id == line.sku_id else None,
-            source="return_authorization",
-            source_id=return_id,
-        )
-        for sku_id, units in pieces
-        if sku_id in tracked
-    ]
+        .where(ShipmentLine.order_line_id == order_line_id)
+    )
+    own = {row.lot_id for row in uow.rows(shipped)}
+    for lot_id in sorted(free, key=lambda lot: (lot not in own, lot)):
+        part = min(units, free[lot_id])
+        if part > 0:
+            free[lot_id] -= part
+            units -= part
+            yield lot_id, part
 
 
 def _settle_worth(uow: UnitOfWork, actor: Actor, order: Any, rma: Any, worth: int) -> None:
@@ -455,6 +524,7 @@ def inspect_return(uow: UnitOfWork, actor: Actor, command: InspectReturn) -> Ret
         raise InvalidCommand(field="return", problem=f"{rma.number} is {rma.status}: nothing to inspect")
     location = uow.rows(select(Location.__table__).where(Location.id == rma.location_id))[0]
     by_no = {line.line_no: line for line in uow.rows(_LINES, {"return_id": rma.id})}
+    lots = _lots_inspected(uow, rma.id)
     moves: list[Move] = []
     for item in command.dispositions:
         line = by_no.get(item.line_no)
@@ -479,7 +549,7 @@ def inspect_return(uow: UnitOfWork, actor: Actor, command: InspectReturn) -> Ret
             (item.scrap_qty, "scrap", False),
         ):
             if qty:
-                for back in _came_back(uow, line, qty, rma.id, location):
+                for back in _came_back(uow, line, qty, rma.id, location, lots):
                     out = {**back.__dict__, "qty": -back.qty, "reason": reason}
                     moves.append(Move(**out))
                     if is_restocked:

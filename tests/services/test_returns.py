@@ -1,0 +1,101 @@
+"""What comes back is counted once, and units of lots come back as the lots they left in."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+
+import pytest
+from sqlalchemy import select
+
+from orders_core.errors import InvalidCommand
+from orders_core.services.returns import (
+    DecideReturn,
+    Disposition,
+    InspectReturn,
+    ReceiveReturn,
+    RequestReturn,
+    decide_return,
+    inspect_return,
+    receive_return,
+    request_return,
+)
+from orders_core.services.stock import OpeningStock, StockIn, opening_stock
+from orders_core.store.tables import Lot, LotLevel, StockMovement
+from orders_core.store.uow import Store
+from tests.support import build
+from tests.support.build import CLERK, MANAGER, PICKER
+
+
+def _delivered(store: Store, line: str) -> str:
+    number = build.order(store, line).number
+    build.ship(store, number)
+    build.deliver(store, number)
+    return number
+
+
+def _received(store: Store, number: str, line_no: int, qty: int) -> str:
+    asked = store.run(request_return, CLERK, RequestReturn(number, {line_no: qty}, "broken"))
+    store.run(decide_return, CLERK, DecideReturn(asked.number, is_approved=True))
+    store.run(receive_return, PICKER, ReceiveReturn(asked.number, {line_no: qty}, "WH1"))
+    return asked.number
+
+
+def _tea(store: Store) -> None:
+    """Three of lot L1, which goes first, and five of L2."""
+    build.company(store)
+    build.sku(store, "TEA", is_lot_tracked=True)
+    build.location(store, "WH1")
+    soon = date(2099, 1, 1)
+    lots = [StockIn("TEA", 3, lot_code="L1", expiry_date=soon)]
+    lots.append(StockIn("TEA", 5, lot_code="L2", expiry_date=soon + timedelta(days=9)))
+    store.run(opening_stock, PICKER, OpeningStock("WH1", lots))
+
+
+def _lots_back(store: Store) -> list[tuple[str | None, int]]:
+    query = (
+        select(Lot.lot_code, StockMovement.qty)
+        .select_from(StockMovement)
+        .outerjoin(Lot, Lot.id == StockMovement.lot_id)
+        .where(StockMovement.reason == "return", StockMovement.state == "inspection")
+        .order_by(StockMovement.id)
+    )
+    return [(row.lot_code, row.qty) for row in build.rows(store, query)]
+
+
+def test_a_part_of_a_kit_comes_back_only_with_its_kit(store: Store) -> None:
+    build.company(store)
+    build.stock(store, "LAMP@WH1: 9, BULB@WH1: 9")
+    build.sku(store, "SET", components="LAMP 1, BULB 2")
+    number = _delivered(store, "SET 2")
+    with pytest.raises(InvalidCommand, match="return 1"):
+        store.run(request_return, CLERK, RequestReturn(number, {1: 2, 2: 2}, "broken"))
+    _received(store, number, 1, 2)
+    assert [build.level(store, f"{sku}@WH1").inspecting_qty for sku in ("LAMP", "BULB")] == [2, 4]
+
+
+def test_units_of_several_lots_come_back_as_those_lots(store: Store) -> None:
+    _tea(store)
+    number = _delivered(store, "TEA 5")
+    _received(store, number, 1, 4)
+    assert _lots_back(store) == [("L1", 3), ("L2", 1)]
+
+
+def test_a_second_return_takes_the_lots_the_first_one_left(store: Store) -> None:
+    _tea(store)
+    number = _delivered(store, "TEA 5")
+    _received(store, number, 1, 2)
+    _received(store, number, 1, 2)
+    assert _lots_back(store) == [("L1", 2), ("L1", 1), ("L2", 1)]
+
+
+def test_the_parts_of_a_kit_come_back_with_their_lots_and_are_restocked_by_lot(store: Store) -> None:
+    _tea(store)
+    build.stock(store, "CUP@WH1: 9")
+    build.sku(store, "TEASET", components="TEA 2, CUP 1")
+    number = _delivered(store, "TEASET 2")
+    returned = _received(store, number, 1, 2)
+    assert _lots_back(store) == [("L1", 3), ("L2", 1), (None, 2)]
+    for restock in ({"restock_qty": 1}, {"scrap_qty": 1}):
+        store.run(inspect_return, MANAGER, InspectReturn(returned, [Disposition(1, **restock)]))
+    query = select(Lot.lot_code, LotLevel.on_hand_qty).join(Lot, Lot.id == LotLevel.lot_id).order_by(Lot.lot_code)
+    assert [tuple(row) for row in build.rows(store, query)] == [("L1", 2), ("L2", 4)]
