@@ -46,7 +46,7 @@ def order_status(facts: OrderFacts) -> str:
         return "partly_shipped"
     if facts.is_in_warehouse:
         return "picking"
-    if facts.backordered_qty > 0 and facts.reserved_qty == 0:
+    if facts.backordered_qty >= facts.ordered_qty - facts.shipped_qty:  # nothing that is left can go
         return "waiting_stock"
     return "ready"
 

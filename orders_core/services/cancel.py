@@ -4,19 +4,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import text
+from sqlalchemy import bindparam, delete, insert, select, text, update
 
 from orders_core.domain.lifecycle import must_allow
+from orders_core.domain.money import half_up
 from orders_core.domain.permissions import Actor
 from orders_core.errors import NotFound
 from orders_core.notifications.tell import tell_customer
 from orders_core.services.credit import settle_claim
-from orders_core.services.edit import EditOrder, LineChange, edit_order
+from orders_core.services.edit import EditOrder, LineChange, edit_order, must_stay_qty
 from orders_core.services.orders_state import OrderState, has_shipped, order_for_change, sync_order
 from orders_core.services.refunds import grant_refund
 from orders_core.services.releasing import give_back, lines_as_they_stand
 from orders_core.store.base import to_micros
+from orders_core.store.tables import Coupon, CouponUse, Order, OrderCharge, OrderLine
 from orders_core.store.uow import UnitOfWork
+
+_LINES = select(OrderLine.__table__).where(OrderLine.order_id == bindparam("order_id")).order_by(OrderLine.line_no)
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,7 @@ def cancel_order(uow: UnitOfWork, actor: Actor, command: CancelOrder) -> OrderSt
     uow.conn.execute(
         text("UPDATE order_line SET cancelled_qty = ordered_qty WHERE order_id = :order_id"), {"order_id": order.id}
     )
+    _give_coupon_back(uow, order.id)
     settle_claim(uow, order.id)
     paid = order.paid_cents - order.refunded_cents
     if paid > 0:
@@ -77,16 +82,63 @@ def cancel_order(uow: UnitOfWork, actor: Actor, command: CancelOrder) -> OrderSt
     return state
 
 
+def _give_coupon_back(uow: UnitOfWork, order_id: int) -> None:
+    """A cancelled order has not used its coupon."""
+    for use in uow.rows(select(CouponUse.coupon_id).where(CouponUse.order_id == order_id)):
+        uow.conn.execute(delete(CouponUse).where(CouponUse.order_id == order_id, CouponUse.coupon_id == use.coupon_id))
+        uow.conn.execute(update(Coupon).where(Coupon.id == use.coupon_id).values(used_count=Coupon.used_count - 1))
+
+
 def _cancel_rest(uow: UnitOfWork, actor: Actor, order_id: int, command: CancelOrder) -> OrderState:
     """Lower every line to what has shipped; money follows as in any edit. Nothing is left to hold back."""
     uow.conn.execute(text("UPDATE orders SET hold_reason = NULL WHERE id = :order_id"), {"order_id": order_id})
-    lines = uow.rows(
-        text(
-            "SELECT line_no, units_per_pack, shipped_qty, ordered_qty FROM order_line"
-            " WHERE order_id = :order_id AND parent_line_id IS NULL AND ordered_qty > shipped_qty ORDER BY line_no"
-        ),
-        {"order_id": order_id},
-    )
-    changes = tuple(LineChange(line.line_no, -(-line.shipped_qty // line.units_per_pack)) for line in lines)
+    lines = uow.rows(_LINES, {"order_id": order_id})
+    changes = []
+    for line in lines:
+        packs = -(-must_stay_qty(line, lines) // line.units_per_pack)
+        if line.parent_line_id is None and packs < line.pack_qty:
+            changes.append(LineChange(line.line_no, packs))
     edited = edit_order(uow, actor, EditOrder(command.number, lines=changes, reason=command.reason))
-    return OrderState(order_id, command.number, edited.status, edited.version)
+    state = _cancel_broken_packs(uow, actor, order_id, command.reason)
+    return state or OrderState(order_id, command.number, edited.status, edited.version)
+
+
+def _cancel_broken_packs(uow: UnitOfWork, actor: Actor, order_id: int, reason: str) -> OrderState | None:
+    """Units left of a box part of which has gone: cancelled as pieces, with their share of the line's money."""
+    broken = {}
+    worth = 0
+    order = order_for_change(uow, order_id=order_id)
+    for line in uow.rows(_LINES, {"order_id": order_id}):
+        rest = line.ordered_qty - line.cancelled_qty - line.shipped_qty
+        if line.kind in ("item", "gift") and rest > 0:
+            broken[line.id] = rest
+            whole = line.net_cents + (line.tax_cents if order.tax_cents else 0)
+            cents = half_up(whole * rest, line.ordered_qty)
+            worth += cents
+            row = {
+                "order_id": order_id,
+                "kind": "discount",
+                "code": f"cancelled:{line.line_no}",
+                "amount_cents": -cents,
+            }
+            if cents:
+                uow.conn.execute(insert(OrderCharge), {"id": uow.new_id(), **row})
+    if not broken:
+        return None
+    give_back(uow, order, units=broken)
+    for line_id, rest in broken.items():
+        uow.conn.execute(
+            update(OrderLine).where(OrderLine.id == line_id).values(cancelled_qty=OrderLine.cancelled_qty + rest)
+        )
+    total = uow.conn.execute(
+        update(Order)
+        .where(Order.id == order_id)
+        .values(charges_cents=Order.charges_cents - worth, total_cents=Order.total_cents - worth)
+        .returning(Order.total_cents)
+    ).scalar_one()
+    over = order.paid_cents - order.refunded_cents - total
+    if over > 0:
+        key = f"cancel_rest:{order_id}:{order.version}"
+        grant_refund(uow, actor, order_id=order_id, amount_cents=over, reason=reason, idem_key=key)
+    settle_claim(uow, order_id)
+    return sync_order(uow, order_id)

@@ -164,15 +164,17 @@ def rules_for(uow: UnitOfWork, *, version: int, channel_code: str, policy: Mappi
     return found
 
 
+def offer_of(row: Any) -> Offer:
+    """A promotion's row as pricing sees it."""
+    return Offer(row.id, row.kind, row.rule, row.name, row.priority, row.needs_coupon, row.starts_at, row.ends_at)
+
+
 def offers_in_force(uow: UnitOfWork, version: int) -> Offers:
     """Promotions and gift rules, read once per process and `version` (see bump_offers)."""
     key = ("offers", version)
     offers = uow.cache.get(key)
     if offers is None:
-        promotions = tuple(
-            Offer(row.id, row.kind, row.rule, row.name, row.priority, row.needs_coupon, row.starts_at, row.ends_at)
-            for row in uow.rows(select(Promotion.__table__).where(Promotion.is_active))
-        )
+        promotions = tuple(offer_of(row) for row in uow.rows(select(Promotion.__table__).where(Promotion.is_active)))
         gifts: dict[int, list[Any]] = defaultdict(list)
         for rule in uow.rows(select(GiftRule.__table__).order_by(GiftRule.id)):
             gifts[rule.trigger_sku_id].append(rule)
@@ -411,11 +413,14 @@ def _applicable_offers(uow: UnitOfWork, pricing: Pricing) -> tuple[list[Offer], 
     if pricing.coupon_code is None:
         return usable, None
     coupon = uow.row(select(Coupon.__table__).where(Coupon.code == pricing.coupon_code))
+    if pricing.has_spent_coupon:  # it was good when the order was placed; that stands
+        kept = [o for o in pricing.offers.promotions if coupon is not None and o.promotion_id == coupon.promotion_id]
+        return [*(o for o in usable if o not in kept), *kept], coupon.id if coupon is not None else None
     offer = next((o for o in running if coupon is not None and o.promotion_id == coupon.promotion_id), None)
     if (
         coupon is None
         or offer is None
-        or (coupon.used_count >= coupon.max_uses and not pricing.has_spent_coupon)
+        or coupon.used_count >= coupon.max_uses
         or (coupon.expires_at is not None and coupon.expires_at <= now)
         or (coupon.customer_id is not None and coupon.customer_id != pricing.customer_id)
     ):

@@ -7,14 +7,17 @@ order was placed stay; new lines cost today's price; promotions are those of the
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import date
 from typing import Any
 
 from sqlalchemy import bindparam, insert, select, text, update
 
 from orders_core.domain.lifecycle import must_allow
+from orders_core.domain.money import half_up
 from orders_core.domain.permissions import Actor
+from orders_core.domain.rules import Rules
+from orders_core.domain.validation import phone_is_possible
 from orders_core.errors import AlreadyExists, BelowShipped, InvalidCommand, InvalidQuantity, NotFound
 from orders_core.notifications.tell import tell_customer
 from orders_core.routing.assign import Assigned
@@ -23,9 +26,11 @@ from orders_core.services.drafting import (
     MAX_QTY,
     DraftLine,
     LineIn,
+    Offers,
     Pricing,
     draft_order,
     load_skus,
+    offer_of,
     offers_in_force,
     total_draft,
 )
@@ -51,6 +56,7 @@ from orders_core.store.tables import (
     OrderCharge,
     OrderDiscount,
     OrderLine,
+    Promotion,
     Shipment,
     ShipmentLine,
 )
@@ -105,6 +111,31 @@ _CUSTOMER = select(
 ).where(Customer.id == bindparam("customer_id"))
 
 
+_PLANNED = (
+    select(Shipment.id, Shipment.version)
+    .distinct()
+    .join(ShipmentLine, ShipmentLine.shipment_id == Shipment.id)
+    .join(OrderLine, OrderLine.id == ShipmentLine.order_line_id)
+    .where(OrderLine.order_id == bindparam("order_id"), Shipment.status == "planned", ~Shipment.is_consolidated)
+)
+_OTHER_CHARGES = text(
+    "SELECT COALESCE(SUM(amount_cents), 0) FROM order_charge WHERE order_id = :order_id AND kind <> 'shipping'"
+)
+_CAME_BACK = text(
+    "SELECT rl.id, rl.return_id, rl.received_qty, rl.refund_cents, ra.number FROM return_line rl"
+    " JOIN return_authorization ra ON ra.id = rl.return_id"
+    " WHERE rl.order_line_id = :line_id AND ra.is_refunded AND rl.received_qty > 0 ORDER BY rl.id DESC"
+)
+_SHIFT_RETURN = (
+    text("UPDATE return_line SET refund_cents = refund_cents + :cents WHERE id = :id"),
+    text("UPDATE return_authorization SET refund_cents = refund_cents + :cents WHERE id = :return_id"),
+    text(
+        "UPDATE order_charge SET amount_cents = amount_cents - :cents WHERE id = (SELECT MIN(id) FROM order_charge"
+        " WHERE code = :code)"
+    ),
+)
+
+
 def preview_edit(uow: UnitOfWork, actor: Actor, command: EditOrder) -> Edited:
     """What `edit_order` would do; leaves order, stock, history and version untouched."""
     with uow.dry_run():
@@ -136,14 +167,16 @@ def edit_order(uow: UnitOfWork, actor: Actor, command: EditOrder) -> Edited:
         level_code=customer.level_code,
         currency=order.currency,
         rules=rules,
-        offers=offers_in_force(uow, customer.offers_version or 1),
+        offers=_offers_of(uow, order, customer.offers_version or 1),
         coupon_code=order.coupon_code,
         may_set_prices="customer" not in actor.roles,
         offers_at=order.placed_at,
         has_spent_coupon=order.coupon_code is not None,
+        is_free=order.kind in ("exchange", "resend"),
     )
+    problems: Sequence[Mapping[str, Any]] = ()
     if command.lines or command.add:
-        _change_lines(uow, order, before, command, pricing)
+        problems = _change_lines(uow, order, before, command, pricing)
     _change_address(uow, order, command)
     paid = order.paid_cents - order.refunded_cents
     total = uow.conn.execute(select(Order.total_cents).where(Order.id == order.id)).scalar_one()
@@ -151,6 +184,7 @@ def edit_order(uow: UnitOfWork, actor: Actor, command: EditOrder) -> Edited:
     if refund:
         key = f"edit:{order.id}:{order.version}"
         grant_refund(uow, actor, order_id=order.id, amount_cents=refund, reason=command.reason or "edit", idem_key=key)
+    _look_again(uow, actor, order, rules, problems)
     settle_claim(uow, order.id)
     promised, is_estimated = _new_promise(uow, order, rules)
     uow.conn.execute(
@@ -192,28 +226,101 @@ def edit_order(uow: UnitOfWork, actor: Actor, command: EditOrder) -> Edited:
     )
 
 
-def _change_lines(uow: UnitOfWork, order: Any, before: Sequence[Any], command: EditOrder, pricing: Pricing) -> None:
-    """Move quantities, stock and money of the lines to what the command asks."""
+def _offers_of(uow: UnitOfWork, order: Any, version: int) -> Offers:
+    """The offers in force, and those this order was placed with, also when they were switched off since."""
+    offers = offers_in_force(uow, version)
+    known = {offer.promotion_id for offer in offers.promotions}
+    taken = uow.rows(
+        select(Promotion.__table__)
+        .join(OrderDiscount, OrderDiscount.promotion_id == Promotion.id)
+        .where(OrderDiscount.order_id == order.id)
+    )
+    return replace(offers, promotions=(*offers.promotions, *(offer_of(x) for x in taken if x.id not in known)))
+
+
+def _look_again(uow: UnitOfWork, actor: Actor, order: Any, rules: Rules, problems: Sequence[Mapping[str, Any]]) -> None:
+    """What an edit made doubtful waits for review again: prices always, amount and address unless a reviewer edits.
+
+    An order that waits already keeps its reasons and gets these added.
+    """
+    now = uow.rows(
+        select(
+            Order.total_cents,
+            Order.recipient,
+            Order.phone,
+            Order.street,
+            Order.country,
+            Order.address_id,
+            Order.review_reasons,
+            Order.approved_at,
+        ).where(Order.id == order.id)
+    )[0]
+    reasons = [dict(p) for p in problems] if rules.checks.price == "review" else []
+    if not actor.may("order.approve"):
+        most = rules.auto_approve.max_total_cents.get(order.currency)
+        if rules.checks.amount == "review" and most is not None and now.total_cents > max(most, order.total_cents):
+            reasons.append({"code": "amount_high", "total_cents": now.total_cents, "max_cents": most})
+        is_new_address = now.address_id is None and (now.recipient, now.phone, now.street) != (
+            order.recipient,
+            order.phone,
+            order.street,
+        )
+        can_be_called = now.phone and phone_is_possible(now.phone, now.country)
+        if is_new_address and not can_be_called and rules.checks.address == "review":
+            reasons.append({"code": "phone_invalid", "phone": now.phone or ""})
+    if reasons:
+        uow.conn.execute(
+            update(Order)
+            .where(Order.id == order.id)
+            .values(approved_at=None, approved_by=None, review_reasons=[*(now.review_reasons or []), *reasons])
+        )
+
+
+def _change_lines(
+    uow: UnitOfWork, order: Any, before: Sequence[Any], command: EditOrder, pricing: Pricing
+) -> Sequence[Mapping[str, Any]]:
+    """Move quantities, stock and money of the lines to what the command asks; returns what is odd about new prices."""
     wanted = _wanted_packs(order, before, command)
+    problems: Sequence[Mapping[str, Any]] = ()
     kept = _kept_lines(uow, before, wanted, pricing)
     added: list[DraftLine] = []
     if command.add:
         last = max(row.line_no for row in before)
-        added = draft_order(uow, pricing, command.add).lines
+        drafted = draft_order(uow, pricing, command.add)
+        added, problems = drafted.lines, drafted.price_problems
         for line in added:
             line.line_no += last
             line.parent_no = None if line.parent_no is None else line.parent_no + last
     if not any(line.pack_qty for line in kept) and not added:
         raise InvalidCommand(field="lines", problem="nothing would be left; cancel the order instead")
-    other = uow.rows(
-        text(
-            "SELECT COALESCE(SUM(amount_cents), 0) AS cents FROM order_charge WHERE order_id = :id AND kind <> 'shipping'"
-        ),
-        {"id": order.id},
-    )[0].cents
-    draft = total_draft(uow, pricing, [*kept, *added], other_charges_cents=int(other))
+    lines = [*kept, *added]
+    total_draft(uow, pricing, lines)
+    _follow_returns(uow, before, kept, is_tax_on_top=not pricing.rules.prices_include_tax)
+    other = uow.conn.execute(_OTHER_CHARGES, {"order_id": order.id}).scalar_one()
+    draft = total_draft(uow, pricing, lines, other_charges_cents=int(other))
     _move_stock(uow, order, before, kept, added, pricing)
     _write_lines(uow, order, before, kept, draft)
+    return problems
+
+
+def _follow_returns(uow: UnitOfWork, before: Sequence[Any], kept: Sequence[DraftLine], *, is_tax_on_top: bool) -> None:
+    """What came back for money stays worth its share of its line: a line that got dearer or cheaper takes it along."""
+    rows = {row.line_no: row for row in before}
+    for line in kept:
+        row = rows[line.line_no]
+        if row.refunded_cents == 0 or line.ordered_qty == 0:
+            continue
+        back = uow.rows(_CAME_BACK, {"line_id": row.id})
+        whole = line.net_cents + (line.tax_cents if is_tax_on_top else 0)
+        worth = min(whole, half_up(whole * sum(x.received_qty for x in back), line.ordered_qty))
+        left = worth - row.refunded_cents
+        for part in back:  # newest first; nobody's share falls below nothing
+            change = max(left, -part.refund_cents)
+            left -= change
+            where = {"cents": change, "id": part.id, "return_id": part.return_id, "code": f"return:{part.number}"}
+            for statement in _SHIFT_RETURN:
+                uow.conn.execute(statement, where)
+        uow.conn.execute(update(OrderLine).where(OrderLine.id == row.id).values(refunded_cents=worth - left))
 
 
 def _wanted_packs(order: Any, before: Sequence[Any], command: EditOrder) -> dict[int, int]:
@@ -226,15 +333,22 @@ def _wanted_packs(order: Any, before: Sequence[Any], command: EditOrder) -> dict
             raise NotFound(entity="line", key=f"{order.number}/{change.line_no}")
         if type(change.pack_qty) is not int or not 0 <= change.pack_qty <= MAX_QTY:
             raise InvalidQuantity(place=f"line {change.line_no}", qty=change.pack_qty)
-        if change.pack_qty * row.units_per_pack < row.shipped_qty:
+        gone = must_stay_qty(row, before)
+        if change.pack_qty * row.units_per_pack < gone:
             raise BelowShipped(
                 number=order.number,
                 line_no=change.line_no,
                 asked_qty=change.pack_qty * row.units_per_pack,
-                shipped_qty=row.shipped_qty,
+                shipped_qty=gone,
             )
         wanted[change.line_no] = change.pack_qty
     return wanted
+
+
+def must_stay_qty(row: Any, lines: Sequence[Any]) -> int:
+    """Base units of a line that have left: of a kit as many as its component that left most needs."""
+    parts = [x for x in lines if x.parent_line_id == row.id and x.kind == "component"]
+    return max([int(row.shipped_qty), *(-(-int(x.shipped_qty) // int(x.part_qty or 1)) for x in parts)])
 
 
 def _kept_lines(uow: UnitOfWork, before: Sequence[Any], wanted: Mapping[int, int], pricing: Pricing) -> list[DraftLine]:
@@ -252,6 +366,8 @@ def _kept_lines(uow: UnitOfWork, before: Sequence[Any], wanted: Mapping[int, int
             rule = gifts.get((parent.sku_id, row.sku_id))
             if row.kind == "gift" and rule is not None:
                 packs = new_qty // rule.trigger_qty * rule.gift_qty
+            elif row.kind == "component" and row.part_qty is not None:
+                packs = row.part_qty * new_qty
             else:
                 packs = row.pack_qty * new_qty // parent.ordered_qty if parent.ordered_qty else 0
             packs = max(packs, row.shipped_qty)  # a gift that left is not taken back by an edit
@@ -455,6 +571,11 @@ def _change_address(uow: UnitOfWork, order: Any, command: EditOrder) -> None:
         values["note"] = command.note
     if values:
         uow.conn.execute(update(Order).where(Order.id == order.id).values(**values))
+    if command.requested_date is not None:
+        for row in uow.rows(_PLANNED, {"order_id": order.id}):
+            planned = {"planned_date": command.requested_date, "version": row.version + 1}
+            uow.conn.execute(update(Shipment).where(Shipment.id == row.id).values(**planned))
+            uow.changed("shipment", row.id, row.version + 1)
 
 
 def _new_promise(uow: UnitOfWork, order: Any, rules: Any) -> tuple[date | None, bool]:
@@ -547,6 +668,9 @@ def drop_change(uow: UnitOfWork, actor: Actor, change_id: int) -> None:
     """Drop an open change set; the order stays as it is."""
     actor.must("order.edit")
     change = _close(uow, change_id, "dropped")
+    owner = uow.conn.execute(select(Order.customer_id).where(Order.id == change.order_id)).scalar_one()
+    if actor.customer_id is not None and actor.customer_id != owner:
+        raise NotFound(entity="open change set", key=change_id)
     uow.audit(actor, "order.change_dropped", "orders", change.order_id, facts={"change_id": change_id})
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -213,11 +214,23 @@ def place_order(uow: UnitOfWork, actor: Actor, command: PlaceOrder) -> PlacedOrd
         is_free=command.kind in ("exchange", "resend"),
     )
     draft = draft_order(uow, pricing, command.lines)
+    duplicate_id = _locked_id(uow, caller.duplicate_number)
     near = _coordinates(command, caller)
     plan = plan_stock(
         uow, draft.lines, rules, channel_id=caller.channel_id, near=near, wanted_date=command.requested_date
     )
-    return _write(uow, actor, command, caller, rules, draft, plan, body_hash=body_hash, lines_hash=lines_hash)
+    return _write(
+        uow,
+        actor,
+        command,
+        caller,
+        rules,
+        draft,
+        plan,
+        duplicate_id=duplicate_id,
+        body_hash=body_hash,
+        lines_hash=lines_hash,
+    )
 
 
 @dataclass(frozen=True)
@@ -280,9 +293,12 @@ def plan_stock(
         must_have(needs, supply.available, {line.sku.id: line.sku.sku for line in lines})
     home = plan.parts[0].location_id if plan.parts else _default_location(uow)
     parts = list(plan.parts) + [Assigned(sku, home, 0, qty) for sku, qty in plan.left_over.items()]
-    parts = [_as_policy_says(part, needs, rules, not_yet=not_yet) for part in _joined(parts)]
+    planned = _joined(parts)
+    parts = _as_policy_says(planned, needs, rules, not_yet=not_yet)
     _add_missing_levels(uow, parts, supply.offered)
-    return StockPlan(_per_line(lines, parts, home, untracked), plan, any_backorder or not_yet)
+    # units there that are not reserved yet are not owed by the location: they need no backorder depth
+    is_put_off = parts != planned
+    return StockPlan(_per_line(lines, parts, home, untracked), plan, any_backorder or is_put_off)
 
 
 def _joined(parts: Sequence[Assigned]) -> list[Assigned]:
@@ -299,13 +315,29 @@ def _joined(parts: Sequence[Assigned]) -> list[Assigned]:
     return [joined[key] for key in sorted(joined)]
 
 
-def _as_policy_says(part: Assigned, needs: Mapping[int, int], rules: Rules, *, not_yet: bool) -> Assigned:
-    """Reserve nothing yet where too little could go at once, or the wanted day is far off."""
-    together = part.reserved_qty + part.backordered_qty
-    too_few = part.backordered_qty > 0 and part.reserved_qty < min(rules.shortage.min_ship_qty, needs[part.sku_id])
-    if not_yet or too_few or (rules.shortage.max_late_days == 0 and part.backordered_qty > 0):
-        return Assigned(part.sku_id, part.location_id, 0, together)
-    return part
+def _as_policy_says(
+    parts: Sequence[Assigned], needs: Mapping[int, int], rules: Rules, *, not_yet: bool
+) -> list[Assigned]:
+    """Reserve nothing of a SKU yet where too little of it, over all locations, could go at once.
+
+    It then waits in one place, where it can become whole. Nothing is reserved either when the wanted day is far off.
+    """
+    if not_yet:
+        return [Assigned(p.sku_id, p.location_id, 0, p.reserved_qty + p.backordered_qty) for p in parts]
+    now: dict[int, int] = defaultdict(int)
+    waits_at: dict[int, int] = {}
+    for part in parts:
+        now[part.sku_id] += part.reserved_qty
+        if part.backordered_qty:
+            waits_at.setdefault(part.sku_id, part.location_id)
+    too_few = {
+        sku_id
+        for sku_id in waits_at
+        if rules.shortage.max_late_days == 0 or now[sku_id] < min(rules.shortage.min_ship_qty, needs[sku_id])
+    }
+    kept = [part for part in parts if part.sku_id not in too_few]
+    kept += [Assigned(sku_id, waits_at[sku_id], 0, needs[sku_id]) for sku_id in too_few]
+    return sorted(kept, key=lambda part: (part.sku_id, part.location_id))
 
 
 def _add_missing_levels(uow: UnitOfWork, parts: Sequence[Assigned], offered: Mapping[int, Mapping[int, Any]]) -> None:
@@ -472,6 +504,7 @@ def _write(
     draft: Draft,
     plan: StockPlan,
     *,
+    duplicate_id: int | None,
     body_hash: str,
     lines_hash: str,
 ) -> PlacedOrder:
@@ -509,6 +542,8 @@ def _write(
     if refused:
         raise InvalidCommand(field=refused[0].name, problem=str(dict(refused[0].reason)))
     waits = failing(checks, rules)
+    # levels before the customer's credit: everybody locks in this order (decisions.md, 9)
+    promise(uow, changes_of(plan.parts), channel_id=caller.channel_id, any_backorder=plan.any_backorder)
     claimed = 0
     if not waits and command.payment_method == "credit" and totals.total_cents > 0:
         if claim_credit(uow, caller.id, totals.total_cents):
@@ -527,7 +562,7 @@ def _write(
     if plan.parts:
         late = {(line.sku.id, part.location_id) for line, part in plan.parts if part.backordered_qty}
         promised, is_estimated = promised_date(uow, rules, late, command.requested_date)
-    has_stock_now = any(part.reserved_qty for _, part in plan.parts) or not late_qty
+    has_stock_now = late_qty < sum(line.ordered_qty for line in draft.lines if line.ships)
     status = "review" if waits else ("ready" if has_stock_now else "waiting_stock")
     if is_approved and not plan.parts:
         status = "delivered"  # services only: nothing to ship
@@ -545,7 +580,7 @@ def _write(
                 "idem_key": key,
                 "body_hash": body_hash,
                 "lines_hash": lines_hash,
-                "possible_duplicate_of_id": _id_of(uow, caller.duplicate_number),
+                "possible_duplicate_of_id": duplicate_id,
                 "customer_id": caller.id,
                 "salesperson_id": caller.salesperson_id,
                 "kind": command.kind,
@@ -600,7 +635,6 @@ def _write(
         delivery_method=command.delivery_method,
         planned_date=command.requested_date or uow.today,
     )
-    promise(uow, changes_of(plan.parts), channel_id=caller.channel_id, any_backorder=plan.any_backorder)
     if is_approved:
         request_supply(
             uow, rules, order_id=order_id, number=number, parts=[(line_ids[x.line_no], x, p) for x, p in plan.parts]
@@ -622,10 +656,13 @@ def _write(
     )
 
 
-def _id_of(uow: UnitOfWork, number: str | None) -> int | None:
+def _locked_id(uow: UnitOfWork, number: str | None) -> int | None:
+    """The id of the order that this one repeats; the reference locks it, so it is taken before the levels."""
     if number is None:
         return None
-    return uow.conn.execute(select(Order.id).where(Order.number == number)).scalar_one()
+    query = select(Order.id).where(Order.number == number)
+    found: int = uow.rows(query if uow.is_sqlite else query.with_for_update(read=True, key_share=True))[0].id
+    return found
 
 
 def changes_of(parts: Sequence[tuple[DraftLine, Assigned]]) -> list[Change]:
@@ -644,6 +681,7 @@ def insert_lines(
     """Write order lines with their promised quantities; returns line number -> row id."""
     first = uow.new_id(len(lines))
     ids = {line.line_no: first + i for i, line in enumerate(lines)}
+    ordered = {line.line_no: line.ordered_qty for line in lines}
     promised: dict[int, list[int]] = {}
     for line, part in parts:
         units = promised.setdefault(line.line_no, [0, 0])
@@ -670,6 +708,9 @@ def insert_lines(
                 "tax_cents": line.tax_cents,
                 "net_cents": line.net_cents,
                 "ordered_qty": line.ordered_qty,
+                "part_qty": line.ordered_qty // ordered[line.parent_no]
+                if line.kind == "component" and line.parent_no
+                else None,
                 "reserved_qty": promised.get(line.line_no, (0, 0))[0],
                 "backordered_qty": promised.get(line.line_no, (0, 0))[1],
                 "external_line_no": line.external_line_no,

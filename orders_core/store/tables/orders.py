@@ -200,6 +200,7 @@ class OrderLine(Base):
     net_cents: Mapped[int]  # pack_qty × unit price − discount
     unit_cost_cents: Mapped[int | None]
     ordered_qty: Mapped[int]
+    part_qty: Mapped[int | None]  # of a component: base units in one of its kit
     cancelled_qty: Mapped[Zero]
     reserved_qty: Mapped[Zero]
     backordered_qty: Mapped[Zero]

@@ -1518,6 +1518,7 @@ def upgrade() -> None:
         sa.Column("net_cents", t.INT, nullable=False),
         sa.Column("unit_cost_cents", t.INT, nullable=True),
         sa.Column("ordered_qty", t.INT, nullable=False),
+        sa.Column("part_qty", t.INT, nullable=True),
         sa.Column("cancelled_qty", t.INT, server_default="0", nullable=False),
         sa.Column("reserved_qty", t.INT, server_default="0", nullable=False),
         sa.Column("backordered_qty", t.INT, server_default="0", nullable=False),
