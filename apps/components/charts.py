@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import altair as alt
 import polars as pl
 
-ACCENT, WATCH, BAD, QUIET = "#0F5F6B", "#B7791F", "#B23A2E", "#7A8691"
+WATCH, BAD, QUIET = "#B7791F", "#B23A2E", "#7A8691"
 AGE_COLOURS = {"today": "#A9C9CC", "1_day": "#4F939B", "2_3_days": "#D08C2B", "older": "#B23A2E"}
+
+
+@dataclass(frozen=True)
+class Inks:
+    """The two colours of a chart that the light and the dark page write in differently."""
+
+    history: str
+    accent: str
+
+
+LIGHT, DARK = Inks("#1E2329", "#0F5F6B"), Inks("#E8E6E1", "#5FB6C4")
 
 
 def backlog_bars(
@@ -70,14 +82,16 @@ def backlog_bars(
     )
 
 
-def demand_fan(history: pl.DataFrame, forecast: pl.DataFrame, *, labels: Mapping[str, str], ink: str) -> alt.LayerChart:
+def demand_fan(
+    history: pl.DataFrame, forecast: pl.DataFrame, *, labels: Mapping[str, str], inks: Inks
+) -> alt.LayerChart:
     """Daily demand: history in ink, the forecast's mean in the accent with its 50, 80 and 90 % fan, stock-out days marked.
 
     Args:
         history: demand_date, demand_qty, is_censored (null: not known).
         forecast: demand_date, mean_qty, q05_qty … q95_qty.
         labels: Words for `day`, `demand`, `history`, `forecast`, `stockout`.
-        ink: The colour of history: the theme's text.
+        inks: LIGHT or DARK.
     """
     past = history.select("demand_date", "demand_qty", "is_censored").to_pandas()
     ahead = forecast.select(
@@ -88,7 +102,7 @@ def demand_fan(history: pl.DataFrame, forecast: pl.DataFrame, *, labels: Mapping
     title = labels["demand"]
     fan = [
         alt.Chart(ahead)
-        .mark_area(color=ACCENT, opacity=opacity, interpolate="step-after")
+        .mark_area(color=inks.accent, opacity=opacity, interpolate="step-after")
         .encode(x=x, y=alt.Y(f"{low}:Q", title=title), y2=f"{high}:Q")
         for low, high, opacity in (
             ("q05_qty", "q95_qty", 0.14),
@@ -99,7 +113,9 @@ def demand_fan(history: pl.DataFrame, forecast: pl.DataFrame, *, labels: Mapping
     series = alt.Color(
         "series:N",
         title=None,
-        scale=alt.Scale(domain=[labels["history"], labels["forecast"], labels["stockout"]], range=[ink, ACCENT, BAD]),
+        scale=alt.Scale(
+            domain=[labels["history"], labels["forecast"], labels["stockout"]], range=[inks.history, inks.accent, BAD]
+        ),
         legend=alt.Legend(orient="top"),
     )
     lines = [
@@ -142,25 +158,26 @@ def demand_fan(history: pl.DataFrame, forecast: pl.DataFrame, *, labels: Mapping
 
 
 def stock_fan(
-    left: pl.DataFrame, *, reorder_point_qty: int, safety_stock_qty: int, labels: Mapping[str, str]
+    left: pl.DataFrame, *, reorder_point_qty: int, safety_stock_qty: int, labels: Mapping[str, str], inks: Inks
 ) -> alt.LayerChart:
     """Stock ahead when nothing more is ordered: a step line with its 50, 80 and 90 % fan, reorder and safety lines.
 
     Args:
         left: As `planning.projected_stock` gives it.
         labels: Words for `day`, `left`, `reorder_point`, `safety_stock`, `empty`.
+        inks: LIGHT or DARK.
     """
     frame = left.to_pandas()
     x = alt.X("demand_date:T", title=None, axis=alt.Axis(format="%m-%d", labelOverlap=True, grid=False))
     fan = [
         alt.Chart(frame)
-        .mark_area(color=ACCENT, opacity=opacity, interpolate="step-after")
+        .mark_area(color=inks.accent, opacity=opacity, interpolate="step-after")
         .encode(x=x, y=alt.Y(f"low_{share}_qty:Q", title=labels["left"]), y2=f"high_{share}_qty:Q")
         for share, opacity in ((90, 0.14), (80, 0.20), (50, 0.30))
     ]
     line = (
         alt.Chart(frame)
-        .mark_line(color=ACCENT, strokeWidth=2, interpolate="step-after")
+        .mark_line(color=inks.accent, strokeWidth=2, interpolate="step-after")
         .encode(
             x=x,
             y="mean_qty:Q",

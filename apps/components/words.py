@@ -121,8 +121,8 @@ WORDS: dict[str, tuple[str, str]] = {
     ),
     "orders.paste.missing": ("未找到：{numbers}", "Not found: {numbers}"),
     "orders.count": (
-        "共 {total} 单，第 {first}–{last} 单，剩余时间最少的在前",
-        "{total} orders, {first}–{last} shown, least time left first",
+        "共 {total} 单，第 {first}–{last} 单，剩余时间最少的在前。",
+        "{total} orders, {first}–{last} shown, least time left first.",
     ),
     "orders.empty": ("没有符合条件的订单。", "No order matches."),
     "orders.empty.view": ("这个视图里没有订单。", "No order is in this view."),
@@ -549,8 +549,8 @@ WORDS: dict[str, tuple[str, str]] = {
         "Click a SKU for history, forecast and how the quantity comes about.",
     ),
     "plan.count": (
-        "共 {total} 行，第 {first}–{last} 行，最急的在前",
-        "{total} rows, {first}–{last} shown, most urgent first",
+        "共 {total} 行，第 {first}–{last} 行，最急的在前。",
+        "{total} rows, {first}–{last} shown, most urgent first.",
     ),
     # product
     "product.missing": ("计划里没有 {sku} @ {place}。", "The plan has no {sku} @ {place}."),

@@ -14,6 +14,7 @@ from apps.desk.screen import Screen
 from orders_core.store.queries import OPEN_STATUSES
 
 ROW_PIXELS = 32
+MOST_ROWS = 20  # more scroll inside the grid
 MOST_PIXELS = 680
 
 
@@ -67,7 +68,7 @@ def queue_grid(
         selection_mode="multi-row",
         hide_index=True,
         row_height=ROW_PIXELS,
-        height=min(44 + ROW_PIXELS * len(rows), MOST_PIXELS),
+        height="content" if len(rows) <= MOST_ROWS else MOST_PIXELS,
         placeholder="",
         alt=title,
         column_order=None if is_selectable else [name for name in config if name not in ("channel", "placed")],

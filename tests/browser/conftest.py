@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import expect
 
 from orders_core.ports import FixedClock
 from orders_core.store.uow import Store
@@ -25,6 +26,12 @@ class Desk:
 
     app: RunningApp
     store: Store
+
+
+@pytest.fixture(scope="module", autouse=True)
+def patience() -> None:
+    """The machine may be shared by two test workers and the app; what is slow is not wrong."""
+    expect.set_options(timeout=20_000)
 
 
 @pytest.fixture(scope="module")

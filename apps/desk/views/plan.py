@@ -175,17 +175,17 @@ def _table(screen: Screen, shown: pl.DataFrame) -> None:
         key=f"plan_{mark}",
         hide_index=True,
         row_height=32,
-        height=min(38 + 32 * len(rows), 640),
+        height="content" if len(rows) <= 18 else 640,
         placeholder="",
         alt=t("plan.title"),
         column_config={
-            "status": st.column_config.TextColumn(t("col.status"), width=105, pinned=True),
+            "status": st.column_config.TextColumn(t("col.status"), width=95, pinned=True),
             "sku": st.column_config.ButtonColumn(
                 t("col.sku"), type="tertiary", alignment="left", width=110, pinned=True, key=f"open_{mark}",
                 on_click=_open, args=(f"open_{mark}", keys),
             ),
-            "name": st.column_config.TextColumn(t("col.name"), width=150),
-            "place": st.column_config.TextColumn(t("col.place"), width=90),
+            "name": st.column_config.TextColumn(t("col.name"), width=145),
+            "place": st.column_config.TextColumn(t("col.place"), width=135),
             "stockout": st.column_config.DateColumn(
                 t("col.stockout"), format=date_format, width=85, help=t("col.stockout.help")
             ),
@@ -194,9 +194,9 @@ def _table(screen: Screen, shown: pl.DataFrame) -> None:
             "value": st.column_config.NumberColumn(t("col.value"), format=f"{sign}%,.0f", width=90)
             if one
             else st.column_config.TextColumn(t("col.value"), alignment="right", width=90),
-            "supplier": st.column_config.TextColumn(t("col.supplier"), width=110),
+            "supplier": st.column_config.TextColumn(t("col.supplier"), width=100),
             "trust": st.column_config.TextColumn(t("col.trust"), alignment="center", width=60),
-            "why": st.column_config.TextColumn(t("col.reason"), width="large"),
+            "why": st.column_config.TextColumn(t("col.reason"), width=420),
         },
     )  # fmt: skip
     if opened := st.session_state.pop("open_product", None):

@@ -9,7 +9,7 @@ from typing import Any
 import polars as pl
 import streamlit as st
 
-from apps.components.charts import demand_fan, stock_fan
+from apps.components.charts import DARK, LIGHT, Inks, demand_fan, stock_fan
 from apps.components.figures import day, money, percent, qty, signed
 from apps.components.ledger import ledger
 from apps.components.planning import product, projected_stock
@@ -96,9 +96,14 @@ def _projected(screen: Screen, sku: str, plan: Any) -> None:
         reorder_point_qty=row["reorder_point_qty"],
         safety_stock_qty=row["safety_stock_qty"],
         labels=labels,
+        inks=_inks(),
     )
     st.altair_chart(chart, alt=t("product.projected.alt", sku=sku))
     st.caption(t("product.projected.help", position=qty(row["inventory_position_qty"])))
+
+
+def _inks() -> Inks:
+    return DARK if st.context.theme.type == "dark" else LIGHT
 
 
 def _chart(screen: Screen, sku: str, plan: Any) -> None:
@@ -119,9 +124,8 @@ def _chart(screen: Screen, sku: str, plan: Any) -> None:
     history = plan.history
     if days is not None and not history.is_empty():
         history = history.filter(pl.col("demand_date") > plan.publication.as_of_date - timedelta(days=days))
-    ink = "#E8E6E1" if st.context.theme.type == "dark" else "#1E2329"
     labels = {name: t(f"chart.{name}") for name in ("day", "demand", "history", "forecast", "stockout")}
-    st.altair_chart(demand_fan(history, plan.forecast, labels=labels, ink=ink), alt=t("product.alt", sku=sku))
+    st.altair_chart(demand_fan(history, plan.forecast, labels=labels, inks=_inks()), alt=t("product.alt", sku=sku))
     is_recorded = plan.history["is_censored"].is_not_null().any()
     st.caption(t("product.band" if is_recorded else "product.band.unknown"))
     with st.expander(t("as_table")):

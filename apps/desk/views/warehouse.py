@@ -86,7 +86,7 @@ def _grid(screen: Screen, key: str, rows: list[dict[str, Any]], *, mode: str, **
         selection_mode=mode,  # type: ignore[arg-type]
         hide_index=True,
         row_height=34,
-        height=min(44 + 34 * len(rows), 600),
+        height="content" if len(rows) <= 18 else 640,
         placeholder="",
         alt=screen.t("warehouse.title"),
         column_config=config,
@@ -247,6 +247,10 @@ def _sheet(screen: Screen, number: str) -> None:
         }
         for line in sheet.lines
     ]
+    for name in (t("col.bin"), t("col.packs"), t("col.lot")):  # columns nobody fills here say nothing
+        if not any(row[name] for row in rows):
+            for row in rows:
+                del row[name]
     ticked = [sheet.lines[i] for i in _grid(screen, f"sheet_{number}", rows, mode="multi-row")]
     still_open = [line for line in ticked if line.status == "open"]
     if sheet.status not in ("open", "picking"):
