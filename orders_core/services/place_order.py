@@ -298,7 +298,7 @@ def plan_stock(
     _add_missing_levels(uow, parts, supply.offered)
     # units there that are not reserved yet are not owed by the location: they need no backorder depth
     is_put_off = parts != planned
-    return StockPlan(_per_line(lines, parts, home, untracked), plan, any_backorder or is_put_off)
+    return StockPlan(_per_line(lines, parts, home, untracked), plan, any_backorder or not_yet or is_put_off)
 
 
 def _joined(parts: Sequence[Assigned]) -> list[Assigned]:

@@ -5,13 +5,18 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
+from sqlalchemy import text
+
 from orders_core.domain.permissions import Actor
+from orders_core.errors import NotAllowed, OrdersError
 from orders_core.services.cancel import CancelOrder, cancel_order
+from orders_core.services.edit import EditOrder, LineChange, edit_order
+from orders_core.services.payments import ReceivePayment, receive_payment
 from orders_core.services.place_order import place_order
 from orders_core.services.receiving import ReceivedLine, ReceiveGoods, receive_goods
 from orders_core.services.shipping import PackageIn, ShipShipment, ship_shipment
 from orders_core.services.warehouse import PickAll, Release, ShortPick, pick_all, release, short_pick
-from orders_core.store.uow import UnitOfWork
+from orders_core.store.uow import Store, UnitOfWork
 from tests.support import build
 from tests.support.build import MANAGER
 
@@ -69,3 +74,46 @@ def test_a_busy_day_of_four_processes_leaves_books_that_agree(store, stated_coun
     answers = build.at_once(store, a_bit_of_everything, MANAGER, range(count), processes=4)
     done = {answer.verb for answer in answers if isinstance(answer, Step)}
     assert done == {"place", "receive", "release", "pick", "short", "ship", "cancel"}
+
+
+def one_customers_business(uow: UnitOfWork, actor: Actor, seed: int) -> Step:
+    """One random step on the orders of one customer, which all share stock levels and one line of credit.
+
+    An order is chosen before it is locked, so it may be cancelled meanwhile: such a step is refused by name.
+    """
+    rng = random.Random(seed)
+    step = rng.choice(["place", "place", "edit", "cancel", "pay"])
+    number = _any(uow, "SELECT number FROM orders WHERE status IN ('ready', 'review', 'waiting_stock')", rng)
+    if step == "pay":
+        receive_payment(uow, actor, ReceivePayment("ACME", rng.randint(1, 5) * 1_000, f"pay-{seed}"))
+    elif step == "place" or number is None:
+        step = "place"
+        lines = ", ".join(f"{sku} {rng.randint(1, 4)}" for sku in rng.sample(SKUS, 2))
+        place_order(uow, actor, build.order_command(lines))
+    elif step == "edit":
+        edit_order(uow, actor, EditOrder(number, lines=[LineChange(1, rng.randint(1, 6))]))
+    else:
+        cancel_order(uow, actor, CancelOrder(number, "test"))
+    return Step(step)
+
+
+def test_one_customers_orders_payments_edits_and_cancellations_at_once_meet_no_deadlock(store, stated_count) -> None:
+    build.company(store)
+    build.customer(store, "ACME")
+    build.rules(store, shortage={"policy": "backorder"}, checks={"duplicate": "ignore"})
+    build.stock(store, "A@WH1: 20, B@WH1: 5, C@WH1: 0, D@WH1: 9")
+    count = stated_count(small=100, stated=1000)
+    answers = build.at_once(store, one_customers_business, MANAGER, range(count), processes=4)
+    unexpected = [a for a in answers if isinstance(a, OrdersError) and not isinstance(a, NotAllowed)]
+    assert unexpected == []
+    assert {answer.verb for answer in answers if isinstance(answer, Step)} == {"place", "edit", "cancel", "pay"}
+    assert _deadlocks(store) == 0
+
+
+def _deadlocks(store: Store) -> int:
+    """How often the database broke a command off; the store repeats it, so that no answer shows it."""
+    if store.url.startswith("sqlite"):
+        return 0
+    return int(
+        build.rows(store, text("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"))[0][0]
+    )
