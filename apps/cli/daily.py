@@ -44,6 +44,7 @@ def daily(
     full: Annotated[bool, typer.Option("--full", help=both("read everything again", "全部重新读取"))] = False,
 ) -> None:
     """Build and publish the warehouse as known at the end of a business day; seal the audit trail."""
+    from orders_core.services.receiving import ReserveDue, reserve_due
     from orders_core.store.audit import seal_audit
 
     day = a_day("--as-of", as_of)
@@ -53,7 +54,10 @@ def daily(
             day = today - timedelta(days=1)
             out.say(f"as of {day}, the last whole business day", f"截至 {day}(最近一个完整营业日)")
         # What is to be done once a day, and not when an earlier day is looked at again.
-        sealed = seal_audit(store) if day >= today - timedelta(days=1) else 0
+        is_today = day >= today - timedelta(days=1)
+        if is_today:  # goods that came free since go to the orders that wait for them
+            out.run(store, reserve_due, ReserveDue())
+        sealed = seal_audit(store) if is_today else 0
         clock = store.clock
     report = run_and_show(out, day, full=full, now=clock.now)
     if not report.row_counts.get("core.fct_order_line"):

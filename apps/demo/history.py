@@ -27,15 +27,18 @@ from orders_core.services.edit import EditOrder, LineChange, edit_order
 from orders_core.services.follow_up import AnswerFollowUp, AskCustomers, answer_follow_up, ask_customers
 from orders_core.services.payments import PayRefund, ReceivePayment, pay_refund, receive_payment
 from orders_core.services.place_order import PlaceOrder, place_order
+from orders_core.services.production import ReportProduction, report_production
 from orders_core.services.receiving import (
     ConfirmPurchaseOrder,
     CreatePurchaseOrder,
     PurchaseLine,
     ReceivedLine,
     ReceiveGoods,
+    ReserveDue,
     confirm_purchase_order,
     create_purchase_order,
     receive_goods,
+    reserve_due,
 )
 from orders_core.services.returns import (
     DecideReturn,
@@ -338,6 +341,8 @@ def _one_day(uow: UnitOfWork, world: World, n: int, day: date, orders_per_day: f
     uow.now = _at(day, 18, 0)
     _money(uow, world, day)
     _after_sales(uow, world, day)
+    if n % 7 == 5 and not is_shut(day):
+        _make(uow, world)
     if n % 7 == 3 and not is_shut(day):
         uow.now = _at(day, 19, 0)
         _buy(uow, world, n, day)
@@ -603,6 +608,20 @@ def _ask(uow: UnitOfWork, world: World, day: date) -> None:
 def _receive(uow: UnitOfWork, world: World, day: date) -> None:
     for number, location, lines in world.arrivals.pop(day, []):
         _try(uow, receive_goods, WEI, ReceiveGoods(location, lines, number, idem_key=f"receipt:{number}"))
+
+
+def _make(uow: UnitOfWork, world: World) -> None:
+    """The workshop finishes what was asked of it; now and then a piece breaks in the kiln. Then the nightly round."""
+    for row in uow.rows(
+        select(t.ProductionOrder.number, t.ProductionOrder.qty, t.ProductionOrder.done_qty).where(
+            t.ProductionOrder.status.in_(["open", "started"])
+        )
+    ):
+        broken = 1 if world.rng.random() < 0.1 else 0
+        left = row.qty - row.done_qty
+        report = ReportProduction(row.number, left, broken, is_finished=True, idem_key=f"made:{row.number}:{left}")
+        _try(uow, report_production, WEI, report)
+    _try(uow, reserve_due, PIA, ReserveDue())
 
 
 def _buy(uow: UnitOfWork, world: World, n: int, day: date) -> None:
