@@ -442,7 +442,7 @@ def test_the_whole_of_online_retail_is_taken_in_to_the_cent(store: Store, shared
     """Line 8 of what must hold, without the command line around it."""
     import polars as pl
 
-    path = shared_folder / "online_retail" / "orders_2009-12_2011-08.parquet"
+    path = shared_folder / "data" / "online_retail" / "orders_2009-12_2011-08.parquet"
     started = time.monotonic()
     outcome = take_in(store, path)
     assert time.monotonic() - started <= 180
