@@ -35,12 +35,17 @@ class Offered:
 
 @dataclass(frozen=True)
 class Assigned:
-    """Units of one SKU from one location: reserved now, or promised without stock."""
+    """Units of one SKU from one location: reserved now, promised without stock, or from where stock is not tracked."""
 
     sku_id: int
     location_id: int
     reserved_qty: int
     backordered_qty: int
+    untracked_qty: int = 0
+
+    @property
+    def qty(self) -> int:
+        return self.reserved_qty + self.backordered_qty + self.untracked_qty
 
 
 @dataclass(frozen=True)

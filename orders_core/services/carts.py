@@ -165,7 +165,10 @@ def _hold(uow: UnitOfWork, cart: Any, line_id: int, code: str, sku_id: int, qty:
         plan = assign({sku_id: qty}, supply.offered, supply.sites)
     there = {sku_id: sum(part.reserved_qty for part in plan.parts)}
     must_have({sku_id: qty}, there, {sku_id: code})
-    parts = [part for part in plan.parts if part.reserved_qty]
+    untracked = supply.untracked_location_ids  # nothing to set aside there
+    parts = [part for part in plan.parts if part.reserved_qty and part.location_id not in untracked]
+    if not parts:
+        return
     promise(
         uow,
         [Change(sku_id, part.location_id, reserve_qty=part.reserved_qty) for part in parts],
@@ -227,7 +230,8 @@ def look_at_cart(uow: UnitOfWork, actor: Actor, token: str, *, mark_seen: bool =
             sku = skus[line.sku_id]
             per_pack = _units_per_pack(uow, sku, sku.sku, line.unit)
             price = _price(sku, line, per_pack)
-            available = supply.available.get(line.sku_id, 0) + int(line.held_qty) if sku.is_stock_tracked else None
+            is_limited = sku.is_stock_tracked and not supply.untracked_location_ids
+            available = supply.available.get(line.sku_id, 0) + int(line.held_qty) if is_limited else None
             items.append(
                 CartItem(
                     sku=sku.sku,

@@ -288,7 +288,6 @@ def plan_stock(
         plan = assign(
             needs, supply.offered, supply.sites, strategy=rules.routing.strategy, fixed_order=rules.routing.order
         )
-    untracked = {p.location_id for p in plan.parts} & supply.untracked_location_ids
     if plan.left_over and not any_backorder and not not_yet:
         must_have(needs, supply.available, {line.sku.id: line.sku.sku for line in lines})
     home = plan.parts[0].location_id if plan.parts else _default_location(uow)
@@ -298,7 +297,11 @@ def plan_stock(
     _add_missing_levels(uow, parts, supply.offered)
     # units there that are not reserved yet are not owed by the location: they need no backorder depth
     is_put_off = parts != planned
-    return StockPlan(_per_line(lines, parts, home, untracked), plan, any_backorder or not_yet or is_put_off)
+    parts = [
+        Assigned(p.sku_id, p.location_id, 0, 0, p.qty) if p.location_id in supply.untracked_location_ids else p
+        for p in parts
+    ]
+    return StockPlan(_per_line(lines, parts, home), plan, any_backorder or not_yet or is_put_off)
 
 
 def _joined(parts: Sequence[Assigned]) -> list[Assigned]:
@@ -352,11 +355,9 @@ def _add_missing_levels(uow: UnitOfWork, parts: Sequence[Assigned], offered: Map
             )
 
 
-def _per_line(
-    lines: Sequence[DraftLine], parts: Sequence[Assigned], home: int, untracked: frozenset[int] | set[int]
-) -> list[tuple[DraftLine, Assigned]]:
+def _per_line(lines: Sequence[DraftLine], parts: Sequence[Assigned], home: int) -> list[tuple[DraftLine, Assigned]]:
     """Share the parts of each SKU over its lines, first line first, stock before backorder."""
-    left = {(p.sku_id, p.location_id): [p.reserved_qty, p.backordered_qty] for p in parts}
+    left = {(p.sku_id, p.location_id): [p.reserved_qty, p.backordered_qty, p.untracked_qty] for p in parts}
     shared = []
     for line in lines:
         if not line.ships:
@@ -370,11 +371,12 @@ def _per_line(
                 continue
             now = min(need, units[0])
             late = min(need - now, units[1])
-            if now + late:
-                units[0] -= now
-                units[1] -= late
-                need -= now + late
-                shared.append((line, Assigned(sku_id, location_id, now, late)))
+            untracked = min(need - now - late, units[2])
+            part = Assigned(sku_id, location_id, now, late, untracked)
+            if part.qty:
+                left[sku_id, location_id] = [units[0] - now, units[1] - late, units[2] - untracked]
+                need -= part.qty
+                shared.append((line, part))
     return shared
 
 
@@ -758,7 +760,7 @@ def insert_shipments(
                 "shipment_id": shipments[part.location_id],
                 "order_line_id": line_ids[line.line_no],
                 "sku_id": line.sku.id,
-                "qty": (part.reserved_qty + part.backordered_qty) or line.ordered_qty,
+                "qty": part.qty or line.ordered_qty,
                 "reserved_qty": part.reserved_qty,
                 "backordered_qty": part.backordered_qty,
             }

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import TextClause, bindparam, delete, insert, select, text
+from sqlalchemy import TextClause, bindparam, delete, insert, not_, or_, select, text
 
 from orders_core.domain.permissions import Actor
 from orders_core.errors import InsufficientStock, QuantityExceeded
@@ -33,8 +33,8 @@ class Change:
 
 _LEVELS = (
     select(
+        Location.id.label("location_id"),
         StockLevel.sku_id,
-        StockLevel.location_id,
         StockLevel.on_hand_qty,
         StockLevel.reserved_qty,
         StockLevel.backordered_qty,
@@ -49,16 +49,30 @@ _LEVELS = (
         Location.latitude,
         Location.longitude,
     )
-    .join(Location, Location.id == StockLevel.location_id)
+    .select_from(Location)
+    .outerjoin(
+        StockLevel,
+        (StockLevel.location_id == Location.id) & StockLevel.sku_id.in_(bindparam("sku_ids", expanding=True)),
+    )
     .outerjoin(
         StockProtection,
         (StockProtection.sku_id == StockLevel.sku_id) & (StockProtection.location_id == StockLevel.location_id),
     )
-    .where(StockLevel.sku_id.in_(bindparam("sku_ids", expanding=True)), Location.is_active, Location.can_ship)
-    .order_by(StockLevel.sku_id, StockLevel.location_id)
+    .where(
+        Location.is_active,
+        Location.can_ship,
+        or_(StockLevel.sku_id.is_not(None), not_(Location.is_stock_tracked)),
+    )
+    .order_by(StockLevel.sku_id, Location.id)
 )
-_LEVELS_LOCKED = Prepared(_LEVELS.with_for_update(of=StockLevel.__table__))
 _LEVELS_READ = Prepared(_LEVELS)
+_LOCK_LEVELS = (
+    select(StockLevel.sku_id)
+    .where(StockLevel.sku_id.in_(bindparam("sku_ids", expanding=True)))
+    .order_by(StockLevel.sku_id, StockLevel.location_id)
+    .with_for_update()
+)
+_ANY_QTY = 2**31  # what a location has of everything where stock is not tracked
 
 
 @dataclass(frozen=True)
@@ -68,7 +82,7 @@ class Supply:
     sites: tuple[Site, ...]
     offered: Mapping[int, Mapping[int, Offered]]  # location -> sku -> what it has
     available: Mapping[int, int]  # sku -> saleable units in all, backorderable depth included where limited
-    untracked_location_ids: frozenset[int]
+    untracked_location_ids: frozenset[int]  # these have any number of everything; nothing is reserved there
 
 
 def supply_for(
@@ -80,14 +94,18 @@ def supply_for(
     any_backorder: bool = False,
 ) -> Supply:
     """What can be reserved or backordered now. `any_backorder`: the shortage policy lets every location owe any depth."""
-    rows = uow.rows(_LEVELS_LOCKED if uow.attempt and not uow.is_sqlite else _LEVELS_READ, {"sku_ids": sorted(sku_ids)})
+    wanted = {"sku_ids": sorted(sku_ids)}
+    if uow.attempt and not uow.is_sqlite:
+        uow.rows(_LOCK_LEVELS, wanted)
+    rows = uow.rows(_LEVELS_READ, wanted)
     sites: dict[int, Site] = {}
     levels: dict[tuple[int, int], Any] = {}
     protected: dict[tuple[int, int], int] = defaultdict(int)
     untracked = set()
     for row in rows:
         key = (row.location_id, row.sku_id)
-        levels[key] = row
+        if row.is_stock_tracked:
+            levels[key] = row
         if row.protected_qty and row.protected_for_id != channel_id:
             protected[key] += row.protected_qty
         if row.location_id not in sites:
@@ -107,6 +125,8 @@ def supply_for(
         if any_backorder or row.is_backorderable:
             depth = None
         offered[location_id][sku_id] = Offered(reservable, depth)
+    for location_id in untracked:
+        offered[location_id] = {sku_id: Offered(_ANY_QTY) for sku_id in sku_ids}
     return Supply(tuple(sites.values()), offered, available, frozenset(untracked))
 
 

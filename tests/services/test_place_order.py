@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from orders_core.services.cancel import CancelOrder, cancel_order
 from orders_core.store.uow import Store
 from tests.support import build
+from tests.support.build import CLERK
 
 
 def test_too_few_over_all_locations_are_not_reserved_and_wait_in_one_place(store: Store) -> None:
@@ -23,3 +25,30 @@ def test_enough_over_two_locations_goes_at_once_though_neither_has_it_alone(stor
     build.stock(store, "LAMP@WH1: 3, LAMP@WH2: 3")
     assert build.order(store, "LAMP 10").backordered_qty == 4
     assert [build.level(store, f"LAMP@{place}").reserved_qty for place in ("WH1", "WH2")] == [3, 3]
+
+
+def test_a_location_without_stock_keeping_serves_orders_with_no_reservation_and_no_level(store: Store) -> None:
+    build.company(store)
+    build.sku(store, "LAMP")
+    build.location(store, "SHOP1", is_stock_tracked=False)
+    placed = build.order(store, "LAMP 10")
+    assert (placed.status, placed.backordered_qty) == ("ready", 0)
+    assert build.level(store, "LAMP@SHOP1") is None
+    (shipped,) = build.ship(store, placed.number)
+    assert shipped.shipped == {"LAMP": 10}
+    build.deliver(store, placed.number)
+    assert build.order_row(store, placed.number).status == "delivered"
+
+
+def test_what_tracked_stock_lacks_comes_from_where_stock_is_not_kept(store: Store) -> None:
+    build.company(store)
+    build.rules(store, routing={"strategy": "fixed_order", "order": ("WH1", "SHOP2")})
+    build.stock(store, "LAMP@WH1: 3")
+    build.location(store, "SHOP2", is_stock_tracked=False)
+    number = build.order(store, "LAMP 10").number
+    planned = [
+        (s.location, line.qty) for s in build.shipments(store, number) for line in build.shipment_lines(store, s.number)
+    ]
+    assert sorted(planned) == [("SHOP2", 7), ("WH1", 3)]
+    store.run(cancel_order, CLERK, CancelOrder(number, "customer asked"))
+    assert build.level(store, "LAMP@WH1").reserved_qty == 0
