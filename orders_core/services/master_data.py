@@ -237,14 +237,20 @@ def save_customer(uow: UnitOfWork, actor: Actor, command: CustomerIn) -> Saved:
     own = ("name", "kind", "language", "currency", "level_code", "credit_limit_cents", "terms_days", "status")
     values = {name: getattr(command, name) for name in own}
     saved = _save(uow, t.Customer, {"code": command.code}, {**values, "salesperson_id": salesperson_id})
+    parts = []
     if command.contact or command.email or command.phone:
         contact = {"name": command.contact or command.name, "phone": command.phone, "email": command.email}
-        _save(uow, t.CustomerContact, {"customer_id": saved.id, "is_primary": True}, contact)
+        parts.append(_save(uow, t.CustomerContact, {"customer_id": saved.id, "is_primary": True}, contact))
     if command.street:
         place = ("city", "district", "region", "postcode", "country", "latitude", "longitude", "street", "phone")
         address = {name: getattr(command, name) for name in place}
         address["recipient"] = command.recipient or command.contact or command.name
-        _save(uow, t.CustomerAddress, {"customer_id": saved.id, "is_default": True}, address)
+        parts.append(_save(uow, t.CustomerAddress, {"customer_id": saved.id, "is_default": True}, address))
+    if saved.operation == "same" and any(part.operation != "same" for part in parts):
+        # Contacts and addresses have no version of their own: a change of theirs is a change of the customer.
+        raised = update(t.Customer).where(t.Customer.id == saved.id).values(version=t.Customer.version + 1)
+        uow.changed("customer", saved.id, uow.conn.execute(raised.returning(t.Customer.version)).scalar_one())
+        saved = Saved(saved.id, "update")
     for medium, purpose, is_granted in command.consents:
         newest = uow.conn.execute(
             select(t.ConsentEvent.is_granted)
