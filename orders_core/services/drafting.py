@@ -22,6 +22,7 @@ from orders_core.store.uow import UnitOfWork
 
 MAX_QTY = 9_999_999
 MAX_LINES = 2_000
+MAX_CENTS = 9 * 10**15  # of a line or an order: a 64-bit integer, and a number every JSON reader keeps exact
 
 
 @dataclass(frozen=True)
@@ -323,6 +324,9 @@ def total_draft(
     offers, coupon_id = ([], None) if pricing.is_free else _applicable_offers(uow, pricing)
     priced = [PricedLine(x.sku.sku, x.pack_qty, x.unit_price_cents, x.sku.tax_rate_bp) for x in lines]
     goods = sum(line.gross_cents for line in priced)
+    for line, gross in zip(lines, priced, strict=True):
+        _must_fit(f"lines[{line.line_no}]", gross.gross_cents)
+    _must_fit("total", goods)
     if pricing.is_free:
         shipping_cents = 0
     if shipping_cents is None:
@@ -336,10 +340,16 @@ def total_draft(
         other_charges_cents=other_charges_cents,
         prices_include_tax=pricing.rules.prices_include_tax,
     )
+    _must_fit("total", totals.total_cents)
     for line, money in zip(lines, totals.lines, strict=True):
         line.discount_cents, line.tax_cents, line.net_cents = money.discount_cents, money.tax_cents, money.net_cents
     shipping = 0 if totals.is_shipping_free else shipping_cents
     return Draft(lines, totals, list(problems), shipping, coupon_id)
+
+
+def _must_fit(field: str, cents: int) -> None:
+    if cents > MAX_CENTS:
+        raise InvalidCommand(field=field, problem=f"{cents} cents, at most {MAX_CENTS}")
 
 
 def _packs(uow: UnitOfWork, lines: Sequence[LineIn], by_code: Mapping[str, SkuRow]) -> dict[tuple[int, str], int]:

@@ -207,7 +207,7 @@ class Promotion(Base):
 
     __tablename__ = "promotion"
     __table_args__ = (
-        one_of("kind", ["order_threshold", "percent", "sku_price", "free_shipping"]),
+        one_of("kind", ["order_threshold", "percent", "free_shipping"]),
         {"sqlite_strict": True},
     )
     id: Mapped[Id]

@@ -234,7 +234,7 @@ def upgrade() -> None:
         sa.Column("is_active", t.FLAG, server_default=sa.text("true"), nullable=False),
         sa.Column("version", t.INT, server_default="1", nullable=False),
         sa.CheckConstraint(
-            "kind IN ('order_threshold', 'percent', 'sku_price', 'free_shipping')", name=op.f("ck_promotion_kind_known")
+            "kind IN ('order_threshold', 'percent', 'free_shipping')", name=op.f("ck_promotion_kind_known")
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_promotion")),
         sa.UniqueConstraint("code", name=op.f("uq_promotion_code")),
