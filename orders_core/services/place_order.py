@@ -198,10 +198,12 @@ def place_order(uow: UnitOfWork, actor: Actor, command: PlaceOrder) -> PlacedOrd
     actor.must("order.place")
     if command.kind in ("exchange", "resend"):  # costs nothing: only a decided return makes one
         actor.must("return.decide")
+    if command.priority and actor.customer_id is not None:
+        raise InvalidCommand(field="priority", problem="the order of service is set by us")
     body_hash, lines_hash = _hashes(command)
     caller = _caller(uow, actor, command, lines_hash)
     if caller.repeat_of_id is not None:
-        return _repeat(uow, caller.repeat_of_id, body_hash, command)
+        return _repeat(uow, actor, caller.repeat_of_id, body_hash, command)
     rules = rules_for(uow, version=caller.rules_version, channel_code=caller.channel_code, policy=caller.policy)
     pricing = Pricing(
         customer_id=caller.id,
@@ -463,10 +465,12 @@ def idempotency(actor: Actor, command: PlaceOrder) -> tuple[str | None, str | No
     return (actor.scope, command.idem_key) if command.idem_key is not None else (None, None)
 
 
-def _repeat(uow: UnitOfWork, order_id: int, body_hash: str, command: PlaceOrder) -> PlacedOrder:
+def _repeat(uow: UnitOfWork, actor: Actor, order_id: int, body_hash: str, command: PlaceOrder) -> PlacedOrder:
     row = uow.rows(select(Order.__table__).where(Order.id == order_id))[0]
     if row.body_hash != body_hash:
-        raise IdempotencyMismatch(key=command.external_id or command.idem_key, number=row.number)
+        is_anothers = actor.customer_id is not None and actor.customer_id != row.customer_id
+        number = "-" if is_anothers else row.number
+        raise IdempotencyMismatch(key=command.external_id or command.idem_key, number=number)
     late = uow.conn.execute(
         select(func.coalesce(func.sum(OrderLine.backordered_qty), 0)).where(OrderLine.order_id == order_id)
     ).scalar_one()

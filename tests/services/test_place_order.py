@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
+from orders_core.domain.permissions import Actor
+from orders_core.errors import IdempotencyMismatch, InvalidCommand
 from orders_core.services.cancel import CancelOrder, cancel_order
+from orders_core.services.place_order import LineIn, PlaceOrder, place_order
 from orders_core.store.uow import Store
 from tests.support import build
 from tests.support.build import CLERK
@@ -52,3 +57,35 @@ def test_what_tracked_stock_lacks_comes_from_where_stock_is_not_kept(store: Stor
     assert sorted(planned) == [("SHOP2", 7), ("WH1", 3)]
     store.run(cancel_order, CLERK, CancelOrder(number, "customer asked"))
     assert build.level(store, "LAMP@WH1").reserved_qty == 0
+
+
+@pytest.mark.parametrize("lines", [1, 2])
+def test_a_line_or_a_total_beyond_nine_thousand_trillion_cents_is_refused_by_name(store: Store, lines: int) -> None:
+    build.company(store)
+    build.stock(store, "LAMP@WH1: 1")
+    wanted = [LineIn("LAMP", 9_999_999 if lines == 1 else 9_000, unit_price_cents=10**12)] * lines
+    with pytest.raises(InvalidCommand, match="at most"):
+        store.run(place_order, CLERK, PlaceOrder("phone", build.CUSTOMER, wanted))
+
+
+def _buyer(store: Store, code: str) -> Actor:
+    return Actor(code, frozenset({"customer"}), customer_id=build.customer(store, code))
+
+
+def test_a_customer_cannot_put_his_order_before_others(store: Store) -> None:
+    build.company(store)
+    build.stock(store, "LAMP@WH1: 9")
+    with pytest.raises(InvalidCommand, match="priority"):
+        build.order(store, "LAMP 1", actor=_buyer(store, build.CUSTOMER), priority=5)
+    assert build.order(store, "LAMP 1", priority=5).status == "ready"
+
+
+def test_a_customer_is_not_told_the_number_of_anothers_order(store: Store) -> None:
+    build.company(store)
+    build.stock(store, "LAMP@WH1: 9")
+    number = build.order(store, "LAMP 1", channel="web", external_id="X1").number
+    with pytest.raises(IdempotencyMismatch) as refused:
+        build.order(store, "LAMP 2", channel="web", external_id="X1", customer="BETA", actor=_buyer(store, "BETA"))
+    assert number not in str(refused.value)
+    with pytest.raises(IdempotencyMismatch, match=number):
+        build.order(store, "LAMP 2", channel="web", external_id="X1", actor=_buyer(store, build.CUSTOMER))
