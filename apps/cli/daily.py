@@ -55,8 +55,8 @@ def daily(
             out.say(f"as of {day}, the last whole business day", f"截至 {day}(最近一个完整营业日)")
         # What is to be done once a day, and not when an earlier day is looked at again.
         is_today = day >= today - timedelta(days=1)
-        if is_today:  # goods that came free since go to the orders that wait for them
-            out.run(store, reserve_due, ReserveDue())
+        # Goods that came free since go to the orders that wait for them.
+        filled = out.run(store, reserve_due, ReserveDue()) if is_today else []
         sealed = seal_audit(store) if is_today else 0
         clock = store.clock
     report = run_and_show(out, day, full=full, now=clock.now)
@@ -65,7 +65,11 @@ def daily(
             f"no orders up to {day}; --as-of {today} takes today's, too",
             f"截至 {day} 没有订单;--as-of {today} 可包含今天",
         )
-    out.emit({**report.as_json(), "audit_rows_sealed": sealed}, lambda: _report_lines(out, report))
+    given = sorted({each.number for each in filled})
+    if given:
+        out.say(f"given to waiting orders: {', '.join(given)}", f"已分配给等待的订单:{', '.join(given)}")
+    data = {**report.as_json(), "orders_given_stock": given, "audit_rows_sealed": sealed}
+    out.emit(data, lambda: _report_lines(out, report))
 
 
 def run_and_show(out: Context, day: date, *, full: bool, now: Any) -> RunReport:
