@@ -467,7 +467,7 @@ def _put_on_shipments(
             new.append((line, part))
             continue
         units = {
-            "qty": (part.reserved_qty + part.backordered_qty) or line.ordered_qty,
+            "qty": part.qty or line.ordered_qty,
             "reserved": part.reserved_qty,
             "backordered": part.backordered_qty,
         }
