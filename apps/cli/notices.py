@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -43,18 +44,28 @@ def _mail_sender(settings: Settings, clock: Clock) -> Sender:
 def deliver(
     out: Context,
     limit: Annotated[int, typer.Option("--limit", min=1, help=both("messages at most", "最多封数"))] = 500,
+    every: Annotated[
+        int | None,
+        typer.Option(
+            "--every", min=1, help=both("go on until stopped, every so many seconds", "每隔若干秒持续发送,直到停止")
+        ),
+    ] = None,
 ) -> None:
     """Send what is due: into files, or by the SMTP server of the settings."""
     from orders_core.notifications.delivery import deliver_due
 
     with out.store() as store:
         senders = {"mail": _mail_sender(out.settings, store.clock)}
-        report = deliver_due(store, senders, limit=limit, worker=f"{socket.gethostname()}-{os.getpid()}")
+        worker = f"{socket.gethostname()}-{os.getpid()}"
+        report = deliver_due(store, senders, limit=limit, worker=worker)
+        while every is not None:
+            time.sleep(every)
+            report = deliver_due(store, senders, limit=limit, worker=worker)
     out.emit(
         report,
         out.text(
             f"{report.sent_count} sent, {report.retry_count} to be tried again, {report.dead_count} given up",
-            f"已发送 {report.sent_count},待重试 {report.retry_count},放弃 {report.dead_count}",
+            f"已发送 {report.sent_count}，待重试 {report.retry_count}，放弃 {report.dead_count}",
         ),
     )
     if report.sent_count and out.settings.mail_sender == "file":
@@ -74,7 +85,7 @@ def dead(out: Context, as_csv: Csv = False) -> None:
             "recipient": ("to", "收件人"),
             "attempts": ("tries", "次数"),
             "last_error": ("last error", "最后错误"),
-            "created_at": ("since (UTC)", "时间(UTC)"),
+            "created_at": ("since (UTC)", "时间（UTC）"),
         },
         [dict(vars(letter)) for letter in letters],
         as_csv=as_csv,

@@ -28,6 +28,7 @@ DESK = PROJECT / "apps" / "desk" / "main.py"
 HOST = "127.0.0.1"  # the desk has no login: nobody else's machine reaches it
 PORT = 8501
 START_SECONDS = 60
+MAIL_SECONDS = 20
 DEMO_MARK = "DEMO"  # a file in the demo's folder: only such a folder is ever rebuilt
 
 Port = Annotated[
@@ -41,7 +42,7 @@ class DeskFailed(OrdersError):
 
     code = "E_SERVE"
     en = "the desk did not start: {reason}"
-    zh = "工作台没有启动:{reason}"
+    zh = "工作台没有启动：{reason}"
 
 
 def add_to(app: typer.Typer) -> None:
@@ -51,7 +52,7 @@ def add_to(app: typer.Typer) -> None:
         app,
         "demo",
         "A company to try things with: build it, run the daily job, open the desk.",
-        "演示公司:建立数据、运行每日任务、打开工作台。",
+        "演示公司：建立数据、运行每日任务、打开工作台。",
     )(demo)
 
 
@@ -65,13 +66,13 @@ def serve(out: Context, port: Port = None) -> None:
 def demo(
     out: Context,
     port: Port = None,
-    no_serve: Annotated[bool, typer.Option("--no-serve", help=both("only build it", "只建立数据,不打开"))] = False,
+    no_serve: Annotated[bool, typer.Option("--no-serve", help=both("only build it", "只建立数据，不打开"))] = False,
     rebuild: Annotated[
         bool, typer.Option("--rebuild", help=both("throw it away and build it anew", "清除后重新建立"))
     ] = False,
     days: Annotated[
         int | None,
-        typer.Option("--days", min=30, max=2000, help=both("of history (default: two years)", "历史天数(默认两年)")),
+        typer.Option("--days", min=30, max=2000, help=both("of history (default: two years)", "历史天数（默认两年）")),
     ] = None,
 ) -> None:
     """Build ./demo (or the folder of -C) unless it is there, learn from it, and open the desk."""
@@ -94,7 +95,7 @@ def demo(
         raise WrongArgument(
             flag="--folder",
             problem=f"{folder} holds a business that was not made by dinghuo demo; nothing was touched",
-            problem_zh=f"{folder} 中的数据不是 dinghuo demo 建立的,未做任何改动",
+            problem_zh=f"{folder} 中的数据不是 dinghuo demo 建立的，未做任何改动",
         )
     if rebuild:
         _throw_away(folder)
@@ -118,7 +119,7 @@ def demo(
         )
     out.say(
         f"look around: dinghuo orders list -C {_short(folder)}, dinghuo plan show -C {_short(folder)}",
-        f"试试:dinghuo orders list -C {_short(folder)}、dinghuo plan show -C {_short(folder)}",
+        f"试试：dinghuo orders list -C {_short(folder)}、dinghuo plan show -C {_short(folder)}",
     )
     if no_serve:
         out.emit({"folder": folder, "database_url": settings.database_url}, str(folder))
@@ -161,18 +162,25 @@ def _serve(out: Context, settings: Settings, port: int | None) -> None:
         *(f"--{key}={value}" for key, value in options.items()),
     ]
     quiet = None if out.verbosity > 0 else subprocess.DEVNULL
-    # Its own group: Ctrl-C in the terminal reaches us alone, and we end the whole group in order.
+    environment = {**os.environ, **_as_environment(settings)}
+    # Each its own group: Ctrl-C in the terminal reaches us alone, and we end both groups in order.
     child = subprocess.Popen(
-        arguments, cwd=PROJECT, env={**os.environ, **_as_environment(settings)}, stdin=subprocess.DEVNULL,
+        arguments, cwd=PROJECT, env=environment, stdin=subprocess.DEVNULL,
         stdout=sys.stderr if quiet is None else quiet, stderr=None, start_new_session=True,
+    )  # fmt: skip
+    # Confirmations go out by themselves, and a clerk hears of an order within a minute.
+    mail = subprocess.Popen(
+        [sys.executable, "-m", "apps.cli", "notices", "deliver", "--every", str(MAIL_SECONDS), "-q"],
+        cwd=PROJECT, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True,
     )  # fmt: skip
     try:
         _wait_until_it_answers(child, url)
         out.emit({"url": url, "pid": child.pid}, url)
-        out.say("the desk is open; Ctrl-C ends it", "工作台已打开;按 Ctrl-C 结束")
+        out.say("the desk is open; Ctrl-C ends it", "工作台已打开；按 Ctrl-C 结束")
         code = child.wait()
         raise DeskFailed(reason=f"exit code {code}")
     finally:
+        _end(mail)
         _end(child)
 
 
@@ -188,7 +196,7 @@ def _port(asked: int | None) -> int:
                     raise WrongArgument(
                         flag="--port",
                         problem=f"{asked} can't be used: {error.strerror}",
-                        problem_zh=f"{asked} 不可用:{error.strerror}",
+                        problem_zh=f"{asked} 不可用：{error.strerror}",
                     ) from None
                 continue
             return int(probe.getsockname()[1])
