@@ -27,14 +27,14 @@ DONE, FAILED, USAGE, REFUSED, GATE, LOCKED = 0, 1, 2, 3, 4, 5
 
 _BREAK = " ¦ "  # between the English and the Chinese half of a help text
 _WORDS = {
-    "Usage:": "用法:",
-    "Options:": "选项:",
-    "Arguments:": "参数:",
-    "Commands:": "命令:",
+    "Usage:": "用法：",
+    "Options:": "选项：",
+    "Arguments:": "参数：",
+    "Commands:": "命令：",
     "[OPTIONS]": "[选项]",
     "COMMAND [ARGS]...": "命令 [参数]...",
     "[required]": "[必填]",
-    "[default: ": "[默认: ",
+    "[default: ": "[默认：",
     "Show this message and exit.": "显示本帮助。",
 }
 """The help page's own words."""
@@ -193,7 +193,7 @@ class Context(Terminal):
                 return service(uow, actor, command)
 
         result = store.run(rehearse, self.actor)
-        self.say("dry run: nothing was written", "试运行:未写入任何内容")
+        self.say("dry run: nothing was written", "试运行：未写入任何内容")
         return result
 
 
@@ -202,7 +202,7 @@ class NoDatabase(OrdersError):
 
     code = "E_NO_DATABASE"
     en = "there is no business at {place} yet; make one with 'dinghuo init', or a demo with 'dinghuo demo'"
-    zh = "{place} 还没有数据;请先运行 dinghuo init,或用 dinghuo demo 建立演示公司"
+    zh = "{place} 还没有数据；请先运行 dinghuo init，或用 dinghuo demo 建立演示公司"
 
 
 _JSON = typer.Option("--json", help=both("the result as JSON on stdout", "以 JSON 输出结果"))
@@ -210,7 +210,7 @@ _QUIET = typer.Option("-q", "--quiet", help=both("no words, only data and errors
 _VERBOSE = typer.Option("-v", "--verbose", help=both("more words", "更多说明"))
 _DATABASE = typer.Option("--db", metavar="URL|FILE", help=both("the database (DINGHUO_DATABASE_URL)", "数据库"))
 _FOLDER = typer.Option("-C", "--folder", metavar="DIR", help=both("the business's folder", "数据所在文件夹"))
-_ACTOR = typer.Option("--as", metavar="NAME", help=both("who does this (default: you)", "操作人(默认为当前用户)"))
+_ACTOR = typer.Option("--as", metavar="NAME", help=both("who does this (default: you)", "操作人（默认为当前用户）"))
 
 _COMMON: dict[str, Any] = {
     "lang": Annotated[str | None, LANGUAGE],
@@ -222,7 +222,7 @@ _COMMON: dict[str, Any] = {
     "actor": Annotated[str | None, _ACTOR],
 }
 
-DryRun = Annotated[bool, typer.Option("--dry-run", help=both("do nothing, show what would happen", "只预演,不写入"))]
+DryRun = Annotated[bool, typer.Option("--dry-run", help=both("do nothing, show what would happen", "只预演，不写入"))]
 Csv = Annotated[bool, typer.Option("--csv", help=both("the list as CSV on stdout", "以 CSV 输出列表"))]
 
 
@@ -282,7 +282,7 @@ def a_day(flag: str, text: str | None) -> date | None:
         raise WrongArgument(
             flag=flag,
             problem=f"{text} is not a day of the calendar; write it like 2024-01-31",
-            problem_zh=f"{text} 不是有效日期;请写成 2024-01-31 的形式",
+            problem_zh=f"{text} 不是有效日期；请写成 2024-01-31 的形式",
         )
     return day
 

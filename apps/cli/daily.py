@@ -23,12 +23,12 @@ def add_to(app: typer.Typer) -> None:
     """Add the groups."""
     run = group("Jobs.", "任务。")
     app.add_typer(run, name="run")
-    command(run, "daily", "Learn from the orders: demand, forecast, suggestions.", "每日任务:需求、预测、补货建议。")(
+    command(run, "daily", "Learn from the orders: demand, forecast, suggestions.", "每日任务：需求、预测、补货建议。")(
         daily
     )
     plan = group("What to restock, and why.", "补货建议及原因。")
     app.add_typer(plan, name="plan")
-    command(plan, "show", "Suggestions with their reasons, most urgent first.", "补货建议,最紧急的在前。")(show)
+    command(plan, "show", "Suggestions with their reasons, most urgent first.", "补货建议，最紧急的在前。")(show)
 
 
 def daily(
@@ -38,7 +38,7 @@ def daily(
         typer.Option(
             "--as-of",
             metavar="YYYY-MM-DD",
-            help=both("last day to learn from (default: yesterday)", "学习到哪一天为止(默认昨天)"),
+            help=both("last day to learn from (default: yesterday)", "学习到哪一天为止（默认昨天）"),
         ),
     ] = None,
     full: Annotated[bool, typer.Option("--full", help=both("read everything again", "全部重新读取"))] = False,
@@ -52,7 +52,7 @@ def daily(
         today = store.clock.now().astimezone(store.zone).date()
         if day is None:
             day = today - timedelta(days=1)
-            out.say(f"as of {day}, the last whole business day", f"截至 {day}(最近一个完整营业日)")
+            out.say(f"as of {day}, the last whole business day", f"截至 {day}（最近一个完整营业日）")
         # What is to be done once a day, and not when an earlier day is looked at again.
         is_today = day >= today - timedelta(days=1)
         # Goods that came free since go to the orders that wait for them.
@@ -63,11 +63,11 @@ def daily(
     if not report.row_counts.get("core.fct_order_line"):
         out.say(
             f"no orders up to {day}; --as-of {today} takes today's, too",
-            f"截至 {day} 没有订单;--as-of {today} 可包含今天",
+            f"截至 {day} 没有订单；--as-of {today} 可包含今天",
         )
     given = sorted({each.number for each in filled})
     if given:
-        out.say(f"given to waiting orders: {', '.join(given)}", f"已分配给等待的订单:{', '.join(given)}")
+        out.say(f"given to waiting orders: {', '.join(given)}", f"已分配给等待的订单：{', '.join(given)}")
     data = {**report.as_json(), "orders_given_stock": given, "audit_rows_sealed": sealed}
     out.emit(data, lambda: _report_lines(out, report))
 
@@ -109,11 +109,11 @@ def _report_lines(out: Context, report: RunReport) -> str:
     lines = [
         t(
             f"generation {report.generation}, as of {report.as_of_date}, {kind}, {seconds:.1f} s",
-            f"第 {report.generation} 版,截至 {report.as_of_date},{kind},{seconds:.1f} 秒",
+            f"第 {report.generation} 版，截至 {report.as_of_date}，{kind}，{seconds:.1f} 秒",
         ),
         t(
             f"{read:,} order lines, {series:,} products at a place forecast, {rows:,} suggestions, {to_buy:,} to buy",
-            f"订单明细 {read:,} 行,预测 {series:,} 个商品×仓,建议 {rows:,} 条,其中 {to_buy:,} 条需要采购",
+            f"订单明细 {read:,} 行，预测 {series:,} 个商品×仓，建议 {rows:,} 条，其中 {to_buy:,} 条需要采购",
         ),
     ]
     if out.verbosity > 0:
@@ -167,5 +167,5 @@ def show(
     total, published = plan.rows.height, f"{known.published_at:%Y-%m-%d %H:%M} UTC"
     out.say(
         f"{len(rows)} of {total} suggestions, as of {known.as_of_date}, published {published}",
-        f"共 {total} 条建议,显示 {len(rows)} 条;数据截至 {known.as_of_date},发布于 {published}",
+        f"共 {total} 条建议，显示 {len(rows)} 条；数据截至 {known.as_of_date}，发布于 {published}",
     )

@@ -7,17 +7,17 @@ from typing import Annotated
 
 import typer
 
-from apps.cli.context import FAILED, USAGE, Context, both, command, group
+from apps.cli.context import FAILED, USAGE, Context, WrongArgument, both, command, group
 from apps.cli.context import NoDatabase as _NoDatabase
 
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands of this file."""
-    audit = group("The audit trail: seal it, and see that nobody changed it.", "审计记录:封存与核验。")
+    audit = group("The audit trail: seal it, and see that nobody changed it.", "审计记录：封存与核验。")
     app.add_typer(audit, name="audit")
     command(app, "init", "Make the database, ready for use.", "建立数据库。")(init)
     command(app, "upgrade", "Bring the database to this program's schema.", "把数据库升级到本程序的结构版本。")(upgrade)
-    command(app, "doctor", "Look for trouble: versions, settings, disk, database.", "体检:版本、设置、磁盘、数据库。")(
+    command(app, "doctor", "Look for trouble: versions, settings, disk, database.", "体检：版本、设置、磁盘、数据库。")(
         doctor
     )
     command(app, "verify", "Check every invariant over the live database.", "在实际数据上检查所有不变量。")(verify)
@@ -41,10 +41,10 @@ def init(out: Context) -> None:
     if before is None:
         out.say(
             "ready. Next: dinghuo setup channel, dinghuo setup location, dinghuo catalog import, dinghuo stock import",
-            "已建立。接下来:dinghuo setup channel、dinghuo setup location、dinghuo catalog import、dinghuo stock import",
+            "已建立。接下来：dinghuo setup channel、dinghuo setup location、dinghuo catalog import、dinghuo stock import",
         )
     else:
-        out.say(f"was there already, at schema {before}", f"已存在,结构版本 {before}")
+        out.say(f"was there already, at schema {before}", f"已存在，结构版本 {before}")
 
 
 def upgrade(out: Context) -> None:
@@ -72,7 +72,7 @@ def doctor(out: Context) -> int:
     words = {"level": ("level", "级别"), "code": ("checked", "检查项"), "finding": ("finding", "结果")}
     out.emit_rows(words, rows)
     failed, warned = (sum(each.level == level for each in findings) for level in ("fail", "warn"))
-    out.say(f"{failed} failed, {warned} warnings", f"{failed} 项不通过,{warned} 项警告")
+    out.say(f"{failed} failed, {warned} warnings", f"{failed} 项不通过，{warned} 项警告")
     return FAILED if failed else 0
 
 
@@ -91,7 +91,7 @@ def verify(out: Context) -> int:
         {"invariants": len(INVARIANTS), "violations": found},
         lambda: (
             "\n".join(each.text(out.language) for each in violations)
-            or out.text(f"clean: {len(INVARIANTS)} invariants hold", f"无违规:{len(INVARIANTS)} 条不变量全部成立")
+            or out.text(f"clean: {len(INVARIANTS)} invariants hold", f"无违规：{len(INVARIANTS)} 条不变量全部成立")
         ),
     )
     if violations:
@@ -103,6 +103,9 @@ def backup(out: Context, file: Annotated[Path, typer.Argument(help=both("the new
     """Copy the database into a new file while others work."""
     from orders_core.store.backup import backup as copy_into
 
+    if not file.absolute().parent.is_dir():
+        parent = file.absolute().parent
+        raise WrongArgument(flag="FILE", problem=f"there is no folder {parent}", problem_zh=f"文件夹 {parent} 不存在")
     report = copy_into(out.settings.database_url, file)
     out.emit(_as_json(report), str(report.file))
     _say_report(out, report, "backed up", "已备份")
@@ -123,7 +126,7 @@ def restore(
         if not (out.can_ask and out.ask(f"{error.text('en')}. Replace them?", f"{error.text('zh')}。确定覆盖?")):
             out.warn(
                 f"{error.code} {error.text('en')}; say --overwrite",
-                f"{error.code} {error.text('zh')};确认请加 --overwrite",
+                f"{error.code} {error.text('zh')}；确认请加 --overwrite",
             )
             return USAGE
         report = restore_from(file, out.settings.database_url, overwrite=True)
@@ -148,11 +151,11 @@ def _as_json(report: object) -> dict[str, object]:
 def _say_report(out: Context, report: object, en: str, zh: str) -> None:
     data = _as_json(report)
     out.say(
-        f"{en}: {data['rows']:,} rows, schema {data['schema']}", f"{zh}:{data['rows']:,} 行,结构版本 {data['schema']}"
+        f"{en}: {data['rows']:,} rows, schema {data['schema']}", f"{zh}：{data['rows']:,} 行，结构版本 {data['schema']}"
     )
     if data["violations"]:
         count = len(data["violations"])  # type: ignore[arg-type]
-        out.warn(f"its data break {count} invariants: dinghuo verify", f"其中数据有 {count} 处违规:dinghuo verify")
+        out.warn(f"its data break {count} invariants: dinghuo verify", f"其中数据有 {count} 处违规：dinghuo verify")
 
 
 def audit_verify(
@@ -177,7 +180,7 @@ def audit_verify(
     }
     lines = out.text(
         f"sealed {report.sealed_count}, not sealed yet {report.unsealed_count}; last seal {report.last_seal or '-'}",
-        f"已封存 {report.sealed_count} 条,未封存 {report.unsealed_count} 条;最后封印 {report.last_seal or '-'}",
+        f"已封存 {report.sealed_count} 条，未封存 {report.unsealed_count} 条；最后封印 {report.last_seal or '-'}",
     )
     out.emit(data, lines if problem is None else f"{problem.text(out.language)}\n{lines}")
     if problem is None:

@@ -19,7 +19,7 @@ SHOWN_PROBLEMS = 20
 NOUNS = {
     "orders": ("orders", "Place the orders of a file, or take in an old system's.", "导入订单文件或历史订单。"),
     "catalog": ("catalogue", "Take in products, prices and kits.", "导入商品、价格与套装。"),
-    "stock": ("stock", "Take in what lies where, or by how much it changed.", "导入库存(实盘数或增减数)。"),
+    "stock": ("stock", "Take in what lies where, or by how much it changed.", "导入库存（实盘数或增减数）。"),
     "customers": ("customers", "Take in customers with contact and address.", "导入客户、联系人与地址。"),
     "tracking": ("tracking", "Take in carriers' events.", "导入物流轨迹。"),
 }
@@ -28,9 +28,9 @@ NOUNS = {
 _MAPPING_NOUNS = tuple(noun for noun, _, _ in NOUNS.values())
 
 _GROUPS = {
-    "orders": ("Orders: import, place, look at, decide.", "订单:导入、下单、查看、审核。"),
+    "orders": ("Orders: import, place, look at, decide.", "订单：导入、下单、查看、审核。"),
     "catalog": ("Products, prices, kits.", "商品、价格、套装。"),
-    "stock": ("Stock: import, count, receive, look at.", "库存:导入、盘点、收货、查看。"),
+    "stock": ("Stock: import, count, receive, look at.", "库存：导入、盘点、收货、查看。"),
     "customers": ("Customers.", "客户。"),
     "tracking": ("Carriers' events.", "物流轨迹。"),
 }
@@ -45,7 +45,7 @@ def add_to(app: typer.Typer) -> None:
         app.add_typer(groups[name], name=name)
         noun, *words = NOUNS[name]
         command(groups[name], "import", *words)(_import_of(noun))
-    kept = group("Rows that imports kept out: look at them, try them again.", "被隔离的行:查看与重试。")
+    kept = group("Rows that imports kept out: look at them, try them again.", "被隔离的行：查看与重试。")
     app.add_typer(kept, name="quarantine")
     command(kept, "list", "Rows kept out, with the reason.", "列出被隔离的行及原因。")(quarantine_list)
     command(kept, "export", "Write the rows kept out to a CSV to be repaired.", "把被隔离的行导出为 CSV 以便修正。")(
@@ -61,18 +61,18 @@ def _import_of(noun: str) -> Any:
         mapping: Annotated[
             str,
             typer.Option(
-                "--mapping", metavar="NAME|FILE", help=both("how columns are read", "列映射(内置名或 TOML 文件)")
+                "--mapping", metavar="NAME|FILE", help=both("how columns are read", "列映射（内置名或 TOML 文件）")
             ),
         ] = noun,
         quarantine: Annotated[
             bool,
             typer.Option(
-                "--quarantine", help=both("take the good rows, keep the bad ones aside", "导入正确的行,隔离错误的行")
+                "--quarantine", help=both("take the good rows, keep the bad ones aside", "导入正确的行，隔离错误的行")
             ),
         ] = False,
         dry_run: DryRun = False,
         report: Annotated[
-            Path | None, typer.Option("--report", help=both("every problem, row by row, as CSV", "逐行问题报告(CSV)"))
+            Path | None, typer.Option("--report", help=both("every problem, row by row, as CSV", "逐行问题报告（CSV）"))
         ] = None,
         encoding: Annotated[
             str | None, typer.Option("--encoding", help=both("utf-8, utf-16 or gb18030", "文件编码"))
@@ -80,7 +80,7 @@ def _import_of(noun: str) -> Any:
         delimiter: Annotated[
             str | None,
             typer.Option(
-                "--delimiter", help=both("comma, semicolon, tab or pipe", "分隔符:comma、semicolon、tab、pipe")
+                "--delimiter", help=both("comma, semicolon, tab or pipe", "分隔符：comma、semicolon、tab、pipe")
             ),
         ] = None,
         sheet: Annotated[str | None, typer.Option("--sheet", help=both("sheet of a workbook", "工作表名"))] = None,
@@ -94,10 +94,11 @@ def _import_of(noun: str) -> Any:
             str | None, typer.Option("--channel", help=both("where the orders come from", "订单来源渠道"))
         ] = None,
         mode: Annotated[
-            str | None, typer.Option("--mode", help=both("stock: absolute or delta", "库存:absolute 实盘 / delta 增减"))
+            str | None,
+            typer.Option("--mode", help=both("stock: absolute or delta", "库存：absolute 实盘 / delta 增减")),
         ] = None,
         accept_price_changes: Annotated[
-            bool, typer.Option("--accept-price-changes", help=both("catalogue: change prices", "商品:确认价格变动"))
+            bool, typer.Option("--accept-price-changes", help=both("catalogue: change prices", "商品：确认价格变动"))
         ] = False,
     ) -> int:
         from orders_core.intake.files import Declared
@@ -143,7 +144,7 @@ def show_outcome(out: Context, outcome: Outcome, report: Path | None = None) -> 
     if outcome.is_refused:
         out.say(
             "nothing was taken in; --quarantine takes the good rows and keeps the bad ones aside",
-            "整个文件未导入;加 --quarantine 可导入正确的行并隔离错误的行",
+            "整个文件未导入；加 --quarantine 可导入正确的行并隔离错误的行",
         )
 
 
@@ -156,7 +157,7 @@ def _say_problems(out: Context, outcome: Outcome, report: Path | None) -> None:
     if total > SHOWN_PROBLEMS:
         codes = ", ".join(f"{code} {count:,}" for code, count in outcome.by_code.most_common())
         where = f"; {out.text('all of them in', '全部见')} {report}" if report else "; --report FILE"
-        out.say(f"{total:,} in all: {codes}{where}", f"共 {total:,} 条:{codes}{where}")
+        out.say(f"{total:,} in all: {codes}{where}", f"共 {total:,} 条：{codes}{where}")
 
 
 Noun = Annotated[str, typer.Argument(metavar="NOUN", help=both(", ".join(_MAPPING_NOUNS), ", ".join(_MAPPING_NOUNS)))]
@@ -198,7 +199,7 @@ def quarantine_list(
         as_csv=as_csv,
         data={"total": len(kept), "rows": rows},
     )
-    out.say(f"{len(rows)} of {len(kept)} rows in quarantine", f"隔离区共 {len(kept)} 行,显示 {len(rows)} 行")
+    out.say(f"{len(rows)} of {len(kept)} rows in quarantine", f"隔离区共 {len(kept)} 行，显示 {len(rows)} 行")
 
 
 def quarantine_export(
@@ -214,7 +215,7 @@ def quarantine_export(
         count = write_quarantine(store, _noun(noun), file)
     out.emit({"file": file, "rows": count}, str(file))
     again = f"dinghuo quarantine replay {noun} --repaired {file}"
-    out.say(f"{count} rows; repair them, then {again}", f"{count} 行;修正后运行 {again}")
+    out.say(f"{count} rows; repair them, then {again}", f"{count} 行；修正后运行 {again}")
 
 
 def quarantine_replay(

@@ -25,8 +25,8 @@ BROKEN_PIPE, INTERRUPTED, TERMINATED = 141, 130, 143  # 128 + the signal's numbe
 app = group(
     "Orders, stock, shipments and after-sales, and what to restock. Exit codes: 0 done, 1 failed, 2 wrong usage,"
     " 3 rows refused or quarantined, 4 stopped by a quality gate, 5 locked by another run.",
-    "订单、库存、发货、售后,以及补货建议。退出码:0 完成,1 失败,2 用法错误,"
-    "3 有行被拒绝或隔离,4 被质量检查拦下,5 被其他任务占用。",
+    "订单、库存、发货、售后，以及补货建议。退出码：0 完成，1 失败，2 用法错误，"
+    "3 有行被拒绝或隔离，4 被质量检查拦下，5 被其他任务占用。",
 )
 for part in (database, setup, imports, orders, stock, notices, daily, serving):
     part.add_to(app)
@@ -101,7 +101,7 @@ def run(arguments: Sequence[str]) -> int:
         reason = _database_trouble(error)
         if reason is None:
             raise  # our own mistake crashes loudly
-        said = f"数据库无法使用:{reason}" if language == "zh" else f"the database can't be used: {reason}"
+        said = f"数据库无法使用：{reason}" if language == "zh" else f"the database can't be used: {reason}"
         return _say("E_DATABASE", said, FAILED)
 
 
@@ -143,13 +143,16 @@ def _usage_sentence(error: Any, language: str) -> str:
         return f"没有选项 {error.option_name}"
     if kind == "MissingParameter" and parameter is not None:
         return f"缺少 {parameter.get_error_hint()}"
-    return f"用法错误:{english}"
+    return f"用法错误：{english}"
 
 
 def _database_trouble(error: Exception) -> str | None:
     """What the database said when it could not be reached or written; None when the mistake is ours."""
     if "sqlalchemy" not in sys.modules:
         return None
+    import sqlite3
+
     from sqlalchemy.exc import OperationalError
 
-    return str(error.orig).strip().splitlines()[0] if isinstance(error, OperationalError) else None
+    said = error.orig if isinstance(error, OperationalError) else error
+    return str(said).strip().splitlines()[0] if isinstance(error, OperationalError | sqlite3.OperationalError) else None

@@ -23,7 +23,7 @@ Numbers = Annotated[list[str], typer.Argument(metavar="NUMBER", help=both("order
 Lines = Annotated[list[str], typer.Argument(metavar="SKU:QTY[:UNIT]", help=both("what, how many", "货号:数量[:单位]"))]
 Key = Annotated[
     str | None,
-    typer.Option("--key", help=both("said again with this key, nothing happens twice", "幂等键:重复执行也只生效一次")),
+    typer.Option("--key", help=both("said again with this key, nothing happens twice", "幂等键：重复执行也只生效一次")),
 ]
 
 
@@ -32,9 +32,9 @@ def add_to(app: typer.Typer) -> None:
     orders = imports.groups["orders"]
     command(orders, "place", "Place an order.", "下单。")(place)
     command(orders, "show", "One order as a clerk wants to see it.", "查看一张订单。")(show)
-    command(orders, "list", "Orders, least time left first.", "订单列表,最紧急的在前。")(list_orders)
+    command(orders, "list", "Orders, least time left first.", "订单列表，最紧急的在前。")(list_orders)
     command(orders, "approve", "Approve waiting orders.", "审核通过。")(approve)
-    command(orders, "hold", "Stop orders; nothing of them is picked or shipped.", "挂起订单,暂停拣货发货。")(hold)
+    command(orders, "hold", "Stop orders; nothing of them is picked or shipped.", "挂起订单，暂停拣货发货。")(hold)
     command(orders, "resume", "Let held orders go on.", "恢复挂起的订单。")(resume)
     command(orders, "reject", "Turn waiting orders down.", "驳回待审核订单。")(reject)
     command(orders, "cancel", "Cancel what has not left yet.", "取消尚未发出的部分。")(cancel)
@@ -132,14 +132,14 @@ def place(
     status = said("status", placed.status, out.language)
     total = money(placed.total_cents, placed.currency)
     by = placed.promised_by_date or "-"
-    about = out.text(" (estimated)", "(预计)") if placed.is_promise_estimated else ""
-    again = out.text(" (placed before)", "(此前已下单)") if placed.is_repeat else ""
-    out.say(f"{status}, {total}, promised by {by}{about}{again}", f"{status},{total},承诺 {by} 前送达{about}{again}")
+    about = out.text(" (estimated)", "（预计）") if placed.is_promise_estimated else ""
+    again = out.text(" (placed before)", "（此前已下单）") if placed.is_repeat else ""
+    out.say(f"{status}, {total}, promised by {by}{about}{again}", f"{status}，{total}，承诺 {by} 前送达{about}{again}")
     if placed.backordered_qty:
         out.say(f"{placed.backordered_qty} units wait for stock", f"{placed.backordered_qty} 件等待到货")
     for reason in placed.review_reasons:
         sentence = reason_text(reason, out.language)
-        out.say(f"waits: {sentence}", f"待审核原因:{sentence}")
+        out.say(f"waits: {sentence}", f"待审核原因：{sentence}")
 
 
 def list_orders(
@@ -150,7 +150,7 @@ def list_orders(
             "--view",
             help=both(
                 "open, review, short, ready, picking, held, on_the_way, all",
-                "视图:open 未完成、review 待审核、short 缺货、ready、picking、held、on_the_way、all",
+                "视图：open 未完成、review 待审核、short 缺货、ready、picking、held、on_the_way、all",
             ),
         ),
     ] = "open",
@@ -211,7 +211,7 @@ def list_orders(
             },
             rows,
         )
-    out.say(f"{len(rows)} of {page.total} orders", f"共 {page.total} 张订单,显示 {len(rows)} 张")
+    out.say(f"{len(rows)} of {page.total} orders", f"共 {page.total} 张订单，显示 {len(rows)} 张")
 
 
 def _waits(order: Any, language: str) -> list[str]:
@@ -282,7 +282,7 @@ def _page_lines(out: Context, page: OrderPage, zone: Any) -> list[str]:
     if order.requested_date:
         dates.append(t(f"wanted {order.requested_date}", f"要求 {order.requested_date}"))
     if order.promised_by_date:
-        about = t(" (estimated)", "(预计)") if order.is_promise_estimated else ""
+        about = t(" (estimated)", "（预计）") if order.is_promise_estimated else ""
         dates.append(t(f"promised {order.promised_by_date}{about}", f"承诺 {order.promised_by_date}{about}"))
     lines.append(", ".join(dates))
     for sentence in _waits(order, out.language):
@@ -328,7 +328,7 @@ def _page_lines(out: Context, page: OrderPage, zone: Any) -> list[str]:
     ]
     lines += _section(out, "timeline", "时间线", dict.fromkeys(("at", "actor", "action", "facts"), ("", "")), happened)
     possible = [said("action", action, out.language) for action, why in page.actions.items() if why is None]
-    lines += ["", t("possible now: ", "现在可以:") + (", ".join(possible) or "-")]
+    lines += ["", t("possible now: ", "现在可以：") + (", ".join(possible) or "-")]
     return lines
 
 
@@ -406,7 +406,8 @@ def _facts(facts: Any) -> str:
 # ------------------------------------------------------------------------------------------------------- decisions
 
 Reason = Annotated[
-    str, typer.Option("--reason", help=both("is kept, and told where the customer is told", "原因(会保存,并通知客户)"))
+    str,
+    typer.Option("--reason", help=both("is kept, and told where the customer is told", "原因（会保存，并通知客户）")),
 ]
 
 
@@ -538,6 +539,6 @@ def _cents(flag: str, text: str, digits: int) -> int:
         raise WrongArgument(
             flag=flag,
             problem=f"{text} is not an amount with at most {digits} decimals, like 1234.50",
-            problem_zh=f"{text} 不是金额,应写成 1234.50 的形式,最多 {digits} 位小数",
+            problem_zh=f"{text} 不是金额，应写成 1234.50 的形式，最多 {digits} 位小数",
         )
     return int(match["whole"]) * 10**digits + int((match["part"] or "").ljust(digits, "0") or 0)

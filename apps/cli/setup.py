@@ -11,8 +11,8 @@ from apps.cli.context import Context, both, command, group, one_of
 CHANNEL_KINDS = ("web", "marketplace", "store", "phone", "mail", "walk_in", "api", "standing")
 CARRIER_KINDS = ("courier", "own_truck", "pick_up")
 
-Code = Annotated[str, typer.Argument(help=both("short and unique", "编码,简短且唯一"))]
-Name = Annotated[str | None, typer.Option("--name", help=both("default: the code", "名称,默认与编码相同"))]
+Code = Annotated[str, typer.Argument(help=both("short and unique", "编码，简短且唯一"))]
+Name = Annotated[str | None, typer.Option("--name", help=both("default: the code", "名称，默认与编码相同"))]
 NameEn = Annotated[str | None, typer.Option("--name-en", help=both("in English", "英文名称"))]
 
 

@@ -21,8 +21,8 @@ def add_to(app: typer.Typer) -> None:
     """Add the commands of this file to the group the imports made."""
     stock = imports.groups["stock"]
     command(stock, "show", "What lies where, reserved and free.", "查看库存。")(show)
-    command(stock, "receive", "Book goods in; who waits for them gets them.", "收货入库,优先满足等待的订单。")(receive)
-    command(stock, "count", "Count stock; large differences wait for a second person.", "盘点;差异大的需第二人复核。")(
+    command(stock, "receive", "Book goods in; who waits for them gets them.", "收货入库，优先满足等待的订单。")(receive)
+    command(stock, "count", "Count stock; large differences wait for a second person.", "盘点；差异大的需第二人复核。")(
         count
     )
     command(stock, "approve-count", "A second person's yes or no to a count.", "复核盘点。")(approve_count)
@@ -90,7 +90,7 @@ def receive(
     out.emit(data, received.number)
     orders = ", ".join(sorted({each.number for each in received.filled}))
     if orders:
-        out.say(f"given to waiting orders: {orders}", f"已分配给等待的订单:{orders}")
+        out.say(f"given to waiting orders: {orders}", f"已分配给等待的订单：{orders}")
 
 
 def count(out: Context, lines: Units, location: Location, key: Key = None, dry_run: DryRun = False) -> None:
@@ -111,7 +111,7 @@ def count(out: Context, lines: Units, location: Location, key: Key = None, dry_r
     _show_count(out, state, dry_run)
     if state.status == "waiting_approval":
         again = f"dinghuo stock approve-count {state.number} --as NAME"
-        out.say(f"a large difference waits for a second person: {again}", f"差异较大,需第二人复核:{again}")
+        out.say(f"a large difference waits for a second person: {again}", f"差异较大，需第二人复核：{again}")
 
 
 def approve_count(

@@ -78,6 +78,7 @@ def test_verify_names_what_is_broken(shop: Store, cli: Cli) -> None:
 def test_a_backup_comes_back_as_it_was(shop: Store, cli: Cli) -> None:
     assert cli("backup", "b.db").out == "b.db\n"
     assert cli("backup", "b.db").err.startswith("E_EXISTS")
+    assert cli("backup", "no/such/folder/b.db").err.startswith("E_ARG FILE: there is no folder")
     cli("orders", "place", "LAMP:2", "--customer", "ACME", "--channel", "phone")
     unasked = cli("restore", "b.db")  # nobody is there to say yes
     assert (unasked.code, "--overwrite" in unasked.err) == (2, True)

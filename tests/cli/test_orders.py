@@ -58,7 +58,15 @@ def test_a_line_that_is_not_sku_and_quantity_is_wrong_usage(cli: Cli, line: str)
 def test_a_clerk_sees_stage_reason_lines_shipments_and_what_happened(shop: Store, cli: Cli) -> None:
     number = place(cli, "LAMP:2", *WAITING)
     shown = cli("orders", "show", number).out
-    for words in ("review", "still to be paid", "Lamp", "SH-", "WH1", "placed", "possible now: edit, approve, reject"):
+    for words in (
+        "review",
+        "still to be paid",
+        "Lamp",
+        "SH-",
+        "WH1",
+        "placed",
+        "possible now: Edit quantity, Approve, Reject",
+    ):
         assert words in shown
     assert "待审核" in cli("orders", "show", number, "--lang", "zh").out
     data = cli("orders", "show", number, "--json").data

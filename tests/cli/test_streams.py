@@ -65,7 +65,7 @@ def test_wrong_usage_exits_2_with_words_on_stderr_only(dinghuo: Cli, words: list
 def test_usage_is_explained_in_chinese_too(dinghuo: Cli) -> None:
     said = dinghuo("orders", "list", "--nope", env={"LANG": "zh_CN.UTF-8"})
     assert "没有选项 --nope" in said.err
-    assert "用法:" in dinghuo("orders", "--help", "--lang", "zh").out
+    assert "用法：" in dinghuo("orders", "--help", "--lang", "zh").out
     assert "下单" in dinghuo("--lang", "zh", "orders", "--help").out
     assert "--as-of:2024-13-01 不是有效日期" in dinghuo("run", "daily", "--as-of", "2024-13-01", "--lang=zh").err
 
