@@ -341,8 +341,9 @@ def write_json(path: str | None, result: Mapping[str, Any]) -> None:
 def machine() -> str:
     """The machine in a few words; no names."""
     memory_gb = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1024**3
-    return f"{os.cpu_count()} cores, {memory_gb:.0f} GiB, {platform.system()}, Python {platform.python_version()}" + (
-        f", commit {commit}" if (commit := _commit()) else ""
+    return (
+        f"{os.cpu_count()} cores (load {os.getloadavg()[1]:.0f}), {memory_gb:.0f} GiB, {platform.system()},"
+        f" Python {platform.python_version()}" + (f", commit {commit}" if (commit := _commit()) else "")
     )
 
 
@@ -362,10 +363,20 @@ class Figure:
     reference: str = ""
 
 
+def _told(arguments: Sequence[str]) -> list[str]:
+    """The arguments without those that name files of this machine, or only say that results are written down."""
+    told = list(arguments)
+    for option, count in (("--record", 1), ("--out", 2), ("--url", 2)):
+        if option in told:
+            at = told.index(option)
+            del told[at : at + count]
+    return told
+
+
 def record(section: str, figures: Sequence[Figure], *, path: Path = RESULTS, command: str | None = None) -> None:
     """Write a section of RESULTS.md, in place of an older one of the same name."""
     if command is None:
-        command = f"python -m benchmarks.{Path(sys.argv[0]).stem} {' '.join(sys.argv[1:])}".rstrip()
+        command = f"python -m benchmarks.{Path(sys.argv[0]).stem} {' '.join(_told(sys.argv[1:]))}".rstrip()
     at = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
     table = "\n".join(f"| {figure.name} | {figure.measured} | {figure.reference} |" for figure in figures)
     text = (

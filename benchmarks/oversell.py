@@ -84,16 +84,15 @@ def measure(databases: Databases, *, processes: int, attempts: int) -> dict[str,
 def sell_out(url: str, *, units: int, attempts: int, processes: int) -> dict[str, Any]:
     """More attempts on one SKU than it has units, on an empty database."""
     _seed(url, sku_count=1, stock_qty=units)
-    share = attempts // processes
-    outcomes = _run(_try_one_unit, url, [share] * processes)
+    outcomes = _run(_try_one_unit, url, _shares(attempts, processes))
     oversold = max(outcomes[ANSWERED] - units, 0) + units_oversold(url)
-    expected = Counter({ANSWERED: units, "InsufficientStock": share * processes - units})
+    expected = Counter({ANSWERED: units, "InsufficientStock": attempts - units})
     return _result(
         url,
         outcomes,
         is_right=outcomes == expected and oversold == 0,
         units=units,
-        attempts=share * processes,
+        attempts=attempts,
         processes=processes,
         sold=outcomes[ANSWERED],
         refused=outcomes["InsufficientStock"],
@@ -104,23 +103,21 @@ def sell_out(url: str, *, units: int, attempts: int, processes: int) -> dict[str
 def crossing_orders(url: str, *, orders: int, processes: int) -> dict[str, Any]:
     """Three-line orders over 20 SKUs, each naming them in another order, on an empty database."""
     _seed(url, sku_count=20, stock_qty=100 * orders)
-    share = orders // processes
-    outcomes = _run(_place_three_lines, url, [share] * processes)
-    expected = Counter({ANSWERED: share * processes})
+    outcomes = _run(_place_three_lines, url, _shares(orders, processes))
+    expected = Counter({ANSWERED: orders})
     return _result(url, outcomes, is_right=outcomes == expected, orders=outcomes[ANSWERED], processes=processes)
 
 
 def repeated_deliveries(url: str, *, keys: int, deliveries: int, processes: int) -> dict[str, Any]:
     """The same `keys` orders delivered again and again by all processes, on an empty database."""
     _seed(url, sku_count=20, stock_qty=100 * keys)
-    share = deliveries // processes
-    outcomes = _run(_deliver_keys, url, [share] * processes, keys)
+    outcomes = _run(_deliver_keys, url, _shares(deliveries, processes), keys)
     with closing(Store.open(url)) as store, store.reading() as conn:
         mine = select(func.count()).select_from(Order).join(Channel).where(Channel.code == CHANNEL)
         orders = int(conn.execute(mine).scalar_one())
     numbers = {outcome for outcome in outcomes if outcome.startswith("SO-")}
     right = orders == keys == len(numbers) and sum(outcomes.values()) == sum(outcomes[x] for x in numbers)
-    return _result(url, outcomes, is_right=right, keys=keys, deliveries=share * processes, orders=orders)
+    return _result(url, outcomes, is_right=right, keys=keys, deliveries=deliveries, orders=orders)
 
 
 def units_oversold(url: str) -> int:
@@ -148,6 +145,11 @@ def _seed(url: str, *, sku_count: int, stock_qty: int) -> None:
     schema.upgrade(url)
     with closing(Store.open(url)) as store:
         seed_company(store, sku_count=sku_count, customer_count=20, stock_qty=stock_qty)
+
+
+def _shares(total: int, processes: int) -> list[int]:
+    """The work of each process; they add up to `total`."""
+    return [total // processes + (worker < total % processes) for worker in range(processes)]
 
 
 def _run(work: Any, url: str, shares: Sequence[int], *more: Any) -> Counter[str]:
