@@ -366,10 +366,10 @@ class Figure:
 def _told(arguments: Sequence[str]) -> list[str]:
     """The arguments without those that name files of this machine, or only say that results are written down."""
     told = list(arguments)
-    for option, count in (("--record", 1), ("--out", 2), ("--url", 2)):
+    for option, words in (("--record", 1), ("--out", 2), ("--url", 2)):
         if option in told:
             at = told.index(option)
-            del told[at : at + count]
+            del told[at : at + words]
     return told
 
 
