@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from apps.cli.context import Context, Csv, DryRun, both, command, group, one_of
-from apps.cli.terminal import aligned, clean
+from apps.cli.stopping import at_once, between_batches
+from apps.cli.terminal import Progress, aligned, clean
 
 if TYPE_CHECKING:
     from orders_core.intake.files import Question
@@ -108,7 +111,7 @@ def _import_of(noun: str) -> Any:
 
         read_as = load_mapping(mapping)
         one_of("--mode", mode, ("absolute", "delta"))
-        with out.store() as store, out.progress() as progress:
+        with out.store() as store, _reporting(out) as progress:
             options = ImportOptions(
                 quarantine=quarantine,
                 dry_run=dry_run,
@@ -127,13 +130,29 @@ def _import_of(noun: str) -> Any:
     return run
 
 
+@contextmanager
+def _reporting(out: Context) -> Iterator[Progress]:
+    """Hears how far an import is: draws the bar, and lets it stop there when somebody asked it to."""
+    with out.progress() as draw, between_batches() as stop_if_asked:
+
+        def tell(doing: str, done: int, total: int | None) -> None:
+            stop_if_asked()
+            if draw is not None:
+                draw(doing, done, total)
+
+        yield tell
+
+
 def _confirm(out: Context, question: Question) -> bool:
     """Show a person the first rows as they were read, and ask."""
     width = max(len(row) for row in question.preview)
     cells = [[clean(cell)[:24] for cell in row] + [""] * (width - len(row)) for row in question.preview]
     lines = "\n".join(aligned(cells, [False] * width))
     out.warn(lines, lines)
-    return out.ask(f"{question.about}: {question.answer}. Is that right?", f"{question.about}:{question.answer}。对吗?")
+    with at_once():
+        return out.ask(
+            f"{question.about}: {question.answer}. Is that right?", f"{question.about}:{question.answer}。对吗?"
+        )
 
 
 def show_outcome(out: Context, outcome: Outcome, report: Path | None = None) -> None:
@@ -230,7 +249,7 @@ def quarantine_replay(
     from orders_core.intake.replay import replay
     from orders_core.intake.runs import ImportOptions
 
-    with out.store() as store, out.progress() as progress:
+    with out.store() as store, _reporting(out) as progress:
         options = ImportOptions(quarantine=True, dry_run=dry_run, progress=progress)
         outcomes = replay(store, out.actor, _noun(noun), options, repaired=repaired)
     counts = ("read", "accepted", "quarantined", "duplicates")

@@ -6,21 +6,19 @@ What is heavy (databases, frames, forecasts) is imported by the command that nee
 from __future__ import annotations
 
 import os
-import signal
 import sys
 from collections.abc import Sequence
-from types import FrameType
 from typing import Annotated, Any
 
 import typer
 
-from apps.cli import daily, database, imports, notices, orders, serving, setup, stock
+from apps.cli import daily, database, imports, notices, orders, serving, setup, stock, stopping
 from apps.cli.context import FAILED, LANGUAGE, LOCKED, USAGE, WrongArgument, both, group
 from apps.cli.terminal import language_of, make_streams_safe, write_line
 from orders_core.errors import Busy, ConfigError, OrdersError
 from pipelines.warehouse.errors import WarehouseError
 
-BROKEN_PIPE, INTERRUPTED, TERMINATED = 141, 130, 143  # 128 + the signal's number, as shells say it
+BROKEN_PIPE, INTERRUPTED = 141, 130  # 128 + the signal's number, as shells say it
 
 app = group(
     "Orders, stock, shipments and after-sales, and what to restock. Exit codes: 0 done, 1 failed, 2 wrong usage,"
@@ -50,19 +48,14 @@ def _whole(
     pass
 
 
-class Terminated(BaseException):
-    """SIGTERM arrived: unwind like Ctrl-C does, so that locks are given back and half a batch is rolled back."""
-
-
-def _terminate(_number: int, _frame: FrameType | None) -> None:
-    raise Terminated
-
-
 def main() -> None:
     """The program `dinghuo`."""
     make_streams_safe()
-    signal.signal(signal.SIGTERM, _terminate)
+    stopping.listen()
     code = run(sys.argv[1:])
+    signal_number = stopping.asked_by()
+    if signal_number is not None:
+        code = 128 + signal_number
     try:
         sys.stdout.flush()
     except BrokenPipeError:
@@ -94,9 +87,7 @@ def run(arguments: Sequence[str]) -> int:
             raise
         return _say("E_FILE", f"{error.filename}: {error.strerror}", FAILED)
     except (KeyboardInterrupt, typer.Abort):
-        return _say("E_INTERRUPTED", "中断" if language == "zh" else "interrupted", INTERRUPTED)
-    except Terminated:
-        return _say("E_INTERRUPTED", "已终止" if language == "zh" else "terminated", TERMINATED)
+        return INTERRUPTED
     except Exception as error:
         reason = _database_trouble(error)
         if reason is None:

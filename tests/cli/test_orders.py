@@ -107,15 +107,16 @@ def test_decisions_on_many_orders_do_what_can_be_done_and_explain_the_rest(shop:
     assert said.data["done"] == [{"number": second, "status": "ready"}]
     assert [each["code"] for each in said.data["refused"]] == ["E_STAGE", "E_NOT_FOUND"]
     assert cli("orders", "approve", first).code == 1  # nothing could be done
-    assert cli("orders", "resume", first).out.split() == [first, "review"]
-    assert cli("orders", "reject", first, "--reason", "no").out.split() == [first, "rejected"]
-    assert cli("orders", "cancel", second, "--reason", "no").out.split() == [second, "cancelled"]
+    assert cli("orders", "resume", first).out == f"{first}  to review\n"
+    assert cli("orders", "reject", first, "--reason", "no").out == f"{first}  rejected\n"
+    assert cli("orders", "cancel", second, "--reason", "no").out == f"{second}  cancelled\n"
     assert build.level(shop, "LAMP@WH1").reserved_qty == 0
 
 
 def test_approving_can_be_rehearsed(shop: Store, cli: Cli) -> None:
     number = place(cli, "LAMP:2", *WAITING)
-    assert cli("orders", "approve", number, "--dry-run").out.split() == [number, "ready"]
+    said = cli("orders", "approve", number, "--dry-run", "--json").data
+    assert (said["done"], said["dry_run"]) == ([{"number": number, "status": "ready"}], True)
     assert build.order_row(shop, number).status == "review"
 
 

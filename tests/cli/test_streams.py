@@ -158,7 +158,7 @@ def test_a_stopped_import_gives_its_lock_back_and_goes_on_next_time(
     with importing(store, path) as child:
         child.send_signal(number)
         out, err = child.communicate(timeout=60)
-    assert (child.returncode, out) == (code, b"")
+    assert (child.returncode, out) == (code, b""), err.decode()
     assert b"Traceback" not in err
     done = orders_in(store)
     assert 0 < done < 4000
