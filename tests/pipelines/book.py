@@ -7,10 +7,11 @@ after the fact, other days, other zones. Each call is one transaction that tells
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, time, timedelta
+from time import sleep
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import delete, insert, select, text, update
 
 from orders_core.domain.permissions import SYSTEM
 from orders_core.ports import FixedClock
@@ -41,6 +42,26 @@ class Book:
 
     def close(self) -> None:
         self.store.close()
+
+    def wait_until_settled(self) -> None:
+        """Wait until a load reads what stands here once only.
+
+        A load goes on from the oldest transaction still running, and PostgreSQL counts those of the whole server, where
+        other tests run beside this one: rows written meanwhile are read a second time, which is right but not countable.
+        """
+        newest = text("SELECT pg_current_xact_id()")
+        is_behind = text("SELECT pg_snapshot_xmin(pg_current_snapshot()) <= CAST(:newest AS xid8)")
+        if self.store.engine.dialect.name == "sqlite":
+            return
+        with self.store.engine.connect() as conn:
+            newest_id = str(conn.execute(newest).scalar_one())
+            conn.commit()
+            for _ in range(3000):
+                if not conn.execute(is_behind, {"newest": newest_id}).scalar_one():
+                    return
+                conn.rollback()
+                sleep(0.01)
+        raise TimeoutError("a transaction has been open for 30 s")
 
     @contextmanager
     def _transaction(self, moment: datetime) -> Iterator[UnitOfWork]:

@@ -242,6 +242,7 @@ def test_the_same_day_again_gives_the_same_tables_from_changes_or_from_nothing(
 ) -> None:
     book.move(at(day(0), 8), "LAMP@HEL: 60", "RUG@HEL: 9")
     steady_sales(book, "LAMP", range(30))
+    book.wait_until_settled()
     run(day(20))
     later = run(day(30))
     assert not later.is_full_load
