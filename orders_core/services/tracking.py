@@ -13,13 +13,14 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, bindparam, func, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, func, insert, select, text, update
 
 from orders_core.domain.permissions import Actor
 from orders_core.errors import InvalidCommand, NotAllowed, NotFound, OrdersError
 from orders_core.notifications.tell import tell_customer
 from orders_core.services.orders_state import sync_order
 from orders_core.store.base import EPOCH, dump_json
+from orders_core.store.prepared import Prepared
 from orders_core.store.tables import (
     Carrier,
     Order,
@@ -202,21 +203,17 @@ def record_event(uow: UnitOfWork, actor: Actor, event: TrackingEventIn) -> Track
         if known.outcome in ("applied", "late"):
             return TrackingResult("repeated", known.id, known.package_id)
         return _judge(uow, actor, carrier, known)
-    event_id = uow.new_id()
-    row = {
-        "id": event_id,
-        "carrier_id": carrier.id,
-        "event_key": key,
-        "tracking_number": number,
-        "raw_status": event.raw_status.strip(),
-        "received_at": uow.now,
-        "place": event.place,
-        "outcome": "quarantined",
-        "raw": {"event": dict(event.raw), "occurred_at": _as_text(event.occurred_at)},
-    }
-    uow.conn.execute(_INSERT_EVENT, row)
-    (stored,) = uow.rows(_EVENT_BY_ID, {"event_id": event_id})
-    return _judge(uow, actor, carrier, stored)
+    fresh = _Event(
+        id=uow.new_id(),
+        carrier_id=carrier.id,
+        event_key=key,
+        tracking_number=number,
+        raw_status=event.raw_status.strip(),
+        received_at=uow.now,
+        place=event.place,
+        raw={"event": dict(event.raw), "occurred_at": _as_text(event.occurred_at)},
+    )
+    return _judge(uow, actor, carrier, fresh)
 
 
 def import_events(uow: UnitOfWork, actor: Actor, events: Sequence[TrackingEventIn]) -> list[TrackingResult]:
@@ -236,7 +233,7 @@ def judge_again(uow: UnitOfWork, actor: Actor, carrier_code: str) -> list[Tracki
         PermissionDenied: The actor may not (`tracking.record`).
     """
     actor.must("tracking.record")
-    carrier = uow.row(_CARRIER.where(Carrier.code == carrier_code))
+    carrier = uow.row(_CARRIER_BY_CODE, {"code": carrier_code})
     if carrier is None:
         raise NotFound(entity="carrier", key=carrier_code)
     open_events = _EVENT.where(
@@ -258,7 +255,10 @@ def deliver_package(
         PermissionDenied: The actor may not (`shipment.deliver`).
     """
     actor.must("shipment.deliver")
-    package = _locked_package(uow, package_id)
+    package = uow.row(_PACKAGE_BY_ID, {"package_id": package_id})
+    if package is None:
+        raise NotFound(entity="package", key=package_id)
+    package = _locked(uow, package)
     if package.shipped_at is None:
         raise NotAllowed(
             action="deliver",
@@ -267,26 +267,22 @@ def deliver_package(
             status=package.shipment_status,
             reason="it has not left / 尚未发出",
         )
-    if package_id in _first_delivered(uow, package.shipment_id):
+    if package_id in _first_delivered(_boxes(uow, package.shipment_id)):
         return []
     at = delivered_at or uow.now
     if package.carrier_id is not None:
         # A carrier may report on; its events are weighed against this one, so this one stands in the log as well.
-        uow.conn.execute(
-            insert(TrackingEvent).values(
-                id=uow.new_id(),
-                carrier_id=package.carrier_id,
-                event_key=f"by-hand:{package_id}",
-                package_id=package_id,
-                tracking_number=package.tracking_number or "",
-                status="delivered",
-                raw_status="delivered",
-                occurred_at=at,
-                received_at=uow.now,
-                outcome="applied",
-                raw={"actor": actor.name},
-            )
+        by_hand = _Event(
+            id=uow.new_id(),
+            carrier_id=package.carrier_id,
+            event_key=f"by-hand:{package_id}",
+            tracking_number=package.tracking_number or "",
+            raw_status="delivered",
+            received_at=uow.now,
+            place=None,
+            raw={"actor": actor.name},
         )
+        _store(uow, by_hand, outcome="applied", package_id=package_id, occurred_at=at, status="delivered")
     _move_package(uow, actor, package, "delivered", at)
     return refresh_shipment(uow, actor, package.shipment_id)
 
@@ -298,31 +294,33 @@ def refresh_shipment(uow: UnitOfWork, actor: Actor, shipment_id: int) -> Sequenc
     less than before. So a package may arrive before our own paperwork says it left: shipping ends with this call.
     What a signed receipt says stands, whatever the carrier reports of its packages.
     """
-    order_ids = _lock_orders(uow, shipment_id)
-    shipment = uow.conn.execute(_SHIPMENT_LOCKED, {"shipment_id": shipment_id}).one()
-    packages = uow.rows(_PACKAGES_OF, {"shipment_id": shipment_id})
-    delivered = _first_delivered(uow, shipment_id)
+    orders = _lock_orders(uow, shipment_id)
+    (shipment,) = uow.rows(_SHIPMENT_LOCKED, {"shipment_id": shipment_id})
+    boxes = _boxes(uow, shipment_id)
+    delivered = _first_delivered(boxes)
     is_signed = shipment.signed_at is not None
-    is_all = is_signed or (bool(packages) and all(package.id in delivered for package in packages))
-    moved = False
-    for line in [] if is_signed else uow.rows(_packed_lines(shipment_id, list(delivered))):
-        wanted = line.shipped_qty if is_all else min(line.shipped_qty, line.arrived_qty or 0)
-        if wanted > line.delivered_qty:
-            uow.conn.execute(update(ShipmentLine).where(ShipmentLine.id == line.id).values(delivered_qty=wanted))
-            moved = True
-    values: dict[str, Any] = {"version": Shipment.version + 1}
-    if shipment.shipped_at is not None and packages:
-        values["status"] = _shipment_status({package.status for package in packages}, is_all)
+    is_all = is_signed or (bool(boxes) and len(delivered) == len(boxes))
+    arrived = []
+    if delivered and not is_signed:
+        for line in uow.rows(_PACKED_LINES, {"shipment_id": shipment_id, "delivered_ids": list(delivered)}):
+            wanted = line.shipped_qty if is_all else min(line.shipped_qty, line.arrived_qty or 0)
+            if wanted > line.delivered_qty:
+                arrived.append({"id": line.id, "qty": wanted})
+    if arrived:
+        uow.write(_ARRIVED, arrived)
+    status, delivered_at, version = shipment.status, shipment.delivered_at, shipment.version + 1
+    if shipment.shipped_at is not None and boxes:
+        status = _shipment_status({box.status for box in boxes}, is_all)
         if is_all:
-            values["delivered_at"] = shipment.signed_at or max(delivered.values())
-        if values["status"] != shipment.status:
-            uow.audit(actor, f"shipment.{values['status']}", "shipment", shipment_id, version=shipment.version + 1)
-    uow.conn.execute(update(Shipment).where(Shipment.id == shipment_id).values(values))
-    uow.changed("shipment", shipment_id, shipment.version + 1)
-    if moved:
-        for order_id in order_ids:
-            _sync(uow, actor, order_id)
-    return order_ids
+            delivered_at = shipment.signed_at or max(delivered.values())
+        if status != shipment.status:
+            uow.audit(actor, f"shipment.{status}", "shipment", shipment_id, version=version)
+    uow.write(_STORE_SHIPMENT, [{"shipment_id": shipment_id, "to_status": status, "at": delivered_at}])
+    uow.changed("shipment", shipment_id, version)
+    if arrived:
+        for order_id, status_before in orders.items():
+            _sync(uow, actor, order_id, status_before)
+    return list(orders)
 
 
 # ------------------------------------------------------------------------------------------------------------- lists
@@ -398,7 +396,6 @@ def quarantined_events(conn: Connection) -> list[QuarantinedEvent]:
 
 # ----------------------------------------------------------------------------------------------------------- judging
 
-_CARRIER = select(Carrier.id, Carrier.code, Carrier.settings)
 _CARRIER_ID = func.coalesce(Package.carrier_id, Shipment.carrier_id)
 _EVENT = select(
     TrackingEvent.id,
@@ -422,28 +419,46 @@ _PACKAGE = select(
     Shipment.status.label("shipment_status"),
     Shipment.shipped_at,
 ).join(Shipment, Shipment.id == Package.shipment_id)
-_SHIPMENT = select(
-    Shipment.status,
-    Shipment.shipped_at,
-    Shipment.version,
-    select(SignedReceipt.signed_at)
-    .where(SignedReceipt.shipment_id == Shipment.id)
-    .scalar_subquery()
-    .label("signed_at"),
+_CARRIER_BY_CODE = Prepared(select(Carrier.id, Carrier.code, Carrier.settings).where(Carrier.code == bindparam("code")))
+_EVENT_BY_KEY = Prepared(
+    _EVENT.where(TrackingEvent.carrier_id == bindparam("carrier_id"), TrackingEvent.event_key == bindparam("event_key"))
 )
-
-
-_CARRIER_BY_CODE = _CARRIER.where(Carrier.code == bindparam("code"))
-_EVENT_BY_ID = _EVENT.where(TrackingEvent.id == bindparam("event_id"))
-_EVENT_BY_KEY = _EVENT.where(
-    TrackingEvent.carrier_id == bindparam("carrier_id"), TrackingEvent.event_key == bindparam("event_key")
+_INSERT_EVENT = Prepared(insert(TrackingEvent.__table__))  # type: ignore[arg-type]
+_PACKAGE_BY_ID = Prepared(_PACKAGE.where(Package.id == bindparam("package_id")))
+_PACKAGE_LOCKED = Prepared(_PACKAGE.where(Package.id == bindparam("package_id")).with_for_update(of=Package))
+_PACKAGES_NUMBERED = Prepared(
+    _PACKAGE.where(
+        Package.tracking_number == bindparam("tracking_number"),
+        bindparam("carrier_id") == _CARRIER_ID,
+        Shipment.status != "cancelled",
+    )
 )
-_INSERT_EVENT = insert(TrackingEvent.__table__)  # type: ignore[arg-type]
-_PACKAGE_BY_ID = _PACKAGE.where(Package.id == bindparam("package_id"))
-_PACKAGES_OF = select(Package.id, Package.status).where(Package.shipment_id == bindparam("shipment_id"))
-_SHIPMENT_LOCKED = _SHIPMENT.where(Shipment.id == bindparam("shipment_id")).with_for_update()
-_ORDERS_ON_BOARD = (
-    select(Order.id)
+_MOVE_PACKAGE = Prepared(
+    update(Package)
+    .where(Package.id == bindparam("package_id"))
+    .values(status=bindparam("to_status"), status_at=bindparam("at"), version=Package.version + 1)
+)
+_SHIPMENT_LOCKED = Prepared(
+    select(
+        Shipment.status,
+        Shipment.shipped_at,
+        Shipment.delivered_at,
+        Shipment.version,
+        select(SignedReceipt.signed_at)
+        .where(SignedReceipt.shipment_id == Shipment.id)
+        .scalar_subquery()
+        .label("signed_at"),
+    )
+    .where(Shipment.id == bindparam("shipment_id"))
+    .with_for_update()
+)
+_STORE_SHIPMENT = Prepared(
+    update(Shipment)
+    .where(Shipment.id == bindparam("shipment_id"))
+    .values(status=bindparam("to_status"), delivered_at=bindparam("at"), version=Shipment.version + 1)
+)
+_ORDERS_ON_BOARD = Prepared(
+    select(Order.id, Order.status)
     .where(
         Order.id.in_(
             select(OrderLine.order_id)
@@ -454,24 +469,56 @@ _ORDERS_ON_BOARD = (
     .order_by(Order.id)
     .with_for_update()
 )
-_FIRST_DELIVERED = (
-    # The log comes second and wins: a package's own time is that of its newest event, not of its first.
-    select(Package.id, Package.status_at.label("at")).where(
-        Package.shipment_id == bindparam("shipment_id"), Package.status == "delivered"
-    ),
-    select(TrackingEvent.package_id.label("id"), func.min(TrackingEvent.occurred_at).label("at"))
-    .join(Package, Package.id == TrackingEvent.package_id)
-    .where(
-        Package.shipment_id == bindparam("shipment_id"),
-        TrackingEvent.status == "delivered",
-        TrackingEvent.outcome.in_(["applied", "late"]),
-    )
-    .group_by(TrackingEvent.package_id),
+_BOXES = Prepared(
+    select(
+        Package.id,
+        Package.status,
+        Package.status_at,
+        select(func.min(TrackingEvent.occurred_at))
+        .where(
+            TrackingEvent.package_id == Package.id,
+            TrackingEvent.status == "delivered",
+            TrackingEvent.outcome.in_(["applied", "late"]),
+        )
+        .scalar_subquery()
+        .label("reported_delivered_at"),
+    ).where(Package.shipment_id == bindparam("shipment_id"))
 )
+_PACKED_LINES = Prepared(
+    select(
+        ShipmentLine.id,
+        ShipmentLine.shipped_qty,
+        ShipmentLine.delivered_qty,
+        select(func.sum(PackageLine.qty))
+        .where(
+            PackageLine.shipment_line_id == ShipmentLine.id,
+            PackageLine.package_id.in_(bindparam("delivered_ids", expanding=True)),
+        )
+        .scalar_subquery()
+        .label("arrived_qty"),
+    )
+    .where(ShipmentLine.shipment_id == bindparam("shipment_id"))
+    .order_by(ShipmentLine.id)
+)
+_ARRIVED = Prepared(text("UPDATE shipment_line SET delivered_qty = :qty WHERE id = :id"))
 
 
-def _judge(uow: UnitOfWork, actor: Actor, carrier: Row[Any], event: Row[Any]) -> TrackingResult:
-    """What one stored event does now; its row is brought in step."""
+@dataclass(frozen=True)
+class _Event:
+    """An event that is not in the log yet; one that is comes as its row."""
+
+    id: int
+    carrier_id: int
+    event_key: str
+    tracking_number: str
+    raw_status: str
+    received_at: datetime
+    place: str | None
+    raw: Mapping[str, Any]
+
+
+def _judge(uow: UnitOfWork, actor: Actor, carrier: Row[Any], event: Row[Any] | _Event) -> TrackingResult:
+    """What one event does now; the log is brought in step."""
     try:
         at = _instant(carrier, event)
         package = _package_of(uow, carrier, event, at)
@@ -486,7 +533,7 @@ def _judge(uow: UnitOfWork, actor: Actor, carrier: Row[Any], event: Row[Any]) ->
     if status is None:
         _store(uow, event, outcome="unmapped", package_id=package.id, occurred_at=at)
         return TrackingResult("unmapped", event.id, package.id, package.status)
-    package = _locked_package(uow, package.id)
+    package = _locked(uow, package)
     is_newer = _order_of(status, at) > _order_of(package.status, package.status_at)
     _store(uow, event, outcome="applied" if is_newer else "late", package_id=package.id, occurred_at=at, status=status)
     if is_newer:
@@ -500,8 +547,12 @@ def _judge(uow: UnitOfWork, actor: Actor, carrier: Row[Any], event: Row[Any]) ->
     return TrackingResult("late", event.id, package.id, package.status, order_ids)
 
 
-def _store(uow: UnitOfWork, event: Row[Any], **values: Any) -> None:
-    uow.conn.execute(update(TrackingEvent).where(TrackingEvent.id == event.id).values(**values))
+def _store(uow: UnitOfWork, event: Row[Any] | _Event, **values: Any) -> None:
+    """Note in the log what became of the event."""
+    if isinstance(event, _Event):
+        uow.write(_INSERT_EVENT, [{**vars(event), **values}])
+    else:
+        uow.conn.execute(update(TrackingEvent).where(TrackingEvent.id == event.id).values(**values))
 
 
 def _order_of(status: str, at: datetime | None) -> tuple[bool, datetime, int]:
@@ -509,7 +560,7 @@ def _order_of(status: str, at: datetime | None) -> tuple[bool, datetime, int]:
     return (status != "packed", at or EPOCH, RANK[status])
 
 
-def _instant(carrier: Row[Any], event: Row[Any]) -> datetime:
+def _instant(carrier: Row[Any], event: Row[Any] | _Event) -> datetime:
     """When the event happened. Raises ImpossibleTime."""
     text = event.raw["occurred_at"]
     problem = "without offset"
@@ -528,15 +579,9 @@ def _instant(carrier: Row[Any], event: Row[Any]) -> datetime:
     )
 
 
-def _package_of(uow: UnitOfWork, carrier: Row[Any], event: Row[Any], at: datetime) -> Row[Any]:
+def _package_of(uow: UnitOfWork, carrier: Row[Any], event: Row[Any] | _Event, at: datetime) -> Row[Any]:
     """The one package the event is about. Raises NotFound, AmbiguousTrackingNumber, ImpossibleTime."""
-    packages = uow.rows(
-        _PACKAGE.where(
-            Package.tracking_number == event.tracking_number,
-            carrier.id == _CARRIER_ID,
-            Shipment.status != "cancelled",
-        )
-    )
+    packages = uow.rows(_PACKAGES_NUMBERED, {"tracking_number": event.tracking_number, "carrier_id": carrier.id})
     number = f"{carrier.code} {event.tracking_number}"
     if not packages:
         raise NotFound(entity="package", key=number)
@@ -576,51 +621,41 @@ def _as_text(occurred_at: datetime | str | None) -> str | None:
 # ------------------------------------------------------------------------------------------- packages, shipments, orders
 
 
-def _locked_package(uow: UnitOfWork, package_id: int) -> Row[Any]:
+def _locked(uow: UnitOfWork, package: Row[Any]) -> Row[Any]:
     """The package, with its orders, its shipment and itself locked in that order: two events can't pass each other."""
-    package = uow.row(_PACKAGE_BY_ID, {"package_id": package_id})
-    if package is None:
-        raise NotFound(entity="package", key=package_id)
     if uow.is_sqlite:  # one writer at a time: all of it is locked already
         return package
     _lock_orders(uow, package.shipment_id)
-    uow.rows(select(Shipment.id).where(Shipment.id == package.shipment_id).with_for_update())
-    (package,) = uow.rows(_PACKAGE.where(Package.id == package_id).with_for_update(of=Package))
+    uow.rows(_SHIPMENT_LOCKED, {"shipment_id": package.shipment_id})
+    (package,) = uow.rows(_PACKAGE_LOCKED, {"package_id": package.id})
     return package
 
 
-def _lock_orders(uow: UnitOfWork, shipment_id: int) -> list[int]:
-    """The shipment's orders, locked by ascending id."""
-    return [row.id for row in uow.rows(_ORDERS_ON_BOARD, {"shipment_id": shipment_id})]
+def _lock_orders(uow: UnitOfWork, shipment_id: int) -> dict[int, str]:
+    """The shipment's orders, locked by ascending id, and the status of each."""
+    return {row.id: row.status for row in uow.rows(_ORDERS_ON_BOARD, {"shipment_id": shipment_id})}
 
 
 def _move_package(uow: UnitOfWork, actor: Actor, package: Row[Any], status: str, at: datetime) -> None:
-    uow.conn.execute(
-        update(Package).where(Package.id == package.id).values(status=status, status_at=at, version=Package.version + 1)
-    )
+    uow.write(_MOVE_PACKAGE, [{"package_id": package.id, "to_status": status, "at": at}])
     if status != package.status:
         facts = {"package_no": package.package_no, "tracking_number": package.tracking_number, "at": at.isoformat()}
         uow.audit(actor, f"package.{status}", "shipment", package.shipment_id, facts=facts)
 
 
-def _first_delivered(uow: UnitOfWork, shipment_id: int) -> dict[int, datetime]:
-    """Package id -> when it was first delivered, for the packages of a shipment that were, returned ones included."""
-    where = {"shipment_id": shipment_id}
-    return {row.id: row.at for statement in _FIRST_DELIVERED for row in uow.rows(statement, where)}
+def _boxes(uow: UnitOfWork, shipment_id: int) -> Sequence[Row[Any]]:
+    """The packages of a shipment, each with the first time a sound event said it was delivered."""
+    return uow.rows(_BOXES, {"shipment_id": shipment_id})
 
 
-def _packed_lines(shipment_id: int, delivered_ids: Sequence[int]) -> Select[Any]:
-    """Per line of a shipment: shipped, delivered so far, and what the delivered packages hold of it."""
-    arrived = (
-        select(func.sum(PackageLine.qty))
-        .where(PackageLine.shipment_line_id == ShipmentLine.id, PackageLine.package_id.in_(delivered_ids))
-        .scalar_subquery()
-    )
-    return (
-        select(ShipmentLine.id, ShipmentLine.shipped_qty, ShipmentLine.delivered_qty, arrived.label("arrived_qty"))
-        .where(ShipmentLine.shipment_id == shipment_id)
-        .order_by(ShipmentLine.id)
-    )
+def _first_delivered(boxes: Sequence[Row[Any]]) -> dict[int, datetime]:
+    """Package id -> when it was first delivered, for those that were, returned ones included."""
+    # The log wins: a package's own time is that of its newest event, not of its first.
+    return {
+        box.id: box.reported_delivered_at or box.status_at
+        for box in boxes
+        if box.reported_delivered_at is not None or box.status == "delivered"
+    }
 
 
 def _shipment_status(package_statuses: Set[str], is_all_delivered: bool) -> str:
@@ -629,18 +664,19 @@ def _shipment_status(package_statuses: Set[str], is_all_delivered: bool) -> str:
     return "delivered" if is_all_delivered else "shipped"
 
 
-def _sync(uow: UnitOfWork, actor: Actor, order_id: int) -> None:
-    before = uow.conn.execute(select(Order.status).where(Order.id == order_id)).scalar_one()
+def _sync(uow: UnitOfWork, actor: Actor, order_id: int, status_before: str) -> None:
     state = sync_order(uow, order_id)
-    if state.status == "delivered" and before != "delivered":
+    if state.status == "delivered" and status_before != "delivered":
         uow.audit(actor, "order.delivered", "orders", order_id, version=state.version)
+        parcels = uow.rows(_PARCELS, {"order_id": order_id})
+        last = max((row.delivered_at for row in parcels if row.delivered_at is not None), default=uow.now)
         tell_customer(
             uow,
             "delivered",
             order_id,
             dedupe_key=f"delivered:{order_id}",
-            **_parcels(uow, order_id),
-            delivered_date=_delivered_date(uow, order_id),
+            **_told(parcels),
+            delivered_date=last.astimezone(uow.zone).date().isoformat(),
         )
 
 
@@ -652,61 +688,55 @@ def _tell_of(uow: UnitOfWork, package: Row[Any], status: str, raw_status: str) -
     if status == "out_for_delivery":
         for order_id in _orders_in(uow, package):
             key = f"arriving:{order_id}:{package.shipment_id}"
-            tell_customer(uow, "arriving", order_id, dedupe_key=key, **_parcels(uow, order_id, package.id))
+            tell_customer(uow, "arriving", order_id, dedupe_key=key, **_parcel(uow, order_id, package))
     elif status == "exception" or (
-        status == "returned" and package.id not in _first_delivered(uow, package.shipment_id)
+        status == "returned" and package.id not in _first_delivered(_boxes(uow, package.shipment_id))
     ):
         for order_id in _orders_in(uow, package):
             key = f"delivery_exception:{order_id}:{package.id}"
-            facts = _parcels(uow, order_id, package.id)
+            facts = _parcel(uow, order_id, package)
             tell_customer(uow, "delivery_exception", order_id, dedupe_key=key, reason=raw_status, **facts)
 
 
 def _orders_in(uow: UnitOfWork, package: Row[Any]) -> Sequence[int]:
     """The orders with goods in the package; all of the shipment where nobody wrote down what is in which box."""
-    statement = (
-        select(OrderLine.order_id)
-        .join(ShipmentLine, ShipmentLine.order_line_id == OrderLine.id)
-        .join(PackageLine, PackageLine.shipment_line_id == ShipmentLine.id)
-        .where(PackageLine.package_id == package.id)
-        .distinct()
-        .order_by(OrderLine.order_id)
-    )
-    return [row.order_id for row in uow.rows(statement)] or _lock_orders(uow, package.shipment_id)
+    packed = [row.order_id for row in uow.rows(_ORDERS_IN, {"package_id": package.id})]
+    return packed or list(_lock_orders(uow, package.shipment_id))
 
 
-def _parcels(uow: UnitOfWork, order_id: int, package_id: int | None = None) -> dict[str, Any]:
-    """Carrier and tracking numbers for a notice: of one package, or of all that belong to the order."""
-    on_board = (
-        select(ShipmentLine.shipment_id)
-        .join(OrderLine, OrderLine.id == ShipmentLine.order_line_id)
-        .where(OrderLine.order_id == order_id)
+_ORDERS_IN = Prepared(
+    select(OrderLine.order_id)
+    .join(ShipmentLine, ShipmentLine.order_line_id == OrderLine.id)
+    .join(PackageLine, PackageLine.shipment_line_id == ShipmentLine.id)
+    .where(PackageLine.package_id == bindparam("package_id"))
+    .distinct()
+    .order_by(OrderLine.order_id)
+)
+_PARCELS = Prepared(
+    select(Package.id, Package.tracking_number, Carrier.name, Carrier.name_en, Order.language, Shipment.delivered_at)
+    .join(Shipment, Shipment.id == Package.shipment_id)
+    .join(Order, Order.id == bindparam("order_id"))
+    .outerjoin(Carrier, Carrier.id == _CARRIER_ID)
+    .where(
+        Package.shipment_id.in_(
+            select(ShipmentLine.shipment_id)
+            .join(OrderLine, OrderLine.id == ShipmentLine.order_line_id)
+            .where(OrderLine.order_id == bindparam("order_id"))
+        ),
+        Shipment.status != "cancelled",
     )
-    statement = (
-        select(Package.tracking_number, Carrier.name, Carrier.name_en, Order.language)
-        .join(Shipment, Shipment.id == Package.shipment_id)
-        .join(Order, Order.id == order_id)
-        .outerjoin(Carrier, Carrier.id == _CARRIER_ID)
-        .where(Package.shipment_id.in_(on_board), Shipment.status != "cancelled")
-        .order_by(Shipment.id, Package.package_no)
-    )
-    if package_id is not None:
-        statement = statement.where(Package.id == package_id)
-    rows = uow.rows(statement)
-    names = [row.name_en if row.language == "en" and row.name_en else row.name for row in rows if row.name]
+    .order_by(Shipment.id, Package.package_no)
+)
+
+
+def _parcel(uow: UnitOfWork, order_id: int, package: Row[Any]) -> dict[str, Any]:
+    return _told([row for row in uow.rows(_PARCELS, {"order_id": order_id}) if row.id == package.id])
+
+
+def _told(parcels: Sequence[Row[Any]]) -> dict[str, Any]:
+    """Carriers and tracking numbers of an order's parcels, for a notice."""
+    names = [row.name_en if row.language == "en" and row.name_en else row.name for row in parcels if row.name]
     return {
         "carrier": " / ".join(dict.fromkeys(names)) or None,
-        "tracking_numbers": [row.tracking_number for row in rows if row.tracking_number],
+        "tracking_numbers": [row.tracking_number for row in parcels if row.tracking_number],
     }
-
-
-def _delivered_date(uow: UnitOfWork, order_id: int) -> str:
-    """The local date the last shipment of an order arrived."""
-    last = (
-        select(func.max(Shipment.delivered_at))
-        .join(ShipmentLine, ShipmentLine.shipment_id == Shipment.id)
-        .join(OrderLine, OrderLine.id == ShipmentLine.order_line_id)
-        .where(OrderLine.order_id == order_id)
-    )
-    at = uow.conn.execute(last).scalar_one() or uow.now
-    return at.astimezone(uow.zone).date().isoformat()
