@@ -57,6 +57,15 @@ def _padded(values: list[Any]) -> list[Any]:
     return values + values[-1:] * (size - len(values))
 
 
+def _cursor(conn: Connection) -> Any:
+    """The one cursor of this driver's connection; every statement has fetched its rows when the next one runs."""
+    known = conn.info
+    cursor = known.get("prepared_cursor")
+    if cursor is None:
+        cursor = known["prepared_cursor"] = conn.connection.cursor()
+    return cursor
+
+
 class _Compiled:
     """The text for one database and one shape of parameters, and how values go in and come out."""
 
@@ -90,14 +99,11 @@ class _Compiled:
         self._reads: list[tuple[int, _Convert]] = []
 
     def rows(self, conn: Connection, parameters: Mapping[str, Any]) -> list[Any]:
-        cursor = conn.connection.cursor()
-        try:
-            self._run(cursor.execute, self._values(parameters))
-            if self._row is None:
-                self._learn_row(cursor.description)
-            found = cursor.fetchall()
-        finally:
-            cursor.close()
+        cursor = _cursor(conn)
+        self._run(cursor.execute, self._values(parameters))
+        if self._row is None:
+            self._learn_row(cursor.description)
+        found = cursor.fetchall()
         make, reads = self._row._make, self._reads
         if not reads:
             return [make(row) for row in found]
@@ -110,14 +116,11 @@ class _Compiled:
         return rows
 
     def write(self, conn: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
-        cursor = conn.connection.cursor()
-        try:
-            if len(rows) == 1:
-                self._run(cursor.execute, self._values(rows[0]))
-            else:
-                self._run(cursor.executemany, [self._values(row) for row in rows])
-        finally:
-            cursor.close()
+        cursor = _cursor(conn)
+        if len(rows) == 1:
+            self._run(cursor.execute, self._values(rows[0]))
+        else:
+            self._run(cursor.executemany, [self._values(row) for row in rows])
 
     def _values(self, given: Mapping[str, Any]) -> Any:
         if self._lists:
