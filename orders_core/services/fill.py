@@ -92,7 +92,10 @@ _EXPIRED_HOLDS = (
     .group_by(CartHold.sku_id, CartHold.location_id)
 )
 _LOCK_ORDERS = (
-    select(Order.id).where(Order.id.in_(bindparam("ids", expanding=True))).order_by(Order.id).with_for_update()
+    select(Order.id)
+    .where(Order.id.in_(bindparam("ids", expanding=True)))
+    .order_by(Order.id)
+    .with_for_update(key_share=True)
 )
 _FILL_LINES = text(
     "UPDATE shipment_line SET reserved_qty = reserved_qty + :qty, backordered_qty = backordered_qty - :qty"

@@ -123,7 +123,7 @@ def order_for_change(
         VersionConflict: it is at another version than the caller saw; nothing was written.
     """
     statement, where = (_BY_NUMBER, {"number": number}) if order_id is None else (_BY_ID, {"order_id": order_id})
-    row = uow.row(statement if uow.is_sqlite else statement.with_for_update(), where)
+    row = uow.row(statement if uow.is_sqlite else statement.with_for_update(key_share=True), where)
     if row is None:
         raise NotFound(entity="order", key=number or order_id)
     if expected_version is not None and row.version != expected_version:

@@ -154,7 +154,7 @@ def _lock_orders(uow: UnitOfWork, customer_id: int, to_settle: ColumnElement[boo
     """Ids of the customer's orders to settle and of those in review, locked by id: orders come before the customer."""
     query = select(Order.id).where(Order.customer_id == customer_id, or_(to_settle, Order.status == "review"))
     query = query.order_by(Order.id)
-    return {row.id for row in uow.rows(query if uow.is_sqlite else query.with_for_update())}
+    return {row.id for row in uow.rows(query if uow.is_sqlite else query.with_for_update(key_share=True))}
 
 
 @dataclass(frozen=True)

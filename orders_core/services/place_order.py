@@ -216,7 +216,7 @@ def place_order(uow: UnitOfWork, actor: Actor, command: PlaceOrder) -> PlacedOrd
         is_free=command.kind in ("exchange", "resend"),
     )
     draft = draft_order(uow, pricing, command.lines)
-    duplicate_id = _locked_id(uow, caller.duplicate_number)
+    duplicate_id = _id_of(uow, caller.duplicate_number)
     near = _coordinates(command, caller)
     plan = plan_stock(
         uow, draft.lines, rules, channel_id=caller.channel_id, near=near, wanted_date=command.requested_date
@@ -662,12 +662,11 @@ def _write(
     )
 
 
-def _locked_id(uow: UnitOfWork, number: str | None) -> int | None:
-    """The id of the order that this one repeats; the reference locks it, so it is taken before the levels."""
+def _id_of(uow: UnitOfWork, number: str | None) -> int | None:
+    """The id of the order that this one repeats."""
     if number is None:
         return None
-    query = select(Order.id).where(Order.number == number)
-    found: int = uow.rows(query if uow.is_sqlite else query.with_for_update(read=True, key_share=True))[0].id
+    found: int = uow.rows(select(Order.id).where(Order.number == number))[0].id
     return found
 
 

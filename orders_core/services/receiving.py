@@ -238,7 +238,7 @@ def _date_anew(uow: UnitOfWork, order: Any) -> tuple[str, ...]:
     told = []
     for row in uow.rows(_WAITING_FOR, {"purchase_order_id": order.id, "location_id": order.location_id}):
         if not uow.is_sqlite:
-            uow.rows(select(Order.id).where(Order.id == row.id).with_for_update())
+            uow.rows(select(Order.id).where(Order.id == row.id).with_for_update(key_share=True))
         rules, _ = rules_of(uow, row.channel_id)
         before = row.promised_by_date
         tell_delay(uow, rules, row.id)

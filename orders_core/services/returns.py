@@ -593,7 +593,7 @@ def kept_qty(uow: UnitOfWork, order_number: str) -> dict[int, int]:
 
 def _returned(uow: UnitOfWork, number: str) -> Any:
     query = select(ReturnAuthorization.__table__).where(ReturnAuthorization.number == number)
-    row = uow.row(query if uow.is_sqlite else query.with_for_update())
+    row = uow.row(query if uow.is_sqlite else query.with_for_update(key_share=True))
     if row is None:
         raise NotFound(entity="return", key=number)
     return row

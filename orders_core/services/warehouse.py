@@ -90,9 +90,9 @@ SHIPMENT_LINES = (
 )
 _LOCK_ORDERS = text(
     "SELECT o.id FROM orders o WHERE o.id IN (SELECT l.order_id FROM order_line l JOIN shipment_line sl"
-    " ON sl.order_line_id = l.id WHERE sl.shipment_id IN :shipment_ids) ORDER BY o.id FOR UPDATE"
+    " ON sl.order_line_id = l.id WHERE sl.shipment_id IN :shipment_ids) ORDER BY o.id FOR NO KEY UPDATE"
 ).bindparams(bindparam("shipment_ids", expanding=True))
-_LOCK_SHIPMENTS = text("SELECT id FROM shipment WHERE id IN :shipment_ids ORDER BY id FOR UPDATE").bindparams(
+_LOCK_SHIPMENTS = text("SELECT id FROM shipment WHERE id IN :shipment_ids ORDER BY id FOR NO KEY UPDATE").bindparams(
     bindparam("shipment_ids", expanding=True)
 )
 
