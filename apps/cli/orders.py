@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
@@ -149,8 +150,9 @@ def list_orders(
         typer.Option(
             "--view",
             help=both(
-                "open, review, short, ready, picking, held, on_the_way, all",
-                "视图：open 未完成、review 待审核、short 缺货、ready、picking、held、on_the_way、all",
+                "open, review, short, ready, picking, held, on_the_way, overdue, courier, stuck, all",
+                "视图：open 未完成、review 待审核、short 缺货、ready 待下发、picking 拣货中、held 挂起、on_the_way 在途、"
+                "overdue 超时未发、courier 快递异常、stuck 停滞、all 全部",
             ),
         ),
     ] = "open",
@@ -165,9 +167,19 @@ def list_orders(
     """One line per order, with why it waits."""
     from orders_core.store.queries import VIEWS, order_queue
 
-    one_of("--view", view, tuple(VIEWS))
+    one_of("--view", view, VIEWS)
     with out.store() as store, store.reading() as conn:
-        page = order_queue(conn, view=view, search=search, channel=channel, limit=limit, offset=offset)
+        now = store.clock.now()
+        page = order_queue(
+            conn,
+            today=now.astimezone(store.zone).date(),
+            now=now,
+            view=view,
+            search=search,
+            channel=channel,
+            limit=limit,
+            offset=offset,
+        )
     rows = [
         {
             "number": row.number,
@@ -453,6 +465,14 @@ def cancel(out: Context, numbers: Numbers, reason: Reason, dry_run: DryRun = Fal
     return _decide(out, cancel_order, [CancelOrder(number, reason) for number in numbers], dry_run)
 
 
+def _dropped(out: Context, done: Mapping[str, Any]) -> str:
+    """What a cancel takes off an order of which a part stays; nothing where all is gone, or nothing was cancelled."""
+    if done["status"] == "cancelled":
+        return ""
+    lines = ", ".join(f"{line['sku']} × {line['qty']}" for line in done.get("dropped", ()))
+    return out.text(f"  (taken off: {lines})", f"（取消：{lines}）") if lines else ""
+
+
 def _decide(out: Context, service: Callable[..., Any], commands: Sequence[Any], dry_run: bool) -> int:
     """Decide on each order in a transaction of its own: what can be done is done, the rest is explained."""
     from orders_core.errors import OrdersError
@@ -467,8 +487,9 @@ def _decide(out: Context, service: Callable[..., Any], commands: Sequence[Any], 
                     {"number": each.number, "code": error.code, "en": error.text("en"), "zh": error.text("zh")}
                 )
             else:
-                done.append({"number": state.number, "status": state.status})
-    lines = [f"{each['number']}  {said('status', each['status'], out.language)}" for each in done]
+                dropped = {"dropped": [asdict(line) for line in state.dropped]} if hasattr(state, "dropped") else {}
+                done.append({"number": state.number, "status": state.status, **dropped})
+    lines = [f"{each['number']}  {said('status', each['status'], out.language)}{_dropped(out, each)}" for each in done]
     if done or out.is_json:
         out.emit({"done": done, "refused": refused, "dry_run": dry_run}, "\n".join(lines))
     for each in refused:

@@ -318,6 +318,7 @@ WORDS: dict[str, tuple[str, str]] = {
     "action.release": ("下发拣货", "Release"),
     "action.pick": ("拣货", "Pick"),
     "action.ship": ("发货", "Ship"),
+    "action.perform": ("完成服务", "Service performed"),
     "action.return": ("退货", "Return"),
     "action.refund": ("退款", "Refund"),
     "done.approve": ("{number} 已审核通过。", "{number} is approved."),
@@ -336,6 +337,10 @@ WORDS: dict[str, tuple[str, str]] = {
     "ask.reject": (
         "为什么驳回？原因会告知客户，库存释放。",
         "Why reject it? The customer is told, the stock is freed.",
+    ),
+    "ask.cancel.services": (
+        "尚未完成的服务一并取消：{services}。",
+        "Not performed yet, and taken off too: {services}.",
     ),
     "ask.cancel": (
         "为什么取消？未发部分退回库存，已付款项退还，并通知客户。",
@@ -408,6 +413,7 @@ WORDS: dict[str, tuple[str, str]] = {
     "audit.order.cancel": ("取消", "cancelled"),
     "audit.order.pay": ("收款核销", "payment settled"),
     "audit.order.refund": ("退款", "refund"),
+    "audit.service.perform": ("完成服务", "service performed"),
     "audit.order.delivered": ("签收", "delivered"),
     "audit.order.change_opened": ("起草修改", "change drafted"),
     "audit.order.change_dropped": ("放弃修改", "change dropped"),

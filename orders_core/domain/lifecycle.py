@@ -13,7 +13,8 @@ from orders_core.errors import NotAllowed
 
 @dataclass(frozen=True)
 class OrderFacts:
-    """What the status is derived from. Quantities are sums over the lines that take stock, in base units."""
+    """What the status is derived from. Quantities are sums over the lines that take stock, in base units; services
+    (installation, a fee) take none and count when somebody says that they were performed."""
 
     is_cancelled: bool
     is_rejected: bool
@@ -25,6 +26,8 @@ class OrderFacts:
     backordered_qty: int
     shipped_qty: int
     delivered_qty: int
+    service_qty: int = 0  # ordered less what was cancelled
+    performed_qty: int = 0
 
 
 def order_status(facts: OrderFacts) -> str:
@@ -33,8 +36,10 @@ def order_status(facts: OrderFacts) -> str:
         return "cancelled"
     if facts.is_rejected:
         return "rejected"
-    everything_left = facts.shipped_qty >= facts.ordered_qty and (facts.shipped_qty > 0 or facts.is_approved)
-    if everything_left:
+    goods_left_qty = facts.ordered_qty - facts.shipped_qty
+    has_begun = facts.shipped_qty > 0 or facts.performed_qty > 0
+    everything_left = goods_left_qty <= 0 and facts.performed_qty >= facts.service_qty
+    if everything_left and (has_begun or facts.is_approved):
         if facts.delivered_qty >= facts.shipped_qty:
             return "delivered"
         return "partly_delivered" if facts.delivered_qty > 0 else "shipped"
@@ -42,11 +47,11 @@ def order_status(facts: OrderFacts) -> str:
         return "held"
     if not facts.is_approved:
         return "review"
-    if facts.shipped_qty > 0:
+    if has_begun:
         return "partly_shipped"
     if facts.is_in_warehouse:
         return "picking"
-    if facts.backordered_qty >= facts.ordered_qty - facts.shipped_qty:  # nothing that is left can go
+    if goods_left_qty > 0 and facts.backordered_qty >= goods_left_qty:  # nothing that is left can go
         return "waiting_stock"
     return "ready"
 
@@ -66,6 +71,7 @@ REASONS = {
     "not_gone": ("nothing of it has left yet", "尚未发货"),
     "cancelled": ("it is cancelled", "订单已取消"),
     "rejected": ("it was rejected", "订单已驳回"),
+    "performed": ("no service of it is still to be performed", "没有待完成的服务"),
 }
 """Why an action is not possible: (en, zh)."""
 
@@ -80,6 +86,7 @@ ACTIONS = (
     "pick",
     "ship",
     "cancel",
+    "perform",
     "return",
     "refund",
 )
@@ -88,32 +95,43 @@ _YES = ""
 STAGES: dict[str, dict[str, str]] = {
     #                 edit            approve      reject       hold           resume
     "review": dict(edit=_YES, approve=_YES, reject=_YES, hold=_YES, resume="not_held", split=_YES, release="waiting",
-                   pick="waiting", ship="waiting", cancel=_YES, **{"return": "not_gone"}, refund=_YES),
+                   pick="waiting", ship="waiting", cancel=_YES, perform="waiting",
+                     **{"return": "not_gone"}, refund=_YES),
     "held": dict(edit=_YES, approve="held", reject=_YES, hold="held", resume=_YES, split=_YES, release="held",
-                 pick="held", ship="held", cancel=_YES, **{"return": _YES}, refund=_YES),
+                 pick="held", ship="held", cancel=_YES, perform="held",
+                     **{"return": _YES}, refund=_YES),
     "waiting_stock": dict(edit=_YES, approve="approved", reject="approved", hold=_YES, resume="not_held", split=_YES,
                           release="no_stock", pick="no_stock", ship="no_stock", cancel=_YES,
-                          **{"return": "not_gone"}, refund=_YES),
+                          perform=_YES,
+                     **{"return": "not_gone"}, refund=_YES),
     "ready": dict(edit=_YES, approve="approved", reject="approved", hold=_YES, resume="not_held", split=_YES,
-                  release=_YES, pick=_YES, ship=_YES, cancel=_YES, **{"return": "not_gone"}, refund=_YES),
+                  release=_YES, pick=_YES, ship=_YES, cancel=_YES, perform=_YES,
+                     **{"return": "not_gone"}, refund=_YES),
     "picking": dict(edit="in_warehouse", approve="approved", reject="approved", hold=_YES, resume="not_held",
                     split="in_warehouse", release=_YES, pick=_YES, ship=_YES, cancel=_YES,
-                    **{"return": "not_gone"}, refund=_YES),
+                    perform=_YES,
+                     **{"return": "not_gone"}, refund=_YES),
     "partly_shipped": dict(edit=_YES, approve="approved", reject="gone", hold=_YES, resume="not_held", split=_YES,
-                           release=_YES, pick=_YES, ship=_YES, cancel=_YES, **{"return": _YES}, refund=_YES),
+                           release=_YES, pick=_YES, ship=_YES, cancel=_YES, perform=_YES,
+                     **{"return": _YES}, refund=_YES),
     "shipped": dict(edit=_YES, approve="approved", reject="gone", hold="gone", resume="not_held", split="gone",
-                    release="gone", pick="gone", ship="gone", cancel="gone", **{"return": _YES}, refund=_YES),
+                    release="gone", pick="gone", ship="gone", cancel="gone", perform="performed",
+                     **{"return": _YES}, refund=_YES),
     "partly_delivered": dict(edit=_YES, approve="approved", reject="gone", hold="gone", resume="not_held",
                              split="gone", release="gone", pick="gone", ship="gone", cancel="gone",
-                             **{"return": _YES}, refund=_YES),
+                             perform="performed",
+                     **{"return": _YES}, refund=_YES),
     "delivered": dict(edit=_YES, approve="approved", reject="delivered", hold="delivered", resume="not_held",
                       split="delivered", release="delivered", pick="delivered", ship="delivered", cancel="delivered",
-                      **{"return": _YES}, refund=_YES),
+                      perform="performed",
+                     **{"return": _YES}, refund=_YES),
     "cancelled": dict(edit="cancelled", approve="cancelled", reject="cancelled", hold="cancelled", resume="cancelled",
                       split="cancelled", release="cancelled", pick="cancelled", ship="cancelled", cancel="cancelled",
-                      **{"return": _YES}, refund=_YES),
+                      perform="cancelled",
+                     **{"return": _YES}, refund=_YES),
     "rejected": dict(edit="rejected", approve="rejected", reject="rejected", hold="rejected", resume="rejected",
                      split="rejected", release="rejected", pick="rejected", ship="rejected", cancel="rejected",
+                     perform="rejected",
                      **{"return": "rejected"}, refund=_YES),
 }  # fmt: skip
 """Stage × action: empty = allowed, else the reason why not. Adding units to a delivered order reopens it by edit."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import bindparam, delete, insert, select, text, update
 
@@ -17,10 +19,16 @@ from orders_core.services.orders_state import OrderState, has_shipped, order_for
 from orders_core.services.refunds import grant_refund
 from orders_core.services.releasing import give_back, lines_as_they_stand
 from orders_core.store.base import to_micros
-from orders_core.store.tables import Coupon, CouponUse, Order, OrderCharge, OrderLine
+from orders_core.store.tables import Coupon, CouponUse, Order, OrderCharge, OrderLine, Sku
 from orders_core.store.uow import UnitOfWork
 
 _LINES = select(OrderLine.__table__).where(OrderLine.order_id == bindparam("order_id")).order_by(OrderLine.line_no)
+_STANDING = (
+    select(OrderLine.line_no, Sku.sku, OrderLine.kind, (OrderLine.ordered_qty - OrderLine.cancelled_qty).label("qty"))
+    .join(Sku, Sku.id == OrderLine.sku_id)
+    .where(OrderLine.order_id == bindparam("order_id"), OrderLine.parent_line_id.is_(None))
+    .order_by(OrderLine.line_no)
+)
 
 
 @dataclass(frozen=True)
@@ -32,10 +40,34 @@ class CancelOrder:
     expected_version: int | None = None
 
 
-def cancel_order(uow: UnitOfWork, actor: Actor, command: CancelOrder) -> OrderState:
+@dataclass(frozen=True)
+class Dropped:
+    """What of one line a cancel takes off the order, in base units; services not performed yet among them."""
+
+    line_no: int
+    sku: str
+    kind: str
+    qty: int
+
+
+@dataclass(frozen=True)
+class Cancelled(OrderState):
+    """Where the order stands after a cancel, and what it lost; also what a preview shows."""
+
+    dropped: Sequence[Dropped] = ()
+
+
+def preview_cancel(uow: UnitOfWork, actor: Actor, command: CancelOrder) -> Cancelled:
+    """What `cancel_order` would do; leaves everything untouched."""
+    with uow.dry_run():
+        return cancel_order(uow, actor, command)
+
+
+def cancel_order(uow: UnitOfWork, actor: Actor, command: CancelOrder) -> Cancelled:
     """Cancel an order: its units go back, the picker is stopped, credit and payments are given back.
 
-    An order part of which has left keeps that part and loses the rest. Cancelling twice does nothing.
+    An order part of which has left keeps that part and loses the rest, services that were not performed included;
+    `dropped` names all it loses. Cancelling twice does nothing.
 
     Raises:
         NotAllowed: everything has left; the message says to open a return.
@@ -44,6 +76,15 @@ def cancel_order(uow: UnitOfWork, actor: Actor, command: CancelOrder) -> OrderSt
     order = order_for_change(uow, number=command.number, expected_version=command.expected_version)
     if actor.customer_id is not None and actor.customer_id != order.customer_id:
         raise NotFound(entity="order", key=command.number)
+    where = {"order_id": order.id}
+    before = uow.rows(_STANDING, where)
+    state = _cancel(uow, actor, order, command)
+    after = {line.line_no: line.qty for line in uow.rows(_STANDING, where)}
+    dropped = [Dropped(x.line_no, x.sku, x.kind, x.qty - after[x.line_no]) for x in before if x.qty > after[x.line_no]]
+    return Cancelled(state.order_id, state.number, state.status, state.version, dropped)
+
+
+def _cancel(uow: UnitOfWork, actor: Actor, order: Any, command: CancelOrder) -> OrderState:
     if order.status == "cancelled":
         return OrderState(order.id, order.number, order.status, order.version)
     must_allow("cancel", status=order.status, key=order.number)

@@ -9,11 +9,13 @@ from sqlalchemy import bindparam, select, text
 
 from orders_core.domain.lifecycle import OrderFacts, order_status
 from orders_core.errors import NotFound, VersionConflict
+from orders_core.store.prepared import Prepared
 from orders_core.store.tables import Order
 from orders_core.store.uow import UnitOfWork
 
-_SYNC_LINES = text(
-    """
+_SYNC_LINES = Prepared(
+    text(
+        """
     UPDATE order_line SET
         reserved_qty = COALESCE((SELECT SUM(sl.reserved_qty) FROM shipment_line sl
             WHERE sl.order_line_id = order_line.id), 0),
@@ -25,10 +27,12 @@ _SYNC_LINES = text(
             WHERE sl.order_line_id = order_line.id), 0)
     WHERE order_id = :order_id AND kind IN ('item', 'component', 'gift')
     """
+    )
 )
 # A kit counts as shipped as far as its scarcest component is.
-_SYNC_KITS = text(
-    """
+_SYNC_KITS = Prepared(
+    text(
+        """
     UPDATE order_line SET
         shipped_qty = COALESCE((SELECT MIN(c.shipped_qty * order_line.ordered_qty / c.ordered_qty) FROM order_line c
             WHERE c.parent_line_id = order_line.id AND c.kind = 'component' AND c.ordered_qty > 0), 0),
@@ -36,11 +40,14 @@ _SYNC_KITS = text(
             WHERE c.parent_line_id = order_line.id AND c.kind = 'component' AND c.ordered_qty > 0), 0)
     WHERE order_id = :order_id AND kind = 'kit'
     """
+    )
 )
-_FACTS = text(
-    """
+_FACTS = Prepared(
+    text(
+        """
     SELECT o.number, o.status, o.version, o.hold_reason, o.approved_at, o.rejected_at, o.cancelled_at,
         q.ordered_qty, q.reserved_qty, q.backordered_qty, q.shipped_qty, q.delivered_qty, q.kits,
+        q.service_qty, q.performed_qty,
         EXISTS (SELECT 1 FROM shipment_line sl JOIN shipment s ON s.id = sl.shipment_id
             JOIN order_line l ON l.id = sl.order_line_id
             WHERE l.order_id = o.id AND s.status IN ('released', 'picked', 'packed')) AS is_in_warehouse
@@ -50,11 +57,16 @@ _FACTS = text(
             SUM(reserved_qty) AS reserved_qty, SUM(backordered_qty) AS backordered_qty,
             SUM(CASE WHEN kind IN ('item', 'component', 'gift') THEN shipped_qty ELSE 0 END) AS shipped_qty,
             SUM(CASE WHEN kind IN ('item', 'component', 'gift') THEN delivered_qty ELSE 0 END) AS delivered_qty,
+            SUM(CASE WHEN kind = 'service' THEN ordered_qty - cancelled_qty ELSE 0 END) AS service_qty,
+            SUM(CASE WHEN kind = 'service' THEN delivered_qty ELSE 0 END) AS performed_qty,
             SUM(CASE WHEN kind = 'kit' THEN 1 ELSE 0 END) AS kits
         FROM order_line WHERE order_id = :order_id GROUP BY order_id) q ON q.order_id = o.id
     """
+    )
 )
-_STORE = text("UPDATE orders SET status = :status, version = version + 1 WHERE id = :order_id RETURNING version")
+_STORE = Prepared(
+    text("UPDATE orders SET status = :status, version = version + 1 WHERE id = :order_id RETURNING version")
+)
 
 
 def derived_status(row: Any) -> str:
@@ -71,6 +83,8 @@ def derived_status(row: Any) -> str:
             backordered_qty=int(row.backordered_qty),
             shipped_qty=int(row.shipped_qty),
             delivered_qty=int(row.delivered_qty),
+            service_qty=int(row.service_qty),
+            performed_qty=int(row.performed_qty),
         )
     )
 
@@ -87,7 +101,7 @@ class OrderState:
 
 def sync_lines(uow: UnitOfWork, order_id: int) -> None:
     """Bring the line counters alone up to date, where a later statement of the same command relies on them."""
-    uow.conn.execute(_SYNC_LINES, {"order_id": order_id})
+    uow.write(_SYNC_LINES, [{"order_id": order_id}])
 
 
 def has_shipped(uow: UnitOfWork, order_id: int) -> bool:
@@ -99,18 +113,20 @@ def has_shipped(uow: UnitOfWork, order_id: int) -> bool:
 def sync_order(uow: UnitOfWork, order_id: int) -> OrderState:
     """Bring an order's line counters, status and version up to date after its shipments or facts changed."""
     where = {"order_id": order_id}
-    uow.conn.execute(_SYNC_LINES, where)
-    row = uow.conn.execute(_FACTS, where).one()
+    uow.write(_SYNC_LINES, [where])
+    (row,) = uow.rows(_FACTS, where)
     if row.kits:
-        uow.conn.execute(_SYNC_KITS, where)
+        uow.write(_SYNC_KITS, [where])
     status = derived_status(row)
-    version = uow.conn.execute(_STORE, {"status": status, "order_id": order_id}).scalar_one()
-    uow.changed("orders", order_id, version)
-    return OrderState(order_id, row.number, status, version)
+    (stored,) = uow.rows(_STORE, {"status": status, "order_id": order_id})
+    uow.changed("orders", order_id, stored.version)
+    return OrderState(order_id, row.number, status, stored.version)
 
 
-_BY_NUMBER = select(Order.__table__).where(Order.number == bindparam("number"))
-_BY_ID = select(Order.__table__).where(Order.id == bindparam("order_id"))
+_BY_NUMBER = Prepared(
+    select(Order.__table__).where(Order.number == bindparam("number")).with_for_update(key_share=True)
+)
+_BY_ID = Prepared(select(Order.__table__).where(Order.id == bindparam("order_id")).with_for_update(key_share=True))
 
 
 def order_for_change(
@@ -123,7 +139,7 @@ def order_for_change(
         VersionConflict: it is at another version than the caller saw; nothing was written.
     """
     statement, where = (_BY_NUMBER, {"number": number}) if order_id is None else (_BY_ID, {"order_id": order_id})
-    row = uow.row(statement if uow.is_sqlite else statement.with_for_update(key_share=True), where)
+    row = uow.row(statement, where)
     if row is None:
         raise NotFound(entity="order", key=number or order_id)
     if expected_version is not None and row.version != expected_version:

@@ -568,10 +568,9 @@ def _write(
     if plan.parts:
         late = {(line.sku.id, part.location_id) for line, part in plan.parts if part.backordered_qty}
         promised, is_estimated = promised_date(uow, rules, late, command.requested_date)
-    has_stock_now = late_qty < sum(line.ordered_qty for line in draft.lines if line.ships)
-    status = "review" if waits else ("ready" if has_stock_now else "waiting_stock")
-    if is_approved and not plan.parts:
-        status = "delivered"  # services only: nothing to ship
+    goods_qty = sum(line.ordered_qty for line in draft.lines if line.ships)
+    all_waits = 0 < goods_qty <= late_qty  # an order of services only waits for no stock
+    status = "review" if waits else ("waiting_stock" if all_waits else "ready")
     reasons = [dict(check.reason) for check in waits]
     scope, key = idempotency(actor, command)
     uow.write(

@@ -122,6 +122,7 @@ _LINES = (
         ReturnLine.refund_cents,
         ReturnLine.lot_id,
         OrderLine.line_no,
+        OrderLine.kind,
         OrderLine.ordered_qty,
         OrderLine.returned_qty,
         OrderLine.net_cents,
@@ -246,6 +247,10 @@ def decide_return(uow: UnitOfWork, actor: Actor, command: DecideReturn) -> Retur
             status = "closed"
         elif order.status == "held" and order.hold_reason == _stopped_for(rma.reason):
             resume_order(uow, actor, ResumeOrder(order.number))
+    elif rma.kind == "return" and command.is_approved:
+        refund = _credit_services(uow, actor, rma, order)
+        if all(line.kind == "service" for line in uow.rows(_LINES, {"return_id": rma.id})):
+            status = "closed"  # nothing is to come back
     elif rma.kind in ("exchange", "resend") and command.is_approved:
         exchange_id = _send_again(uow, rma, order)
         status = "closed" if rma.kind == "resend" else "approved"
@@ -275,6 +280,17 @@ def decide_return(uow: UnitOfWork, actor: Actor, command: DecideReturn) -> Retur
         return_to=_return_address(uow) if status == "approved" else None,
     )
     return _state(uow, rma.id)
+
+
+def _credit_services(uow: UnitOfWork, actor: Actor, rma: Any, order: Any) -> int:
+    """Services of an approved return cannot come back: they are taken off the order at once. Returns the cents."""
+    worth = 0
+    for line in uow.rows(_LINES, {"return_id": rma.id}):
+        if line.kind == "service":
+            worth += _book_line(uow, line, line.qty, is_tax_on_top=order.tax_cents > 0, is_refunded=rma.is_refunded)
+    if worth:
+        _settle_worth(uow, actor, order, rma, worth)
+    return worth
 
 
 def _return_address(uow: UnitOfWork) -> str | None:
@@ -341,18 +357,7 @@ def receive_return(uow: UnitOfWork, actor: Actor, command: ReceiveReturn) -> Ret
         left = line.qty - line.received_qty
         if type(qty) is not int or not 0 < qty <= left:
             raise QuantityExceeded(what=f"{rma.number} line {line_no}", asked_qty=qty, limit_qty=left)
-        cents = _worth(uow, line, qty, is_tax_on_top=order.tax_cents > 0) if rma.is_refunded else 0
-        worth += cents
-        uow.conn.execute(
-            update(ReturnLine)
-            .where(ReturnLine.id == line.id)
-            .values(received_qty=ReturnLine.received_qty + qty, refund_cents=ReturnLine.refund_cents + cents)
-        )
-        uow.conn.execute(
-            update(OrderLine)
-            .where(OrderLine.id == line.order_line_id)
-            .values(returned_qty=OrderLine.returned_qty + qty, refunded_cents=OrderLine.refunded_cents + cents)
-        )
+        worth += _book_line(uow, line, qty, is_tax_on_top=order.tax_cents > 0, is_refunded=rma.is_refunded)
         moves += _came_back(uow, line, qty, rma.id, location, lots)
     if location.is_stock_tracked:
         move(uow, actor, moves)
@@ -373,6 +378,22 @@ def receive_return(uow: UnitOfWork, actor: Actor, command: ReceiveReturn) -> Ret
     uow.audit(actor, "return.receive", "orders", order.id, facts={"return": rma.number, "units": dict(command.units)})
     sync_order(uow, order.id)
     return _state(uow, rma.id)
+
+
+def _book_line(uow: UnitOfWork, line: Any, qty: int, *, is_tax_on_top: bool, is_refunded: bool) -> int:
+    """Count `qty` of a return line as back, on it and on its order line; returns what they are worth in cents."""
+    cents = _worth(uow, line, qty, is_tax_on_top=is_tax_on_top) if is_refunded else 0
+    uow.conn.execute(
+        update(ReturnLine)
+        .where(ReturnLine.id == line.id)
+        .values(received_qty=ReturnLine.received_qty + qty, refund_cents=ReturnLine.refund_cents + cents)
+    )
+    uow.conn.execute(
+        update(OrderLine)
+        .where(OrderLine.id == line.order_line_id)
+        .values(returned_qty=OrderLine.returned_qty + qty, refunded_cents=OrderLine.refunded_cents + cents)
+    )
+    return cents
 
 
 def _worth(uow: UnitOfWork, line: Any, qty: int, *, is_tax_on_top: bool) -> int:
@@ -559,6 +580,7 @@ def inspect_return(uow: UnitOfWork, actor: Actor, command: InspectReturn) -> Ret
     done = all(
         line.received_qty == line.restocked_qty + line.repair_qty + line.scrapped_qty and line.received_qty == line.qty
         for line in uow.rows(_LINES, {"return_id": rma.id})
+        if line.kind != "service"
     )
     uow.conn.execute(
         update(ReturnAuthorization)

@@ -324,6 +324,7 @@ FACTS: dict[str, Facts] = {
             LEFT JOIN order_line c ON c.order_id = o.order_id AND c.parent_line_id = o.id AND c.kind = 'component'
             JOIN sku k ON k.id = coalesce(c.sku_id, l.sku_id) JOIN location w ON w.id = r.location_id
           WHERE l.received_qty <> 0 AND r.origin = 'live' AND k.is_stock_tracked AND w.is_stock_tracked
+            AND k.kind <> 'service'
           UNION ALL
           SELECT source_id, sku_id, 0, CASE WHEN state = 'on_hand' THEN qty ELSE 0 END, 0,
             CASE WHEN state = 'on_hand' THEN 0 ELSE qty END
@@ -416,10 +417,13 @@ FACTS: dict[str, Facts] = {
           CASE WHEN o.id IN (SELECT wl.order_id FROM shipment ws JOIN shipment_line wp ON wp.shipment_id = ws.id
             JOIN order_line wl ON wl.id = wp.order_line_id WHERE ws.status IN ('released', 'picked', 'packed'))
             THEN 1 ELSE 0 END AS in_warehouse,
-          coalesce(sum(l.ordered_qty - l.cancelled_qty), 0) AS ordered_qty,
+          coalesce(sum(CASE WHEN l.kind IN ({_STOCK_KINDS}) THEN l.ordered_qty - l.cancelled_qty END), 0) AS ordered_qty,
           coalesce(sum(l.reserved_qty), 0) AS reserved_qty, coalesce(sum(l.backordered_qty), 0) AS backordered_qty,
-          coalesce(sum(l.shipped_qty), 0) AS shipped_qty, coalesce(sum(l.delivered_qty), 0) AS delivered_qty
-        FROM orders o LEFT JOIN order_line l ON l.order_id = o.id AND l.kind IN ({_STOCK_KINDS}) GROUP BY o.id""",
+          coalesce(sum(CASE WHEN l.kind IN ({_STOCK_KINDS}) THEN l.shipped_qty END), 0) AS shipped_qty,
+          coalesce(sum(CASE WHEN l.kind IN ({_STOCK_KINDS}) THEN l.delivered_qty END), 0) AS delivered_qty,
+          coalesce(sum(CASE WHEN l.kind = 'service' THEN l.ordered_qty - l.cancelled_qty END), 0) AS service_qty,
+          coalesce(sum(CASE WHEN l.kind = 'service' THEN l.delivered_qty END), 0) AS performed_qty
+        FROM orders o LEFT JOIN order_line l ON l.order_id = o.id GROUP BY o.id""",
     ),
     "order_traces": Facts(
         "orders",
@@ -512,6 +516,8 @@ def _other_status(row: Any) -> dict[str, Any] | None:
         row.backordered_qty,
         row.shipped_qty,
         row.delivered_qty,
+        row.service_qty,
+        row.performed_qty,
     )
     return {"derived_status": derived} if derived != row.status else None
 

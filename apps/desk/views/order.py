@@ -25,7 +25,7 @@ from apps.desk.screen import Screen, Service, show_told
 from apps.desk.views.home import promise_words
 from apps.readers import locations
 from orders_core.errors import OrdersError
-from orders_core.services.cancel import CancelOrder, cancel_order
+from orders_core.services.cancel import CancelOrder, cancel_order, preview_cancel
 from orders_core.services.edit import EditOrder, LineChange, edit_order, preview_edit
 from orders_core.services.review import (
     AddNote,
@@ -423,7 +423,13 @@ def _actions(screen: Screen, page: OrderPage) -> None:
         if can["reject"] is None and button("reject"):
             _ask_reason(screen, "reject", number, lambda why: (reject_order, RejectOrder(number, why, version)))
         if can["cancel"] is None and button("cancel"):
-            _ask_reason(screen, "cancel", number, lambda why: (cancel_order, CancelOrder(number, why, version)))
+            _ask_reason(
+                screen,
+                "cancel",
+                number,
+                lambda why: (cancel_order, CancelOrder(number, why, version)),
+                said=_services_dropped(screen, number),
+            )
 
 
 def _approve(screen: Screen, command: ApproveOrder) -> None:
@@ -445,12 +451,26 @@ def _split(screen: Screen, command: SplitByStock) -> None:
     screen.act(split_by_stock, command, number=command.number, asked="split", done=done)
 
 
-def _ask_reason(screen: Screen, action: str, number: str, make: Callable[[str], tuple[Service, Any]]) -> None:
-    """A dialog that wants a reason before it acts."""
+def _services_dropped(screen: Screen, number: str) -> str:
+    """What a cancel would take off besides goods: services that nobody performed yet."""
+    try:
+        preview = screen.store.run(preview_cancel, screen.actor, CancelOrder(number, "-"))
+    except OrdersError as error:
+        return screen.refusal(error, number=number, asked="cancel")[1]
+    services = [f"{line.sku} × {line.qty}" for line in preview.dropped if line.kind == "service"]
+    return screen.t("ask.cancel.services", services=escaped(", ".join(services))) if services else ""
+
+
+def _ask_reason(
+    screen: Screen, action: str, number: str, make: Callable[[str], tuple[Service, Any]], *, said: str = ""
+) -> None:
+    """A dialog that wants a reason before it acts; `said` is what to know first."""
 
     @st.dialog(f"{screen.t(f'action.{action}')} {number}")
     def ask() -> None:
         st.markdown(screen.t(f"ask.{action}"))
+        if said:
+            st.markdown(said)
         why = st.text_input(screen.t("reason"), key=f"why_{action}")
         if st.button(screen.t(f"action.{action}"), type="primary", key=f"go_{action}"):
             if not why.strip():
