@@ -7,12 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, exists, func, or_, select
+from sqlalchemy import Connection, func, select
 
-from orders_core.store.queries import OPEN_STATUSES, VIEWS, Page, order_queue
 from orders_core.store.tables import (
     AuditEntry,
     Carrier,
@@ -28,96 +27,6 @@ from orders_core.store.tables import (
     ShipmentLine,
     Sku,
 )
-
-NEEDS = ("overdue", "courier", "stuck")
-"""Views of the queue that are not a status but something that went wrong."""
-
-
-def _need(need: str, *, today: date, now: datetime) -> tuple[Any, ...]:
-    """The conditions of a tile of the home page, the same as in `queries.home_tiles`."""
-    conditions: dict[str, tuple[Any, ...]] = {
-        "overdue": (Order.status.in_(OPEN_STATUSES), Order.promised_by_date < today),
-        "short": (Order.status == "waiting_stock",),
-        "review": (Order.status == "review",),
-        "stuck": (
-            Order.status.in_(["ready", "picking"]),
-            Order.approved_at < now - timedelta(hours=24),
-            or_(Order.requested_date.is_(None), Order.requested_date <= today),
-        ),
-        "courier": (
-            Order.status.in_([*OPEN_STATUSES, "shipped", "partly_delivered"]),
-            exists(
-                select(ShipmentLine.id)
-                .join(Shipment, Shipment.id == ShipmentLine.shipment_id)
-                .join(OrderLine, OrderLine.id == ShipmentLine.order_line_id)
-                .where(OrderLine.order_id == Order.id, Shipment.status == "exception")
-            ),
-        ),
-    }
-    return conditions[need]
-
-
-def orders_in_need(conn: Connection, need: str, *, today: date, now: datetime) -> list[str]:
-    """Numbers of the orders behind the home page's tile `need`, one of NEEDS; the tile counts the same orders."""
-    wanted = _need(need, today=today, now=now)
-    query = select(Order.number).where(Order.origin == "live", *wanted).order_by(Order.id)
-    return list(conn.execute(query).scalars())
-
-
-def money_in_need(conn: Connection, *, today: date, now: datetime) -> Mapping[str, Mapping[str, int]]:
-    """Cents behind each tile of the home page by currency, largest first: amounts of two currencies are never added."""
-    found: dict[str, Mapping[str, int]] = {}
-    for need in ("overdue", "short", "review", "courier", "stuck"):
-        query = (
-            select(Order.currency, func.sum(Order.total_cents).label("cents"))
-            .where(Order.origin == "live", *_need(need, today=today, now=now))
-            .group_by(Order.currency)
-        )
-        found[need] = _largest_first(conn, query)
-    refunds = (
-        select(ReturnAuthorization.currency, func.sum(ReturnAuthorization.refund_cents).label("cents"))
-        .where(ReturnAuthorization.origin == "live", ReturnAuthorization.status.in_(["requested", "received"]))
-        .group_by(ReturnAuthorization.currency)
-    )
-    found["returns"] = _largest_first(conn, refunds)
-    return found
-
-
-def _largest_first(conn: Connection, query: Any) -> Mapping[str, int]:
-    rows = sorted(conn.execute(query).all(), key=lambda row: -int(row.cents))
-    return {row.currency: int(row.cents) for row in rows if row.cents}
-
-
-def queue_page(
-    conn: Connection,
-    *,
-    view: str,
-    today: date,
-    now: datetime,
-    search: str | None,
-    channel: str | None,
-    numbers: Sequence[str],
-    limit: int,
-    offset: int,
-) -> Page:
-    """One page of the order queue; `view` is a name of `queries.VIEWS` or of NEEDS.
-
-    Pasted `numbers` are looked for in every view: who pastes numbers wants these orders, wherever they stand.
-    """
-    if numbers:
-        return order_queue(conn, view="all", numbers=numbers, limit=limit, offset=offset)
-    if view in VIEWS:
-        return order_queue(conn, view=view, search=search, channel=channel, limit=limit, offset=offset)
-    in_need = orders_in_need(conn, view, today=today, now=now)
-    if not in_need:
-        return Page((), 0)
-    return order_queue(conn, view="all", search=search, channel=channel, numbers=in_need, limit=limit, offset=offset)
-
-
-def status_counts(conn: Connection) -> Mapping[str, int]:
-    """Live orders per status; a status nobody is in is missing."""
-    query = select(Order.status, func.count().label("orders")).where(Order.origin == "live").group_by(Order.status)
-    return {row.status: row.orders for row in conn.execute(query)}
 
 
 def short_lines(conn: Connection, order_ids: Sequence[int]) -> Mapping[int, Sequence[Any]]:

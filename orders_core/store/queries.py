@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Select, and_, case, exists, func, or_, select
+from sqlalchemy import ColumnElement, Connection, Select, and_, case, exists, func, or_, select, true
 
 from orders_core.domain.lifecycle import ACTIONS, why_not
 from orders_core.store.tables import (
@@ -42,7 +42,7 @@ from orders_core.store.tables import (
 
 OPEN_STATUSES = ("review", "held", "waiting_stock", "ready", "picking", "partly_shipped")
 
-VIEWS: dict[str, tuple[str, ...]] = {
+STATUSES_OF_VIEW: dict[str, tuple[str, ...]] = {
     "review": ("review",),
     "short": ("waiting_stock",),
     "ready": ("ready",),
@@ -50,9 +50,41 @@ VIEWS: dict[str, tuple[str, ...]] = {
     "held": ("held",),
     "on_the_way": ("shipped", "partly_shipped", "partly_delivered"),
     "open": OPEN_STATUSES,
-    "all": (),
 }
-"""Saved views of the order queue: name → statuses (empty = every one)."""
+VIEWS = (*STATUSES_OF_VIEW, "overdue", "courier", "stuck", "all")
+"""Saved views of the order queue. All but `all` are of live orders; the last but one are what went wrong:
+
+- overdue: promised for a day that has passed, and not yet on its way
+- courier: the carrier reports a problem with one of its shipments
+- stuck: approved more than 24 hours ago, wanted by now, and not shipped
+"""
+
+
+def in_view(view: str, *, today: date, now: datetime) -> ColumnElement[bool]:
+    """The condition on `Order` of one of VIEWS; lists, counts and the home page's tiles all ask with it."""
+    if view == "all":
+        return true()
+    if view == "overdue":
+        wanted = and_(Order.status.in_(OPEN_STATUSES), Order.promised_by_date < today)
+    elif view == "stuck":
+        wanted = and_(
+            Order.status.in_(["ready", "picking"]),
+            Order.approved_at < now - timedelta(hours=24),
+            or_(Order.requested_date.is_(None), Order.requested_date <= today),
+        )
+    elif view == "courier":
+        wanted = and_(
+            Order.status.in_([*OPEN_STATUSES, "shipped", "partly_delivered"]),
+            exists(
+                select(ShipmentLine.id)
+                .join(Shipment, Shipment.id == ShipmentLine.shipment_id)
+                .join(OrderLine, OrderLine.id == ShipmentLine.order_line_id)
+                .where(OrderLine.order_id == Order.id, Shipment.status == "exception")
+            ),
+        )
+    else:
+        wanted = Order.status.in_(STATUSES_OF_VIEW[view])
+    return and_(Order.origin == "live", wanted)
 
 
 @dataclass(frozen=True)
@@ -86,6 +118,8 @@ _QUEUE_COLUMNS = (
 def order_queue(
     conn: Connection,
     *,
+    today: date,
+    now: datetime,
     view: str = "open",
     search: str | None = None,
     channel: str | None = None,
@@ -98,9 +132,7 @@ def order_queue(
     `search` looks in order number, the channel's number, customer code and name; `%` and `_` are ordinary characters.
     `numbers` asks for exactly these orders (a pasted list).
     """
-    where: list[Any] = [Order.origin == "live"] if view != "all" else []
-    if VIEWS[view]:
-        where.append(Order.status.in_(VIEWS[view]))
+    where: list[Any] = [in_view(view, today=today, now=now)]
     if search:
         pattern = "%" + search.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
         columns = (Order.number, Order.external_id, Customer.code, Customer.name)
@@ -120,61 +152,58 @@ def order_queue(
     return Page(conn.execute(ordered.limit(limit).offset(offset)).all(), int(total))
 
 
+def view_counts(conn: Connection, *, today: date, now: datetime) -> Mapping[str, int]:
+    """How many orders each of VIEWS holds."""
+    counts = [func.count(case((in_view(view, today=today, now=now), 1))).label(view) for view in VIEWS]
+    return dict(conn.execute(select(*counts).select_from(Order)).one()._mapping)
+
+
 @dataclass(frozen=True)
 class Tile:
-    """One number on the home page with what stands behind it: how many, the oldest, the money."""
+    """One number on the home page with what stands behind it.
+
+    `cents` is by currency, largest first: amounts of two currencies are never added.
+    """
 
     name: str
-    orders: int
+    count: int
     oldest_at: datetime | None
-    money_cents: int
+    cents: Mapping[str, int]
 
 
 def home_tiles(conn: Connection, *, today: date, now: datetime) -> Mapping[str, Tile]:
-    """The six things that need a person: overdue, short, review, courier, returns, stuck; counts equal their queues."""
-    late = and_(Order.status.in_(OPEN_STATUSES), Order.promised_by_date < today)
-    stuck = and_(
-        Order.status.in_(["ready", "picking"]),
-        Order.approved_at < now - timedelta(hours=24),
-        or_(Order.requested_date.is_(None), Order.requested_date <= today),
-    )
-    courier = exists(
-        select(ShipmentLine.id)
-        .join(Shipment, Shipment.id == ShipmentLine.shipment_id)
-        .join(OrderLine, OrderLine.id == ShipmentLine.order_line_id)
-        .where(OrderLine.order_id == Order.id, Shipment.status == "exception")
-    )
-    asked = {
-        "overdue": late,
-        "short": Order.status == "waiting_stock",
-        "review": Order.status == "review",
-        "courier": courier,
-        "stuck": stuck,
-    }
-    columns = []
-    for name, condition in asked.items():
-        columns += [
-            func.count(case((condition, 1))).label(f"{name}_orders"),
-            func.min(case((condition, Order.placed_at))).label(f"{name}_oldest"),
-            func.coalesce(func.sum(case((condition, Order.total_cents), else_=0)), 0).label(f"{name}_cents"),
-        ]
-    open_now = Order.status.in_([*OPEN_STATUSES, "shipped", "partly_delivered"])
-    row = conn.execute(select(*columns).where(Order.origin == "live", open_now)).one()._mapping
-    tiles = {
-        name: Tile(name, row[f"{name}_orders"], row[f"{name}_oldest"], int(row[f"{name}_cents"])) for name in asked
-    }
-    waiting = conn.execute(
-        select(
-            func.count(),
-            func.min(ReturnAuthorization.requested_at),
-            func.coalesce(func.sum(ReturnAuthorization.refund_cents), 0),
-        ).where(
-            ReturnAuthorization.origin == "live",
-            ReturnAuthorization.status.in_(["requested", "received"]),
-        )
-    ).one()
-    tiles["returns"] = Tile("returns", waiting[0], waiting[1], int(waiting[2]))
+    """The six things that need a person: overdue, short, review, courier, stuck, returns; counts equal their queues."""
+    tiles = {}
+    for view in ("overdue", "short", "review", "courier", "stuck"):
+        orders = select(Order.currency, Order.placed_at.label("at"), Order.total_cents.label("cents"))
+        tiles[view] = _tile(conn, view, orders.where(in_view(view, today=today, now=now)))
+    returns = select(
+        ReturnAuthorization.currency,
+        ReturnAuthorization.requested_at.label("at"),
+        ReturnAuthorization.refund_cents.label("cents"),
+    ).where(ReturnAuthorization.origin == "live", ReturnAuthorization.status.in_(["requested", "received"]))
+    tiles["returns"] = _tile(conn, "returns", returns)
     return tiles
+
+
+def _tile(conn: Connection, name: str, behind: Select[Any, Any, Any]) -> Tile:
+    """Counts rows of currency, at and cents."""
+    each = behind.subquery()
+    rows = conn.execute(
+        select(
+            each.c.currency,
+            func.count().label("rows"),
+            func.min(each.c.at).label("oldest_at"),
+            func.coalesce(func.sum(each.c.cents), 0).label("cents"),
+        ).group_by(each.c.currency)
+    ).all()
+    largest_first = sorted(rows, key=lambda row: (-int(row.cents), row.currency))
+    return Tile(
+        name,
+        sum(row.rows for row in rows),
+        min((row.oldest_at for row in rows), default=None),
+        {row.currency: int(row.cents) for row in largest_first if row.cents},
+    )
 
 
 def backlog_by_stage(conn: Connection, *, now: datetime) -> Sequence[Any]:

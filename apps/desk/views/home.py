@@ -12,7 +12,7 @@ from apps.components.figures import age, day, qty, short_money
 from apps.components.sentences import status_word
 from apps.desk.queue_grid import queue_grid
 from apps.desk.screen import Screen, show_told
-from apps.readers import money_in_need, short_lines
+from apps.readers import short_lines
 from orders_core.store.queries import OPEN_STATUSES, Tile, backlog_by_stage, home_tiles, order_queue
 
 TILES = ("overdue", "short", "review", "courier", "returns", "stuck")
@@ -31,10 +31,9 @@ def show(screen: Screen) -> None:
     with screen.store.reading() as conn:
         tiles = home_tiles(conn, today=screen.today, now=screen.now)
         backlog = backlog_by_stage(conn, now=screen.now)
-        queue = order_queue(conn, view="open", limit=NEXT_UP)
+        queue = order_queue(conn, today=screen.today, now=screen.now, view="open", limit=NEXT_UP)
         short = short_lines(conn, [row.id for row in queue.rows])
-        money_behind = money_in_need(conn, today=screen.today, now=screen.now)
-    _tiles(screen, tiles, money_behind)
+    _tiles(screen, tiles)
     if not queue.rows:
         st.info(screen.t("home.nothing"), icon=":material/inbox:")
         return
@@ -42,20 +41,20 @@ def show(screen: Screen) -> None:
     _next_up(screen, queue.rows, short)
 
 
-def _tiles(screen: Screen, tiles: Mapping[str, Tile], money_behind: Mapping[str, Mapping[str, int]]) -> None:
+def _tiles(screen: Screen, tiles: Mapping[str, Tile]) -> None:
     """Six things that need a person: how many, the oldest, the money, and the way to exactly these rows."""
     grid = st.grid(6, min_column_width=178, gap="xsmall", border=True)
     for name in TILES:
         tile = tiles[name]
         with grid.cell(), st.container(gap="xxsmall"):
-            if tile.orders == 0:
+            if tile.count == 0:
                 st.markdown(f":small[**{screen.t(f'tile.{name}')}** :gray[0]]")
                 st.caption(screen.t(f"tile.{name}.none"))
                 continue
             page, params = ("returns", {}) if name == "returns" else ("orders", {"view": name})
-            label = f"**{screen.t(f'tile.{name}')} {qty(tile.orders)}**"
+            label = f"**{screen.t(f'tile.{name}')} {qty(tile.count)}**"
             st.page_link(screen.pages[page], label=label, icon=_icon(name), query_params=params)
-            st.caption(_tile_detail(screen, tile, money_behind[name]))
+            st.caption(_tile_detail(screen, tile))
 
 
 def _icon(name: str) -> str:
@@ -65,12 +64,12 @@ def _icon(name: str) -> str:
     )
 
 
-def _tile_detail(screen: Screen, tile: Tile, amounts: Mapping[str, int]) -> str:
+def _tile_detail(screen: Screen, tile: Tile) -> str:
     parts = []
     if tile.oldest_at is not None:
         parts.append(screen.t("tile.oldest", age=age(screen.now - tile.oldest_at, screen.language)))
-    if amounts:
-        shown = " + ".join(short_money(cents, currency, screen.language) for currency, cents in amounts.items())
+    if tile.cents:
+        shown = " + ".join(short_money(cents, currency, screen.language) for currency, cents in tile.cents.items())
         parts.append(screen.t("tile.refund", money=shown) if tile.name == "returns" else shown)
     return " · ".join(parts)
 

@@ -12,10 +12,10 @@ from apps.components.figures import money, qty
 from apps.components.sentences import reason_sentence, status_word
 from apps.desk.queue_grid import queue_grid
 from apps.desk.screen import Screen, from_url, show_told, tell, to_url
-from apps.readers import channels, orders_in_need, queue_page, short_lines, status_counts
+from apps.readers import channels, short_lines
 from orders_core.domain.lifecycle import why_not
 from orders_core.services.review import ApproveOrder, approve_order, in_bulk
-from orders_core.store.queries import VIEWS, Page
+from orders_core.store.queries import Page, order_queue, view_counts
 
 SHOWN_VIEWS = (
     "open",
@@ -39,17 +39,9 @@ def show(screen: Screen) -> None:
     show_told("orders")
     view, search, channel, numbers, page_no = _filters(screen)
     with screen.store.reading() as conn:
-        found = queue_page(
-            conn,
-            view=view,
-            today=screen.today,
-            now=screen.now,
-            search=search,
-            channel=channel,
-            numbers=numbers,
-            limit=ROWS,
-            offset=(page_no - 1) * ROWS,
-        )
+        # Who pastes numbers wants these orders, wherever they stand.
+        asked = {"view": "all", "numbers": numbers} if numbers else {"view": view, "search": search, "channel": channel}
+        found = order_queue(conn, today=screen.today, now=screen.now, limit=ROWS, offset=(page_no - 1) * ROWS, **asked)
         short = short_lines(conn, [row.id for row in found.rows])
     if numbers:
         _say_what_was_pasted(screen, numbers, found)
@@ -73,17 +65,8 @@ def show(screen: Screen) -> None:
 def _filters(screen: Screen) -> tuple[str, str | None, str | None, list[str], int]:
     """The filters in one row, each bound to the URL: view, search, channel, pasted numbers, page."""
     with screen.store.reading() as conn:
-        counts = status_counts(conn)
+        behind = view_counts(conn, today=screen.today, now=screen.now)
         names = channels(conn)
-        in_need = {
-            need: len(orders_in_need(conn, need, today=screen.today, now=screen.now))
-            for need in ("overdue", "courier", "stuck")
-        }
-    behind = {
-        name: in_need[name] if name in in_need else sum(counts.get(status, 0) for status in VIEWS[name])
-        for name in SHOWN_VIEWS
-    }
-    behind["all"] = sum(counts.values())
     st.pills(
         screen.t("orders.views"),
         SHOWN_VIEWS,
