@@ -8,10 +8,27 @@ from orders_core.errors import PermissionDenied
 
 ROLES: dict[str, frozenset[str]] = {
     "customer": frozenset(
-        {"order.place", "order.edit", "order.cancel", "cart.change", "return.request", "ticket.open"}
+        {
+            "order.place",
+            "order.edit",
+            "order.cancel",
+            "cart.change",
+            "return.request",
+            "invoice.request",
+            "ticket.open",
+        }
     ),
     "sales": frozenset(
-        {"order.place", "order.edit", "order.cancel", "order.note", "cart.change", "return.request", "ticket.open"}
+        {
+            "order.place",
+            "order.edit",
+            "order.cancel",
+            "order.note",
+            "cart.change",
+            "return.request",
+            "invoice.request",
+            "ticket.open",
+        }
     ),
     "clerk": frozenset(
         {
@@ -27,6 +44,7 @@ ROLES: dict[str, frozenset[str]] = {
             "cart.change",
             "return.request",
             "return.decide",
+            "invoice.request",
             "ticket.open",
             "ticket.work",
             "customer.change",
@@ -51,7 +69,7 @@ ROLES: dict[str, frozenset[str]] = {
     "planner": frozenset(
         {"purchase.order", "purchase.request", "catalogue.change", "stock.receive", "stock.count.approve"}
     ),
-    "cashier": frozenset({"money.receive", "money.refund", "customer.credit"}),
+    "cashier": frozenset({"money.receive", "money.refund", "customer.credit", "invoice.request"}),
     "marketing": frozenset({"promotion.change"}),
 }
 """Permissions per role. `manager` and `system` may do everything."""

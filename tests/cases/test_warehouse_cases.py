@@ -8,6 +8,7 @@ import pytest
 
 from orders_core.errors import LotRefused, NotAllowed, QuantityExceeded
 from orders_core.services.delivery_note import PrintNote, delivery_notes
+from orders_core.services.invoices import RequestInvoice, request_invoice
 from orders_core.services.review import HoldOrder, hold_order
 from orders_core.services.shipping import (
     Pack,
@@ -134,7 +135,7 @@ def test_case_34_two_pick_lists_may_not_sum_over_the_allowance(allowance) -> Non
     assert (line.shipped_qty, line.reserved_qty, line.over_delivery_qty) == (15, 0, 5)
 
 
-def test_case_34_an_order_on_hold_is_neither_picked_nor_shipped(allowance) -> None:
+def test_case_34_an_order_on_hold_is_neither_picked_nor_shipped_nor_invoiced(allowance) -> None:
     store = allowance
     placed = build.order(store, "LAMP 10")
     (pick_list,) = build.release_all(store, "WH1")
@@ -147,6 +148,8 @@ def test_case_34_an_order_on_hold_is_neither_picked_nor_shipped(allowance) -> No
     ):
         with pytest.raises(NotAllowed, match=rf"{placed.number} in stage held"):
             store.run(service, PICKER, command)
+    with pytest.raises(NotAllowed, match=rf"invoice is not possible for order {placed.number} in stage held"):
+        store.run(request_invoice, CLERK, RequestInvoice(placed.number, "订货有限公司", "91310000MA1FL0L82X"))
     assert build.on_hand(store, "LAMP@WH1") == 40
     other = build.order(store, "LAMP 1")
     store.run(hold_order, CLERK, HoldOrder(other.number, "customer asked"))

@@ -123,6 +123,7 @@ class InvoiceRequest(Base):
 
     __tablename__ = "invoice_request"
     __table_args__ = (
+        UniqueConstraint("customer_id", "idem_key"),
         one_of("kind", ["blue", "red"]),
         one_of("status", ["requested", "exported", "issued", "refused", "cancelled"]),
         CheckConstraint("amount_cents > 0", name="amount_positive"),
@@ -141,6 +142,8 @@ class InvoiceRequest(Base):
     tax_cents: Mapped[Zero]
     issued_number: Mapped[str | None] = mapped_column(unique=True)
     issued_at: Mapped[datetime | None]
+    idem_key: Mapped[str | None]
+    body_hash: Mapped[str | None]
     created_at: Mapped[datetime]
     version: Mapped[Version]
 

@@ -1,0 +1,181 @@
+"""Asking for an invoice (开票申请): whom it is for and how much, never more than the order is still worth.
+
+The tax system issues it later; a request is what it will be issued from.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import bindparam, case, func, insert, select
+
+from orders_core.domain.lifecycle import must_allow
+from orders_core.domain.money import share, tax_contained
+from orders_core.domain.permissions import Actor
+from orders_core.errors import InvalidCommand, NotFound, OverPayment
+from orders_core.services.idempotency import keyed
+from orders_core.services.orders_state import order_for_change
+from orders_core.store.tables import Customer, InvoiceRequest, InvoiceRequestLine, OrderLine
+from orders_core.store.uow import UnitOfWork
+
+_TAX_NUMBER = re.compile(r"[0-9A-Z]{5,20}")
+_DEAD = ("refused", "cancelled")
+_SIGNED = case((InvoiceRequest.kind == "red", -InvoiceRequestLine.amount_cents), else_=InvoiceRequestLine.amount_cents)
+_ASKED_BEFORE = (
+    select(func.coalesce(func.sum(_SIGNED), 0))
+    .select_from(InvoiceRequestLine)
+    .join(InvoiceRequest, InvoiceRequest.id == InvoiceRequestLine.invoice_request_id)
+    .where(InvoiceRequestLine.order_line_id == OrderLine.id, InvoiceRequest.status.not_in(_DEAD))
+    .scalar_subquery()
+)
+_LINES = (
+    select(
+        OrderLine.id,
+        OrderLine.ordered_qty,
+        (OrderLine.ordered_qty - OrderLine.cancelled_qty - OrderLine.returned_qty).label("kept_qty"),
+        OrderLine.net_cents,
+        OrderLine.tax_cents,
+        OrderLine.refunded_cents,
+        OrderLine.tax_rate_bp,
+        _ASKED_BEFORE.label("asked_cents"),
+    )
+    .where(OrderLine.order_id == bindparam("order_id"), OrderLine.parent_line_id.is_(None))
+    .order_by(OrderLine.line_no)
+)
+
+
+@dataclass(frozen=True)
+class RequestInvoice:
+    """Ask for an invoice of an order, over `amount_cents` or all that is left of it.
+
+    Without a title and tax number the customer's own are used; a private buyer has no tax number.
+    """
+
+    order_number: str
+    title: str | None = None
+    tax_number: str | None = None
+    amount_cents: int | None = None
+    idem_key: str | None = None
+
+
+@dataclass(frozen=True)
+class InvoiceRequested:
+    """The request as it stands; `tax_cents` is contained in `amount_cents`."""
+
+    request_id: int
+    number: str
+    status: str
+    title: str
+    tax_number: str | None
+    amount_cents: int
+    tax_cents: int
+    currency: str
+    is_repeat: bool = False
+
+
+def request_invoice(uow: UnitOfWork, actor: Actor, command: RequestInvoice) -> InvoiceRequested:
+    """Ask for an invoice: at most what the order costs now (returns are off it) less what was asked for before.
+
+    The amount is shared over the lines by what each still has to be invoiced; shipping and other charges go with them.
+
+    Raises:
+        NotAllowed: the order is on hold, waits for review, was cancelled or rejected.
+        OverPayment: more than is left; names both amounts.
+        InvalidCommand: a blank title, a tax number that cannot be one, an amount of nothing, imported history.
+        IdempotencyMismatch: the key asked for another invoice before.
+    """
+    actor.must("invoice.request")
+    order = order_for_change(uow, number=command.order_number)
+    if actor.customer_id is not None and actor.customer_id != order.customer_id:
+        raise NotFound(entity="order", key=command.order_number)
+    key = keyed(uow, InvoiceRequest, command, InvoiceRequest.customer_id == order.customer_id)
+    if key.row is not None:
+        return _answer(key.row, is_repeat=True)
+    must_allow("invoice", status=order.status, key=order.number)
+    if order.origin == "history":
+        raise InvalidCommand(field="number", problem=f"{order.number} is imported history")
+    title, tax_number = _buyer(uow, order, command)
+    lines = uow.rows(_LINES, {"order_id": order.id})
+    left = order.total_cents - sum(int(line.asked_cents) for line in lines)
+    amount = left if command.amount_cents is None else command.amount_cents
+    if type(amount) is not int or (command.amount_cents is not None and amount <= 0):
+        raise InvalidCommand(field="amount_cents", problem=f"{amount} is not a positive amount")
+    if amount > left or left <= 0:
+        asked = order.total_cents if command.amount_cents is None else amount
+        raise OverPayment(what=f"invoice of {order.number}", asked_cents=asked, limit_cents=max(0, left))
+    parts = _parts(lines, amount, is_tax_on_top=order.tax_cents > 0)
+    row = {
+        "id": uow.new_id(),
+        "number": uow.new_number("IR"),
+        "customer_id": order.customer_id,
+        "kind": "blue",
+        "status": "requested",
+        "title": title,
+        "tax_number": tax_number,
+        "currency": order.currency,
+        "amount_cents": amount,
+        "tax_cents": sum(tax_contained(part["amount_cents"], part["tax_rate_bp"]) for part in parts),
+        "created_at": uow.now,
+        **key.columns,
+    }
+    uow.conn.execute(insert(InvoiceRequest), row)
+    uow.conn.execute(
+        insert(InvoiceRequestLine), [{"id": uow.new_id(), "invoice_request_id": row["id"], **part} for part in parts]
+    )
+    uow.changed("invoice_request", row["id"], 1, "insert")
+    facts = {name: row[name] for name in ("number", "title", "tax_number", "amount_cents", "currency")}
+    uow.audit(actor, "invoice.request", "orders", order.id, facts=facts)
+    (written,) = uow.rows(select(InvoiceRequest.__table__).where(InvoiceRequest.id == row["id"]))
+    return _answer(written)
+
+
+def _buyer(uow: UnitOfWork, order: Any, command: RequestInvoice) -> tuple[str, str | None]:
+    """Title and tax number: those asked for, else the customer's own."""
+    own = uow.rows(
+        select(Customer.name, Customer.invoice_title, Customer.tax_number).where(Customer.id == order.customer_id)
+    )[0]
+    if command.title is not None:
+        title, tax_number = command.title.strip(), command.tax_number
+    else:
+        title, tax_number = own.invoice_title or own.name, command.tax_number or own.tax_number
+    if not title:
+        raise InvalidCommand(field="title", problem="an invoice needs the buyer's name")
+    tax_number = tax_number.strip().upper() if tax_number else None
+    if tax_number is not None and not _TAX_NUMBER.fullmatch(tax_number):
+        raise InvalidCommand(field="tax_number", problem=f"{tax_number!r} is not 5 to 20 digits and capital letters")
+    return title, tax_number
+
+
+def _parts(lines: Sequence[Any], amount: int, *, is_tax_on_top: bool) -> list[dict[str, int]]:
+    """The amount over the order's lines, by what of each is still to be invoiced; they sum to it exactly."""
+    kept = [(line, int(line.kept_qty)) for line in lines if line.kept_qty > 0]
+    kept = kept or [(line, line.ordered_qty) for line in lines if line.ordered_qty > 0]  # only charges are left
+    worth = [
+        max(
+            0,
+            line.net_cents + (line.tax_cents if is_tax_on_top else 0) - line.refunded_cents - int(line.asked_cents),
+        )
+        for line, _ in kept
+    ]
+    return [
+        {"order_line_id": line.id, "qty": qty, "amount_cents": cents, "tax_rate_bp": line.tax_rate_bp}
+        for (line, qty), cents in zip(kept, share(amount, worth), strict=True)
+        if cents > 0
+    ]
+
+
+def _answer(row: Any, *, is_repeat: bool = False) -> InvoiceRequested:
+    return InvoiceRequested(
+        request_id=row.id,
+        number=row.number,
+        status=row.status,
+        title=row.title,
+        tax_number=row.tax_number,
+        amount_cents=row.amount_cents,
+        tax_cents=row.tax_cents,
+        currency=row.currency,
+        is_repeat=is_repeat,
+    )
