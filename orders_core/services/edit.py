@@ -35,14 +35,8 @@ from orders_core.services.drafting import (
     total_draft,
 )
 from orders_core.services.orders_state import order_for_change, sync_order
-from orders_core.services.place_order import (
-    AddressIn,
-    changes_of,
-    insert_lines,
-    insert_shipments,
-    plan_stock,
-    promised_date,
-)
+from orders_core.services.place_order import AddressIn, insert_lines, insert_shipments, promised_date
+from orders_core.services.plan_stock import changes_of, plan_stock
 from orders_core.services.refunds import grant_refund
 from orders_core.services.releasing import give_back, lines_as_they_stand
 from orders_core.services.review import reconsider, rules_of

@@ -8,19 +8,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any
 
-from sqlalchemy import and_, bindparam, func, insert, select, text, update
+from sqlalchemy import and_, bindparam, func, insert, select, update
 
 from orders_core.domain.permissions import Actor
 from orders_core.domain.rules import Rules
 from orders_core.domain.validation import Check, CheckInput, credit_reason, run_checks
 from orders_core.errors import IdempotencyMismatch, InvalidCommand, NotFound
-from orders_core.routing.assign import Assigned, Assignment, assign
+from orders_core.routing.assign import Assigned
 from orders_core.services.credit import claim_anyway, claim_credit
 from orders_core.services.drafting import (
     Draft,
@@ -31,8 +30,10 @@ from orders_core.services.drafting import (
     offers_in_force,
     rules_for,
 )
+from orders_core.services.plan_stock import StockPlan, changes_of, plan_stock
 from orders_core.services.supply import expected_date, request_supply
-from orders_core.store.inventory import Change, must_have, promise, release_expired_holds, supply_for
+from orders_core.services.tell_placed import tell_placed
+from orders_core.store.inventory import promise
 from orders_core.store.prepared import Prepared
 from orders_core.store.tables import (
     Channel,
@@ -41,7 +42,6 @@ from orders_core.store.tables import (
     Customer,
     CustomerAddress,
     CustomerContact,
-    Location,
     NumberSeries,
     Order,
     OrderCharge,
@@ -233,165 +233,6 @@ def place_order(uow: UnitOfWork, actor: Actor, command: PlaceOrder) -> PlacedOrd
         body_hash=body_hash,
         lines_hash=lines_hash,
     )
-
-
-@dataclass(frozen=True)
-class StockPlan:
-    """Which location serves which line with how much, and the routing decision behind it."""
-
-    parts: Sequence[tuple[DraftLine, Assigned]]
-    assignment: Assignment
-    any_backorder: bool
-
-    @property
-    def short(self) -> list[dict[str, Any]]:
-        """What is promised without stock, per SKU."""
-        short: dict[str, dict[str, Any]] = {}
-        for line, part in self.parts:
-            if part.backordered_qty:
-                entry = short.setdefault(
-                    line.sku.sku, {"code": "short", "sku": line.sku.sku, "short_qty": 0, "asked_qty": 0}
-                )
-                entry["short_qty"] += part.backordered_qty
-        for line, part in self.parts:
-            if line.sku.sku in short:
-                short[line.sku.sku]["asked_qty"] += part.reserved_qty + part.backordered_qty
-        return list(short.values())
-
-
-def plan_stock(
-    uow: UnitOfWork,
-    lines: Sequence[DraftLine],
-    rules: Rules,
-    *,
-    channel_id: int,
-    near: tuple[float, float] | None,
-    wanted_date: date | None = None,
-) -> StockPlan:
-    """Choose locations for the lines' units: what can be reserved now, what waits (where the policy allows).
-
-    Raises InsufficientStock when less is saleable than asked for and the policy refuses.
-    """
-    needs: dict[int, int] = {}
-    for line in lines:
-        if line.takes_stock:
-            needs[line.sku.id] = needs.get(line.sku.id, 0) + line.ordered_qty
-    any_backorder = rules.shortage.policy == "backorder"
-    not_yet = (
-        rules.reserve.within_days is not None
-        and wanted_date is not None
-        and wanted_date > uow.today + timedelta(days=rules.reserve.within_days)
-    )
-    supply = supply_for(uow, list(needs), channel_id=channel_id, near=near, any_backorder=any_backorder or not_yet)
-    plan = assign(needs, supply.offered, supply.sites, strategy=rules.routing.strategy, fixed_order=rules.routing.order)
-    short = plan.left_over.keys() | {part.sku_id for part in plan.parts if part.backordered_qty}
-    if short and release_expired_holds(uow, short):
-        supply = supply_for(uow, list(needs), channel_id=channel_id, near=near, any_backorder=any_backorder or not_yet)
-        plan = assign(
-            needs, supply.offered, supply.sites, strategy=rules.routing.strategy, fixed_order=rules.routing.order
-        )
-    if plan.left_over and not any_backorder and not not_yet:
-        must_have(needs, supply.available, {line.sku.id: line.sku.sku for line in lines})
-    home = plan.parts[0].location_id if plan.parts else _default_location(uow)
-    parts = list(plan.parts) + [Assigned(sku, home, 0, qty) for sku, qty in plan.left_over.items()]
-    planned = _joined(parts)
-    parts = _as_policy_says(planned, needs, rules, not_yet=not_yet)
-    _add_missing_levels(uow, parts, supply.offered)
-    # units there that are not reserved yet are not owed by the location: they need no backorder depth
-    is_put_off = parts != planned
-    parts = [
-        Assigned(p.sku_id, p.location_id, 0, 0, p.qty) if p.location_id in supply.untracked_location_ids else p
-        for p in parts
-    ]
-    return StockPlan(_per_line(lines, parts, home), plan, any_backorder or not_yet or is_put_off)
-
-
-def _joined(parts: Sequence[Assigned]) -> list[Assigned]:
-    joined: dict[tuple[int, int], Assigned] = {}
-    for p in parts:
-        old = joined.get((p.sku_id, p.location_id))
-        joined[p.sku_id, p.location_id] = (
-            p
-            if old is None
-            else Assigned(
-                p.sku_id, p.location_id, p.reserved_qty + old.reserved_qty, p.backordered_qty + old.backordered_qty
-            )
-        )
-    return [joined[key] for key in sorted(joined)]
-
-
-def _as_policy_says(
-    parts: Sequence[Assigned], needs: Mapping[int, int], rules: Rules, *, not_yet: bool
-) -> list[Assigned]:
-    """Reserve nothing of a SKU yet where too little of it, over all locations, could go at once.
-
-    It then waits in one place, where it can become whole. Nothing is reserved either when the wanted day is far off.
-    """
-    if not_yet:
-        return [Assigned(p.sku_id, p.location_id, 0, p.reserved_qty + p.backordered_qty) for p in parts]
-    now: dict[int, int] = defaultdict(int)
-    waits_at: dict[int, int] = {}
-    for part in parts:
-        now[part.sku_id] += part.reserved_qty
-        if part.backordered_qty:
-            waits_at.setdefault(part.sku_id, part.location_id)
-    too_few = {
-        sku_id
-        for sku_id in waits_at
-        if rules.shortage.max_late_days == 0 or now[sku_id] < min(rules.shortage.min_ship_qty, needs[sku_id])
-    }
-    kept = [part for part in parts if part.sku_id not in too_few]
-    kept += [Assigned(sku_id, waits_at[sku_id], 0, needs[sku_id]) for sku_id in too_few]
-    return sorted(kept, key=lambda part: (part.sku_id, part.location_id))
-
-
-def _add_missing_levels(uow: UnitOfWork, parts: Sequence[Assigned], offered: Mapping[int, Mapping[int, Any]]) -> None:
-    """A SKU backordered where it never lay has no level to count on yet."""
-    for part in parts:
-        if part.sku_id not in offered.get(part.location_id, {}):
-            uow.conn.execute(
-                text(
-                    "INSERT INTO stock_level (sku_id, location_id) VALUES (:sku_id, :location_id) ON CONFLICT DO NOTHING"
-                ),
-                {"sku_id": part.sku_id, "location_id": part.location_id},
-            )
-
-
-def _per_line(lines: Sequence[DraftLine], parts: Sequence[Assigned], home: int) -> list[tuple[DraftLine, Assigned]]:
-    """Share the parts of each SKU over its lines, first line first, stock before backorder."""
-    left = {(p.sku_id, p.location_id): [p.reserved_qty, p.backordered_qty, p.untracked_qty] for p in parts}
-    shared = []
-    for line in lines:
-        if not line.ships:
-            continue
-        if not line.takes_stock:
-            shared.append((line, Assigned(line.sku.id, home, 0, 0)))
-            continue
-        need = line.ordered_qty
-        for (sku_id, location_id), units in left.items():
-            if sku_id != line.sku.id or need == 0:
-                continue
-            now = min(need, units[0])
-            late = min(need - now, units[1])
-            untracked = min(need - now - late, units[2])
-            part = Assigned(sku_id, location_id, now, late, untracked)
-            if part.qty:
-                left[sku_id, location_id] = [units[0] - now, units[1] - late, units[2] - untracked]
-                need -= part.qty
-                shared.append((line, part))
-    return shared
-
-
-def _default_location(uow: UnitOfWork) -> int:
-    found = uow.rows(
-        select(Location.id)
-        .where(Location.is_active, Location.can_ship)
-        .order_by(Location.is_default.desc(), Location.rank, Location.id)
-        .limit(1)
-    )
-    if not found:
-        raise NotFound(entity="location", key="(any that can ship)")
-    return int(found[0].id)
 
 
 def _hashes(command: PlaceOrder) -> tuple[str, str]:
@@ -647,7 +488,7 @@ def _write(
     _explain(uow, order_id, caller.rules_version, checks, plan, is_approved=is_approved)
     uow.changed("orders", order_id, 1, "insert")
     uow.audit(actor, "order.place", "orders", order_id, version=1, facts={"number": number, "status": status})
-    _tell(uow, caller, rules, draft, order_id, number, promised, is_estimated, late_qty=late_qty, reasons=reasons)
+    tell_placed(uow, caller, rules, draft, order_id, number, promised, is_estimated, late_qty=late_qty, reasons=reasons)
     return PlacedOrder(
         order_id=order_id,
         number=number,
@@ -667,16 +508,6 @@ def _id_of(uow: UnitOfWork, number: str | None) -> int | None:
         return None
     found: int = uow.rows(select(Order.id).where(Order.number == number))[0].id
     return found
-
-
-def changes_of(parts: Sequence[tuple[DraftLine, Assigned]]) -> list[Change]:
-    """What the parts ask of the stock levels, one change per SKU and location."""
-    wanted: dict[tuple[int, int], list[int]] = {}
-    for _, part in parts:
-        units = wanted.setdefault((part.sku_id, part.location_id), [0, 0])
-        units[0] += part.reserved_qty
-        units[1] += part.backordered_qty
-    return [Change(sku, loc, reserve_qty=now, backorder_qty=late) for (sku, loc), (now, late) in wanted.items()]
 
 
 def insert_lines(
@@ -845,65 +676,3 @@ def _explain(
             alternatives=plan.assignment.alternatives,
             rules_version=version,
         )
-
-
-def _tell(
-    uow: UnitOfWork,
-    caller: Any,
-    rules: Rules,
-    draft: Draft,
-    order_id: int,
-    number: str,
-    promised: date | None,
-    is_estimated: bool,
-    *,
-    late_qty: int,
-    reasons: Sequence[Mapping[str, Any]],
-) -> None:
-    """The customer's confirmation, the likely delay, and the clerks' notice; each once, in this transaction."""
-    facts: dict[str, Any] = {
-        "number": number,
-        "customer": caller.name,
-        "lines": [
-            {
-                "sku": x.sku.sku,
-                "name": (x.sku.name_en or x.sku.name) if caller.language == "en" else x.sku.name,
-                "qty": x.pack_qty,
-                "unit": x.unit,
-            }
-            for x in draft.lines
-            if x.kind != "component"
-        ],
-        "total_cents": draft.totals.total_cents,
-        "currency": caller.currency,
-        "promised_by_date": promised.isoformat() if promised else None,
-        "is_estimated": is_estimated,
-    }
-    common = {"entity": "orders", "entity_id": order_id}
-    uow.notify(
-        "order_confirmation",
-        dedupe_key=f"order_confirmation:{order_id}",
-        recipient=caller.email,
-        language=caller.language,
-        facts=facts,
-        **common,  # type: ignore[arg-type]
-    )
-    if late_qty:
-        uow.notify(
-            "order_delayed",
-            dedupe_key=f"order_delayed:{order_id}:1",
-            recipient=caller.email,
-            language=caller.language,
-            facts=facts,
-            **common,  # type: ignore[arg-type]
-        )
-    if reasons or rules.notices.tell_clerks == "all":
-        for clerk in rules.notices.clerks:
-            uow.notify(
-                "clerk_new_order",
-                dedupe_key=f"clerk_new_order:{order_id}:{clerk}",
-                recipient=clerk,
-                language="zh",
-                facts={**facts, "reasons": list(reasons)},
-                **common,  # type: ignore[arg-type]
-            )
