@@ -56,6 +56,8 @@ def test_case_15_goods_received_go_to_the_older_order_first_and_it_is_told(backo
     clock.advance(minutes=1)
     b = build.order(store, "LAMP 3", customer="BETA")
     preview = store.run(who_gets_what, PICKER, WhoGetsWhat("WH1", [StockIn("LAMP", 5)]))
+    for placed in (a, b):
+        assert len(build.notices(store, "order_delayed", number=placed.number)) == 1
     received = receive(store, "LAMP@WH1: 5")
     got = [(given.order, given.qty, given.still_waiting_qty) for given in received.filled]
     assert got == [(a.number, 4, 0), (b.number, 1, 2)]
@@ -134,9 +136,10 @@ def test_case_19_what_did_not_go_waits_on_one_document_that_grows_with_the_line(
         ship_shipment, PICKER, ShipShipment(first.number, "SF", packages=[parcel], quantities={"LAMP": 6})
     )
     rest = shipped.rest_shipments[placed.number]
-    assert line(store, placed.number).shipped_qty == 6
+    build.deliver(store, placed.number)
+    assert (line(store, placed.number).shipped_qty, line(store, placed.number).delivered_qty) == (6, 6)
     assert [(x.number, x.status) for x in build.shipments(store, placed.number)] == [
-        (first.number, "shipped"),
+        (first.number, "delivered"),
         (rest, "planned"),
     ]
     assert [(x.qty, x.reserved_qty) for x in build.shipment_lines(store, rest)] == [(4, 4)]
@@ -145,6 +148,7 @@ def test_case_19_what_did_not_go_waits_on_one_document_that_grows_with_the_line(
     store.run(edit_order, CLERK, EditOrder(placed.number, lines=[LineChange(1, 12)]))
     assert [(x.qty, x.reserved_qty, x.backordered_qty) for x in build.shipment_lines(store, rest)] == [(6, 4, 2)]
     assert len(build.shipments(store, placed.number)) == 2
+    assert line(store, placed.number).delivered_qty == 6
     again = store.run(ship_shipment, PICKER, ShipShipment(first.number, "SF", packages=[parcel]))
     assert (again.is_repeat, again.shipped) == (True, {"LAMP": 6})
     assert build.on_hand(store, "LAMP@WH1") == 4

@@ -9,8 +9,9 @@ from orders_core.errors import InsufficientStock, QuantityExceeded
 from orders_core.services.cancel import CancelOrder, cancel_order
 from orders_core.services.place_order import PlacedOrder, place_order
 from orders_core.services.stock import IssueStock, SetStockPolicy, StockIn, issue_stock, set_stock_policy
-from orders_core.services.transfers import PlanTransfer, TransferQty, plan_transfer
+from orders_core.services.transfers import PlanTransfer, ShipTransfer, TransferQty, plan_transfer, ship_transfer
 from orders_core.store import tables
+from tests.conftest import StatedCount
 from tests.support import build
 from tests.support.build import CLERK, PICKER, PLANNER
 
@@ -32,7 +33,7 @@ def ledger_qty(store, text: str) -> int:
     return int(build.rows(store, query)[0][0])
 
 
-def test_case_1_two_processes_want_the_last_unit_and_one_gets_it(store) -> None:
+def test_case_01_two_processes_want_the_last_unit_and_one_gets_it(store) -> None:
     build.company(store)
     build.stock(store, "LAMP@WH1: 1")
     commands = [build.order_command("LAMP 1", idem_key=f"k{n}") for n in range(2)]
@@ -45,11 +46,12 @@ def test_case_1_two_processes_want_the_last_unit_and_one_gets_it(store) -> None:
     assert (level.on_hand_qty, level.reserved_qty) == (1, 1)
 
 
-def test_case_2_fifty_orders_at_once_sell_the_ten_units_there_are(store) -> None:
+def test_case_02_fifty_orders_at_once_sell_the_ten_units_there_are(store, stated_count: StatedCount) -> None:
     build.company(store)
+    build.rules(store, checks={"duplicate": "ignore"})  # they all look alike
     build.stock(store, "LAMP@WH1: 10")
     commands = [build.order_command("LAMP 1", idem_key=f"k{n}") for n in range(50)]
-    answers = build.at_once(store, place_order, CLERK, commands, processes=5)
+    answers = build.at_once(store, place_order, CLERK, commands, processes=stated_count(small=5, stated=50))
     assert sum(isinstance(answer, PlacedOrder) for answer in answers) == 10
     assert sum(isinstance(answer, InsufficientStock) for answer in answers) == 40
     level = build.level(store, "LAMP@WH1")
@@ -61,17 +63,18 @@ def test_case_2_fifty_orders_at_once_sell_the_ten_units_there_are(store) -> None
     assert (level.on_hand_qty, level.reserved_qty) == (9, 9) == (ledger_qty(store, "LAMP@WH1"), 9)
 
 
-def test_case_3_two_lines_of_one_sku_share_the_same_stock(store) -> None:
+def test_case_03_two_lines_of_one_sku_share_the_same_stock(store) -> None:
     build.company(store)
     build.stock(store, "LAMP@WH1: 5")
     with pytest.raises(InsufficientStock) as refusal:
         build.order(store, "LAMP 3, LAMP 3")
-    assert (refusal.value.available_qty, refusal.value.asked_qty) == (5, 6)
+    assert str(refusal.value) == "LAMP: 6 asked for, 5 available to promise"
+    assert refusal.value.text("zh") == "LAMP:需要 6,可售 5"
     assert build.level(store, "LAMP@WH1").reserved_qty == 0
     assert build.rows(store, select(tables.Order.id)) == []
 
 
-def test_case_5_one_package_or_the_fixed_order_as_the_rules_say(store) -> None:
+def test_case_05_one_package_or_the_fixed_order_as_the_rules_say(store) -> None:
     build.company(store)
     build.stock(store, "LAMP@WH1: 10, LAMP@WH2: 15")
     placed = build.order(store, "LAMP 13")
@@ -83,7 +86,7 @@ def test_case_5_one_package_or_the_fixed_order_as_the_rules_say(store) -> None:
     assert [build.level(store, f"LAMP@{place}").reserved_qty for place in ("WH1", "WH2")] == [10, 3]
 
 
-def test_case_6_one_unit_here_and_one_there_make_two_fulfilments_that_both_ship(store) -> None:
+def test_case_06_one_unit_here_and_one_there_make_two_fulfilments_that_both_ship(store) -> None:
     build.company(store)
     build.stock(store, "LAMP@WH1: 1, LAMP@WH2: 1")
     placed = build.order(store, "LAMP 2")
@@ -94,7 +97,7 @@ def test_case_6_one_unit_here_and_one_there_make_two_fulfilments_that_both_ship(
     assert [build.on_hand(store, f"LAMP@{place}") for place in ("WH1", "WH2")] == [0, 0]
 
 
-def test_case_7_two_packages_not_three(store) -> None:
+def test_case_07_two_packages_not_three(store) -> None:
     build.company(store)
     build.stock(store, "LAMP@WH1: 3, LAMP@WH2: 3, LAMP@WH3: 3")
     placed = build.order(store, "LAMP 5")
@@ -110,6 +113,7 @@ def test_case_12_safety_stock_is_kept_a_negative_one_lets_the_location_owe(store
     with pytest.raises(InsufficientStock) as refusal:
         build.order(store, "LAMP 2")
     assert refusal.value.available_qty == 1
+    store.run(cancel_order, CLERK, CancelOrder(build.order(store, "LAMP 1").number, "test"))
     store.run(set_stock_policy, PLANNER, SetStockPolicy("LAMP", "WH1", safety_qty=-5))
     with pytest.raises(InsufficientStock) as refusal:
         build.order(store, "LAMP 9")
@@ -132,18 +136,25 @@ def test_case_12_a_sku_whose_stock_is_not_recorded_sells_any_quantity_and_writes
     assert build.rows(store, select(tables.StockMovement.id)) == []
 
 
-def test_case_13_what_is_promised_is_neither_issued_nor_transferred(store) -> None:
+@pytest.mark.parametrize("is_issue", [True, False], ids=["issued", "transferred"])
+def test_case_13_what_is_promised_is_neither_issued_nor_transferred(store, is_issue: bool) -> None:
     build.company(store)
     build.stock(store, "LAMP@WH1: 100, LAMP@WH2: 0")
     placed = build.order(store, "LAMP 50")
     issue = IssueStock("WH1", [StockIn("LAMP", 100)], note="fair")
+    transfer = PlanTransfer("WH1", "WH2", [TransferQty("LAMP", 100)])
     with pytest.raises(QuantityExceeded) as refusal:
         store.run(issue_stock, PICKER, issue)
     assert (refusal.value.asked_qty, refusal.value.limit_qty) == (100, 50)
     with pytest.raises(QuantityExceeded) as refusal:
-        store.run(plan_transfer, PICKER, PlanTransfer("WH1", "WH2", [TransferQty("LAMP", 100)]))
-    assert refusal.value.limit_qty == 50
+        store.run(plan_transfer, PICKER, transfer)
+    assert (refusal.value.asked_qty, refusal.value.limit_qty) == (100, 50)
     assert build.on_hand(store, "LAMP@WH1") == 100
+    assert build.rows(store, select(tables.Transfer.id)) == []
     store.run(cancel_order, CLERK, CancelOrder(placed.number, "test"))
-    store.run(issue_stock, PICKER, issue)
-    assert build.on_hand(store, "LAMP@WH1") == 0
+    if is_issue:
+        store.run(issue_stock, PICKER, issue)
+    else:
+        planned = store.run(plan_transfer, PICKER, transfer)
+        store.run(ship_transfer, PICKER, ShipTransfer(planned.number))
+    assert (build.on_hand(store, "LAMP@WH1"), ledger_qty(store, "LAMP@WH1")) == (0, 0)

@@ -283,6 +283,7 @@ def ship(store: Store, number: str, *, tracking_number: str | None = None) -> li
         ):
             continue
         released = store.run(release, PICKER, Release(shipment.location, [shipment.number]))
+        assert not released.skipped, released.skipped
         for pick_list in released.pick_lists:
             store.run(pick_all, PICKER, PickAll(pick_list))
         store.run(pack, PICKER, Pack(shipment.number))
