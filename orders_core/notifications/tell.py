@@ -9,10 +9,11 @@ from typing import Any
 from sqlalchemy import and_, bindparam, select
 
 from orders_core.notifications.templates import OPTIONAL, TEMPLATES, require_facts
+from orders_core.store.prepared import Prepared
 from orders_core.store.tables import Customer, CustomerContact, Order, OrderLine, Sku, Staff
 from orders_core.store.uow import UnitOfWork
 
-_ORDER = (
+_ORDER = Prepared(
     select(
         Order.number,
         Order.origin,
@@ -30,6 +31,25 @@ _ORDER = (
     .outerjoin(CustomerContact, and_(CustomerContact.customer_id == Customer.id, CustomerContact.is_primary))
     .where(Order.id == bindparam("order_id"))
 )
+_ORDERED = Prepared(
+    select(
+        Sku.sku,
+        Sku.name,
+        Sku.name_en,
+        Sku.base_unit,
+        OrderLine.unit,
+        OrderLine.units_per_pack,
+        (OrderLine.ordered_qty - OrderLine.cancelled_qty).label("qty"),
+    )
+    .join(Sku, Sku.id == OrderLine.sku_id)
+    .where(
+        OrderLine.order_id == bindparam("order_id"),
+        OrderLine.kind != "component",
+        OrderLine.ordered_qty > OrderLine.cancelled_qty,
+    )
+    .order_by(OrderLine.line_no)
+)
+_STAFF = Prepared(select(Staff.id, Staff.email, Staff.language, Staff.roles).where(Staff.is_active))
 
 
 def tell_customer(
@@ -49,7 +69,7 @@ def tell_customer(
     Raises:
         InvalidCommand: No such template, or it needs a fact that is neither given nor the order's.
     """
-    order = uow.conn.execute(_ORDER, {"order_id": order_id}).one()
+    (order,) = uow.rows(_ORDER, {"order_id": order_id})
     known: dict[str, Any] = {
         "number": order.number,
         "customer": order.customer,
@@ -96,8 +116,7 @@ def tell_staff(
     """
     require_facts(template, facts)
     wanted = set(roles)
-    staff = uow.rows(select(Staff.id, Staff.email, Staff.language, Staff.roles).where(Staff.is_active))
-    for colleague in staff:
+    for colleague in uow.rows(_STAFF):
         if wanted.isdisjoint(colleague.roles):
             continue
         uow.notify(
@@ -113,21 +132,6 @@ def tell_staff(
 
 def ordered_lines(uow: UnitOfWork, order_id: int, language: str) -> list[dict[str, Any]]:
     """What of an order still stands, as the customer entered it: [{sku, name, qty, unit}]. A kit is one line."""
-    statement = (
-        select(
-            Sku.sku,
-            Sku.name,
-            Sku.name_en,
-            Sku.base_unit,
-            OrderLine.unit,
-            OrderLine.units_per_pack,
-            (OrderLine.ordered_qty - OrderLine.cancelled_qty).label("qty"),
-        )
-        .join(Sku, Sku.id == OrderLine.sku_id)
-        .where(OrderLine.order_id == order_id, OrderLine.kind != "component")
-        .where(OrderLine.ordered_qty > OrderLine.cancelled_qty)
-        .order_by(OrderLine.line_no)
-    )
     return [
         line_facts(
             row.sku,
@@ -137,7 +141,7 @@ def ordered_lines(uow: UnitOfWork, order_id: int, language: str) -> list[dict[st
             units_per_pack=row.units_per_pack,
             base_unit=row.base_unit,
         )
-        for row in uow.rows(statement)
+        for row in uow.rows(_ORDERED, {"order_id": order_id})
     ]
 
 

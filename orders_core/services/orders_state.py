@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import bindparam, select, text
+from sqlalchemy import bindparam, select
 
 from orders_core.domain.lifecycle import OrderFacts, order_status
 from orders_core.errors import NotFound, VersionConflict
@@ -14,8 +14,7 @@ from orders_core.store.tables import Order
 from orders_core.store.uow import UnitOfWork
 
 _SYNC_LINES = Prepared(
-    text(
-        """
+    """
     UPDATE order_line SET
         reserved_qty = COALESCE((SELECT SUM(sl.reserved_qty) FROM shipment_line sl
             WHERE sl.order_line_id = order_line.id), 0),
@@ -27,12 +26,10 @@ _SYNC_LINES = Prepared(
             WHERE sl.order_line_id = order_line.id), 0)
     WHERE order_id = :order_id AND kind IN ('item', 'component', 'gift')
     """
-    )
 )
 # A kit counts as shipped as far as its scarcest component is.
 _SYNC_KITS = Prepared(
-    text(
-        """
+    """
     UPDATE order_line SET
         shipped_qty = COALESCE((SELECT MIN(c.shipped_qty * order_line.ordered_qty / c.ordered_qty) FROM order_line c
             WHERE c.parent_line_id = order_line.id AND c.kind = 'component' AND c.ordered_qty > 0), 0),
@@ -40,11 +37,9 @@ _SYNC_KITS = Prepared(
             WHERE c.parent_line_id = order_line.id AND c.kind = 'component' AND c.ordered_qty > 0), 0)
     WHERE order_id = :order_id AND kind = 'kit'
     """
-    )
 )
 _FACTS = Prepared(
-    text(
-        """
+    """
     SELECT o.number, o.status, o.version, o.hold_reason, o.approved_at, o.rejected_at, o.cancelled_at,
         q.ordered_qty, q.reserved_qty, q.backordered_qty, q.shipped_qty, q.delivered_qty, q.kits,
         q.service_qty, q.performed_qty,
@@ -62,11 +57,8 @@ _FACTS = Prepared(
             SUM(CASE WHEN kind = 'kit' THEN 1 ELSE 0 END) AS kits
         FROM order_line WHERE order_id = :order_id GROUP BY order_id) q ON q.order_id = o.id
     """
-    )
 )
-_STORE = Prepared(
-    text("UPDATE orders SET status = :status, version = version + 1 WHERE id = :order_id RETURNING version")
-)
+_STORE = Prepared("UPDATE orders SET status = :status, version = version + 1 WHERE id = :order_id RETURNING version")
 
 
 def derived_status(row: Any) -> str:
@@ -106,8 +98,10 @@ def sync_lines(uow: UnitOfWork, order_id: int) -> None:
 
 def has_shipped(uow: UnitOfWork, order_id: int) -> bool:
     """Whether any unit of the order has left; an order on hold does not say so by its status."""
-    query = text("SELECT 1 FROM order_line WHERE order_id = :order_id AND shipped_qty > 0 LIMIT 1")
-    return uow.conn.execute(query, {"order_id": order_id}).first() is not None
+    return bool(uow.rows(_SHIPPED_ANY, {"order_id": order_id}))
+
+
+_SHIPPED_ANY = Prepared("SELECT 1 FROM order_line WHERE order_id = :order_id AND shipped_qty > 0 LIMIT 1")
 
 
 def sync_order(uow: UnitOfWork, order_id: int) -> OrderState:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import insert, select, text, update
+from sqlalchemy import bindparam, insert, select, text, update
 
 from orders_core.domain.lifecycle import must_allow
 from orders_core.domain.permissions import SYSTEM, Actor
@@ -21,6 +21,7 @@ from orders_core.services.refunds import grant_refund
 from orders_core.services.releasing import give_back
 from orders_core.services.supply import request_units
 from orders_core.store.base import to_micros
+from orders_core.store.prepared import Prepared
 from orders_core.store.tables import (
     Channel,
     Customer,
@@ -76,7 +77,7 @@ class AddNote:
     medium: str | None = None
 
 
-_APPROVE = text(
+_APPROVE = Prepared(
     "UPDATE orders SET approved_at = :now, approved_by = :actor, review_reasons = NULL WHERE id = :order_id"
 )
 
@@ -108,11 +109,11 @@ def approve_order(uow: UnitOfWork, actor: Actor, command: ApproveOrder) -> Order
 
 
 def _approve(uow: UnitOfWork, actor: Actor, order: Any, *, by: str, may_exceed: bool) -> OrderState:
-    uow.conn.execute(_APPROVE, {"now": to_micros(uow.now), "actor": by, "order_id": order.id})
+    uow.write(_APPROVE, [{"now": to_micros(uow.now), "actor": by, "order_id": order.id}])
     settle_claim(uow, order.id, may_exceed=may_exceed)
     rules, _ = rules_of(uow, order.channel_id)
     if rules.shortage.purchase_request:
-        for line in uow.rows(_BACKORDERED.where(OrderLine.order_id == order.id)):
+        for line in uow.rows(_BACKORDERED, {"order_id": order.id}):
             request_units(
                 uow,
                 sku_id=line.sku_id,
@@ -126,7 +127,7 @@ def _approve(uow: UnitOfWork, actor: Actor, order: Any, *, by: str, may_exceed: 
     return sync_order(uow, order.id)
 
 
-_BACKORDERED = (
+_BACKORDERED = Prepared(
     select(
         ShipmentLine.order_line_id,
         ShipmentLine.sku_id,
@@ -137,18 +138,21 @@ _BACKORDERED = (
     .join(Shipment, Shipment.id == ShipmentLine.shipment_id)
     .join(OrderLine, OrderLine.id == ShipmentLine.order_line_id)
     .join(Sku, Sku.id == ShipmentLine.sku_id)
-    .where(ShipmentLine.backordered_qty > 0)
+    .where(OrderLine.order_id == bindparam("order_id"), ShipmentLine.backordered_qty > 0)
+)
+
+
+_RULES = Prepared(
+    select(RuleSet.version, Channel.code, Channel.policy)
+    .select_from(RuleSet)
+    .join(Channel, Channel.id == bindparam("channel_id"))
+    .where(RuleSet.is_current)
 )
 
 
 def rules_of(uow: UnitOfWork, channel_id: int) -> tuple[Rules, int]:
     """The current rules as they hold for a channel, and their version."""
-    row = uow.rows(
-        select(RuleSet.version, Channel.code, Channel.policy)
-        .select_from(RuleSet)
-        .join(Channel, Channel.id == channel_id)
-        .where(RuleSet.is_current)
-    )[0]
+    (row,) = uow.rows(_RULES, {"channel_id": channel_id})
     return rules_for(uow, version=row.version, channel_code=row.code, policy=row.policy), row.version
 
 
@@ -236,6 +240,25 @@ def add_note(uow: UnitOfWork, actor: Actor, command: AddNote) -> int:
     return note_id
 
 
+_CUSTOMER_NOW = Prepared(
+    select(
+        Customer.status,
+        Customer.terms_days,
+        Customer.credit_limit_cents,
+        Customer.credit_used_cents,
+        CustomerAddress.is_masked,
+        select(Order.business_date)
+        .where(Order.customer_id == Customer.id, Order.credit_claimed_cents > 0)
+        .order_by(Order.business_date)
+        .limit(1)
+        .scalar_subquery()
+        .label("oldest_owing_date"),
+    )
+    .outerjoin(CustomerAddress, CustomerAddress.id == bindparam("address_id"))
+    .where(Customer.id == bindparam("customer_id"))
+)
+
+
 def reconsider(uow: UnitOfWork, order_id: int) -> OrderState | None:
     """Check a waiting order again after its money or customer changed; approve it when nothing stands against it.
 
@@ -245,29 +268,13 @@ def reconsider(uow: UnitOfWork, order_id: int) -> OrderState | None:
     order = order_for_change(uow, order_id=order_id)
     if order.status != "review":
         return None
-    row = uow.rows(
-        select(
-            Customer.status,
-            Customer.terms_days,
-            Customer.credit_limit_cents,
-            Customer.credit_used_cents,
-            CustomerAddress.is_masked,
-        )
-        .outerjoin(CustomerAddress, CustomerAddress.id == order.address_id)
-        .where(Customer.id == order.customer_id)
-    )[0]
-    oldest = uow.conn.execute(
-        select(Order.business_date)
-        .where(Order.customer_id == order.customer_id, Order.credit_claimed_cents > 0)
-        .order_by(Order.business_date)
-        .limit(1)
-    ).scalar()
+    (row,) = uow.rows(_CUSTOMER_NOW, {"customer_id": order.customer_id, "address_id": order.address_id})
     rules, version = rules_of(uow, order.channel_id)
     checks = run_checks(
         CheckInput(
             customer_status=row.status,
             terms_days=row.terms_days,
-            oldest_owing_date=oldest,
+            oldest_owing_date=row.oldest_owing_date,
             credit_limit_cents=row.credit_limit_cents,
             credit_used_cents=row.credit_used_cents,
             payment_method=order.payment_method,

@@ -8,13 +8,12 @@ from datetime import date
 
 from sqlalchemy import bindparam, insert, text
 
+from orders_core.store.prepared import Prepared
 from orders_core.store.tables import Shipment
 from orders_core.store.uow import UnitOfWork
 
-_TOUCH = text("UPDATE shipment SET version = version + 1 WHERE id IN :ids RETURNING id, version").bindparams(
-    bindparam("ids", expanding=True)
-)
-_STILL_PLANNED = text(
+_TOUCH = Prepared("UPDATE shipment SET version = version + 1 WHERE id IN :ids RETURNING id, version")
+_STILL_PLANNED = Prepared(
     """
     SELECT s.id FROM shipment s WHERE s.location_id = :location_id AND s.status = 'planned' AND s.id <> :not_id
         AND s.is_consolidated = :no AND EXISTS (SELECT 1 FROM shipment_line sl JOIN order_line l ON l.id = sl.order_line_id
@@ -22,7 +21,7 @@ _STILL_PLANNED = text(
     ORDER BY s.id LIMIT 1
     """
 )
-_ADD_UNITS = text(
+_ADD_UNITS = Prepared(
     "INSERT INTO shipment_line (id, shipment_id, order_line_id, sku_id, qty, reserved_qty, backordered_qty)"
     " VALUES (:id, :shipment_id, :order_line_id, :sku_id, :qty, :reserved_qty, :backordered_qty)"
     " ON CONFLICT (shipment_id, order_line_id) DO UPDATE SET"
@@ -30,13 +29,14 @@ _ADD_UNITS = text(
     " reserved_qty = shipment_line.reserved_qty + excluded.reserved_qty,"
     " backordered_qty = shipment_line.backordered_qty + excluded.backordered_qty"
 )
+_INSERT_SHIPMENT = Prepared(insert(Shipment.__table__))  # type: ignore[arg-type]
 
 
 def touch_shipments(uow: UnitOfWork, shipment_ids: Iterable[int]) -> None:
     """Raise the version of shipments whose lines changed, and tell the change log."""
     ids = sorted(set(shipment_ids))
     if ids:
-        for row in uow.conn.execute(_TOUCH, {"ids": ids}).all():
+        for row in uow.rows(_TOUCH, {"ids": ids}):
             uow.changed("shipment", row.id, row.version)
 
 
@@ -53,23 +53,25 @@ def waiting_shipment(
 
     `not_id` is the shipment the units come from.
     """
-    found = uow.conn.execute(
+    found = uow.row(
         _STILL_PLANNED,
         {"order_id": order_id, "location_id": location_id, "not_id": not_id, "no": 0 if uow.is_sqlite else False},
-    ).scalar()
+    )
     if found is not None:
-        return int(found)
+        return int(found.id)
     shipment_id = uow.new_id()
-    uow.conn.execute(
-        insert(Shipment),
-        {
-            "id": shipment_id,
-            "number": uow.new_number("SH"),
-            "location_id": location_id,
-            "delivery_method": delivery_method,
-            "planned_date": planned_date or uow.today,
-            "created_at": uow.now,
-        },
+    uow.write(
+        _INSERT_SHIPMENT,
+        [
+            {
+                "id": shipment_id,
+                "number": uow.new_number("SH"),
+                "location_id": location_id,
+                "delivery_method": delivery_method,
+                "planned_date": planned_date or uow.today,
+                "created_at": uow.now,
+            }
+        ],
     )
     uow.changed("shipment", shipment_id, 1, "insert")
     return shipment_id
@@ -95,7 +97,7 @@ def add_units(uow: UnitOfWork, shipment_id: int, units: Sequence[Units]) -> None
     if not wanted:
         return
     first = uow.new_id(len(wanted))
-    uow.conn.execute(
+    uow.write(
         _ADD_UNITS,
         [
             {
@@ -121,11 +123,11 @@ _FOUND_PICKS = (
     "SELECT 1 FROM pick_list_line p JOIN shipment_line l ON l.id = p.shipment_line_id"
     " WHERE l.shipment_id = shipment.id AND p.status <> 'cancelled' AND p.picked_qty > 0"
 )
-_SETTLE_SHIPMENTS = text(
+_SETTLE_SHIPMENTS = Prepared(
     f"UPDATE shipment SET status = CASE WHEN EXISTS ({_FOUND_PICKS}) THEN 'picked' ELSE 'planned' END,"
     f" version = version + 1 WHERE id IN :ids AND status = 'released' AND NOT EXISTS ({_OPEN_PICKS})"
     " RETURNING id, version, status"
-).bindparams(bindparam("ids", expanding=True))
+)
 _FORGET_PICKED = text(
     "UPDATE shipment_line SET picked_qty = 0 WHERE shipment_id IN :ids AND picked_qty > 0 AND NOT EXISTS"
     " (SELECT 1 FROM pick_list_line p WHERE p.shipment_line_id = shipment_line.id AND p.status <> 'cancelled')"
@@ -135,24 +137,24 @@ _DROP_EMPTY_BOXES = text(
     "DELETE FROM package WHERE shipment_id IN :ids"
     " AND NOT EXISTS (SELECT 1 FROM package_line l WHERE l.package_id = package.id)"
 ).bindparams(bindparam("ids", expanding=True))
-_GO_BACK = text(
+_GO_BACK = Prepared(
     f"UPDATE shipment SET status = CASE WHEN EXISTS ({_FOUND_PICKS}) THEN 'picked' ELSE 'planned' END,"
     f" version = version + 1 WHERE id IN :ids AND ((status = 'picked' AND NOT EXISTS ({_FOUND_PICKS}))"
     " OR (status = 'packed' AND NOT EXISTS (SELECT 1 FROM package p WHERE p.shipment_id = shipment.id)))"
     " RETURNING id, version"
-).bindparams(bindparam("ids", expanding=True))
-_CLOSE_LISTS = text(
+)
+_CLOSE_LISTS = Prepared(
     "UPDATE pick_list SET version = version + 1, status = CASE WHEN EXISTS (SELECT 1 FROM pick_list_line p"
     " WHERE p.pick_list_id = pick_list.id AND p.status <> 'cancelled') THEN 'done' ELSE 'cancelled' END"
     " WHERE status IN ('open', 'picking') AND id IN (SELECT p.pick_list_id FROM pick_list_line p"
     " JOIN shipment_line l ON l.id = p.shipment_line_id WHERE l.shipment_id IN :ids)"
     " AND NOT EXISTS (SELECT 1 FROM pick_list_line p WHERE p.pick_list_id = pick_list.id AND p.status = 'open')"
     " RETURNING id, version, wave_id"
-).bindparams(bindparam("ids", expanding=True))
-_CLOSE_WAVES = text(
+)
+_CLOSE_WAVES = Prepared(
     "UPDATE wave SET status = 'done', version = version + 1 WHERE id IN :ids AND status <> 'done' AND NOT EXISTS"
     " (SELECT 1 FROM pick_list p WHERE p.wave_id = wave.id AND p.status IN ('open', 'picking')) RETURNING id, version"
-).bindparams(bindparam("ids", expanding=True))
+)
 
 
 def settle_shipments(uow: UnitOfWork, shipment_ids: Iterable[int]) -> list[int]:
@@ -162,7 +164,7 @@ def settle_shipments(uow: UnitOfWork, shipment_ids: Iterable[int]) -> list[int]:
     """
     ids = sorted(set(shipment_ids))
     again = []
-    for row in uow.conn.execute(_SETTLE_SHIPMENTS, {"ids": ids}).all() if ids else ():
+    for row in uow.rows(_SETTLE_SHIPMENTS, {"ids": ids}) if ids else ():
         uow.changed("shipment", row.id, row.version)
         if row.status == "planned":
             again.append(row.id)
@@ -172,7 +174,7 @@ def settle_shipments(uow: UnitOfWork, shipment_ids: Iterable[int]) -> list[int]:
 def close_waves(uow: UnitOfWork, wave_ids: Iterable[int]) -> None:
     """Waves whose lists are all done are done."""
     ids = sorted(set(wave_ids))
-    for row in uow.conn.execute(_CLOSE_WAVES, {"ids": ids}).all() if ids else ():
+    for row in uow.rows(_CLOSE_WAVES, {"ids": ids}) if ids else ():
         uow.changed("wave", row.id, row.version)
 
 
@@ -187,9 +189,9 @@ def stop_picking(uow: UnitOfWork, shipment_ids: Iterable[int]) -> None:
     uow.conn.execute(_FORGET_PICKED, {"ids": ids})
     uow.conn.execute(_DROP_EMPTY_BOXES, {"ids": ids})
     settle_shipments(uow, ids)
-    for row in uow.conn.execute(_GO_BACK, {"ids": ids}).all():
+    for row in uow.rows(_GO_BACK, {"ids": ids}):
         uow.changed("shipment", row.id, row.version)
-    lists = uow.conn.execute(_CLOSE_LISTS, {"ids": ids}).all()
+    lists = uow.rows(_CLOSE_LISTS, {"ids": ids})
     for row in lists:
         uow.changed("pick_list", row.id, row.version)
     close_waves(uow, [row.wave_id for row in lists if row.wave_id is not None])

@@ -40,6 +40,7 @@ from orders_core.services.warehouse import (
     wrong_stage,
 )
 from orders_core.store.inventory import Move, move
+from orders_core.store.prepared import Prepared
 from orders_core.store.tables import (
     Carrier,
     Order,
@@ -115,24 +116,45 @@ def pack(uow: UnitOfWork, actor: Actor, command: Pack) -> PackedShipment:
 
 
 def _set_status(uow: UnitOfWork, shipment: Any, status: str, **values: Any) -> None:
-    version = uow.conn.execute(
-        update(Shipment)
-        .where(Shipment.id == shipment.id)
-        .values(status=status, version=Shipment.version + 1, **values)
-        .returning(Shipment.version)
-    ).scalar_one()
-    uow.changed("shipment", shipment.id, version)
+    """Write a shipment's status, and its carrier or moments where `values` names new ones."""
+    kept = {name: getattr(shipment, name) for name in ("carrier_id", "shipped_at", "delivered_at")}
+    new = {f"new_{name}": value for name, value in {**kept, "status": status, **values}.items()}
+    (row,) = uow.rows(_SET_STATUS, {"shipment_id": shipment.id, **new})
+    uow.changed("shipment", shipment.id, row.version)
+
+
+_SET_STATUS = Prepared(
+    update(Shipment)
+    .where(Shipment.id == bindparam("shipment_id"))
+    .values(
+        status=bindparam("new_status"),
+        carrier_id=bindparam("new_carrier_id"),
+        shipped_at=bindparam("new_shipped_at"),
+        delivered_at=bindparam("new_delivered_at"),
+        version=Shipment.version + 1,
+    )
+    .returning(Shipment.version)
+)
+_PACKAGES = Prepared(
+    select(Package.id, Package.carrier_id, Package.tracking_number)
+    .where(Package.shipment_id == bindparam("shipment_id"))
+    .order_by(Package.package_no)
+)
+_CARRIER_BY_ID = Prepared(select(Carrier.__table__).where(Carrier.id == bindparam("carrier_id")))
+_CARRIER_BY_CODE = Prepared(select(Carrier.__table__).where(Carrier.code == bindparam("code")))
 
 
 def _package_ids(uow: UnitOfWork, shipment_id: int) -> tuple[int, ...]:
-    rows = uow.rows(select(Package.id).where(Package.shipment_id == shipment_id).order_by(Package.package_no))
-    return tuple(row.id for row in rows)
+    return tuple(row.id for row in uow.rows(_PACKAGES, {"shipment_id": shipment_id}))
 
 
 def _carrier(uow: UnitOfWork, code: str | None, *, carrier_id: int | None = None) -> Any:
-    if code is None and carrier_id is None:
+    if code is not None:
+        found = uow.row(_CARRIER_BY_CODE, {"code": code})
+    elif carrier_id is not None:
+        found = uow.row(_CARRIER_BY_ID, {"carrier_id": carrier_id})
+    else:
         return None
-    found = uow.row(select(Carrier.__table__).where(Carrier.id == carrier_id if code is None else Carrier.code == code))
     if found is None:
         raise NotFound(entity="carrier", key=code)
     return found
@@ -150,8 +172,8 @@ def _write_packages(
     contents = _contents(shipment, lines, there, packages)
     _must_be_new_numbers(uow, carrier, [box.tracking_number for box in packages if box.tracking_number])
     first = uow.new_id(len(packages))
-    uow.conn.execute(
-        insert(Package),
+    uow.write(
+        _INSERT_PACKAGES,
         [
             {
                 "id": first + i,
@@ -165,8 +187,8 @@ def _write_packages(
             for i, box in enumerate(packages)
         ],
     )
-    uow.conn.execute(
-        insert(PackageLine),
+    uow.write(
+        _INSERT_CONTENTS,
         [
             {"package_id": first + i, "shipment_line_id": line_id, "qty": qty}
             for i, content in enumerate(contents)
@@ -174,6 +196,10 @@ def _write_packages(
         ],
     )
     return tuple(range(first, first + len(packages)))
+
+
+_INSERT_PACKAGES = Prepared(insert(Package.__table__))  # type: ignore[arg-type]
+_INSERT_CONTENTS = Prepared(insert(PackageLine.__table__))  # type: ignore[arg-type]
 
 
 def _contents(
@@ -214,11 +240,16 @@ def _must_be_new_numbers(uow: UnitOfWork, carrier: Any, numbers: Sequence[str]) 
         raise AlreadyExists(entity="tracking number", key=next(n for n in numbers if numbers.count(n) > 1))
     if carrier is None:
         raise InvalidCommand(field="carrier", problem="a tracking number needs its carrier")
-    known = uow.conn.execute(
-        select(Package.tracking_number).where(Package.carrier_id == carrier.id, Package.tracking_number.in_(numbers))
-    ).first()
-    if known is not None:
-        raise AlreadyExists(entity="tracking number", key=f"{carrier.code} {known.tracking_number}")
+    known = uow.rows(_NUMBERS_KNOWN, {"carrier_id": carrier.id, "numbers": list(numbers)})
+    if known:
+        raise AlreadyExists(entity="tracking number", key=f"{carrier.code} {known[0].tracking_number}")
+
+
+_NUMBERS_KNOWN = Prepared(
+    select(Package.tracking_number).where(
+        Package.carrier_id == bindparam("carrier_id"), Package.tracking_number.in_(bindparam("numbers", expanding=True))
+    )
+)
 
 
 # ------------------------------------------------------------------------------------------------------ ship
@@ -278,10 +309,7 @@ def ship_shipment(uow: UnitOfWork, actor: Actor, command: ShipShipment) -> Shipp
     carrier, package_ids, numbers = _boxes(uow, shipment, lines, going, command)
     _leave_stock(uow, actor, shipment, lines, going)
     rest = _plan_rest(uow, shipment, lines, going)
-    uow.conn.execute(
-        text("UPDATE shipment_line SET shipped_qty = :qty, reserved_qty = 0, backordered_qty = 0 WHERE id = :id"),
-        [{"qty": going[line.id], "id": line.id} for line in lines],
-    )
+    uow.write(_SHIPPED_LINE, [{"qty": going[line.id], "id": line.id} for line in lines])
     _set_status(uow, shipment, "shipped", shipped_at=uow.now, carrier_id=None if carrier is None else carrier.id)
     if _is_seen(uow, shipment.id):  # a labelled box may arrive before our own paperwork says it left
         refresh_shipment(uow, actor, shipment.id)
@@ -302,14 +330,21 @@ def ship_shipment(uow: UnitOfWork, actor: Actor, command: ShipShipment) -> Shipp
     return ShippedShipment(shipment.number, _per_sku(lines, going), tuple(states), rest, package_ids)
 
 
+_SHIPPED_LINE = Prepared(
+    "UPDATE shipment_line SET shipped_qty = :qty, reserved_qty = 0, backordered_qty = 0 WHERE id = :id"
+)
+
+
 def _is_seen(uow: UnitOfWork, shipment_id: int) -> bool:
     """Whether a carrier (or a signed receipt) reported any box of the shipment."""
-    return bool(uow.conn.execute(_SEEN, {"shipment_id": shipment_id}).scalar_one())
+    return bool(uow.rows(_SEEN, {"shipment_id": shipment_id}))
 
 
-_SEEN = select(
-    exists().where(Package.shipment_id == bindparam("shipment_id"), Package.status != "packed")
-    | exists().where(Package.shipment_id == bindparam("shipment_id"), TrackingEvent.package_id == Package.id)
+_SEEN = Prepared(
+    select(Package.id).where(
+        Package.shipment_id == bindparam("shipment_id"),
+        (Package.status != "packed") | exists().where(TrackingEvent.package_id == Package.id),
+    )
 )
 
 
@@ -355,14 +390,7 @@ def _must_be_paid(uow: UnitOfWork, lines: Sequence[Any]) -> None:
 def _going(uow: UnitOfWork, shipment: Any, lines: Sequence[Any], command: ShipShipment) -> dict[int, int]:
     """Base units per shipment line that leave: what is packed, else picked, else asked for, else reserved."""
     if shipment.status == "packed":
-        packed = uow.rows(
-            text(
-                "SELECT pl.shipment_line_id, SUM(pl.qty) AS qty FROM package_line pl JOIN package p ON p.id = pl.package_id"
-                " WHERE p.shipment_id = :id GROUP BY pl.shipment_line_id"
-            ),
-            {"id": shipment.id},
-        )
-        most = {row.shipment_line_id: int(row.qty) for row in packed}
+        most = {row.shipment_line_id: int(row.qty) for row in uow.rows(_PACKED, {"shipment_id": shipment.id})}
     elif shipment.status == "picked":
         most = {line.id: min(line.picked_qty, line.qty) for line in lines}
     elif command.quantities is None:
@@ -372,6 +400,12 @@ def _going(uow: UnitOfWork, shipment: Any, lines: Sequence[Any], command: ShipSh
     if command.quantities is None:
         return {line.id: most.get(line.id, 0) for line in lines}
     return _shared(shipment, lines, command.quantities, most, may_exceed=False)
+
+
+_PACKED = Prepared(
+    "SELECT pl.shipment_line_id, SUM(pl.qty) AS qty FROM package_line pl JOIN package p ON p.id = pl.package_id"
+    " WHERE p.shipment_id = :shipment_id GROUP BY pl.shipment_line_id"
+)
 
 
 def _shared(
@@ -445,17 +479,13 @@ def _boxes(
 ) -> tuple[Any, tuple[int, ...], list[str]]:
     """The carrier, the packages (made now when nobody packed) and their tracking numbers."""
     carrier = _carrier(uow, command.carrier, carrier_id=shipment.carrier_id)
-    packed = uow.rows(
-        select(Package.id, Package.tracking_number)
-        .where(Package.shipment_id == shipment.id)
-        .order_by(Package.package_no)
-    )
+    packed = uow.rows(_PACKAGES, {"shipment_id": shipment.id})
     if packed:
         numbers = [row.tracking_number for row in packed]
         if command.packages:
             numbers = _number_boxes(uow, shipment, packed, command.packages, carrier)
         ids = tuple(row.id for row in packed)
-        if carrier is not None:
+        if carrier is not None and any(row.carrier_id != carrier.id for row in packed):
             uow.conn.execute(update(Package).where(Package.shipment_id == shipment.id).values(carrier_id=carrier.id))
     else:
         boxes = command.packages or (PackageIn(),)
@@ -615,7 +645,7 @@ def _tell_shipped(
     )
 
 
-_STILL_OPEN = text(
+_STILL_OPEN = Prepared(
     "SELECT k.sku, k.name, k.name_en, k.base_unit, l.unit, l.units_per_pack,"
     " l.ordered_qty - l.cancelled_qty - l.shipped_qty AS open_qty FROM order_line l JOIN sku k ON k.id = l.sku_id"
     " WHERE l.order_id = :order_id AND l.kind IN ('item', 'component', 'gift')"
@@ -787,7 +817,7 @@ def confirm_delivery(uow: UnitOfWork, actor: Actor, command: ConfirmDelivery) ->
     """
     actor.must("shipment.deliver")
     shipment, lines = load_shipment(uow, actor, command.shipment)
-    known = uow.row(select(SignedReceipt.__table__).where(SignedReceipt.shipment_id == shipment.id))
+    known = uow.row(_SIGNED, {"shipment_id": shipment.id})
     if known is not None:
         shown = tuple(Difference(x["sku"], x["shipped_qty"], x["signed_qty"]) for x in known.difference or ())
         before = _shipped_before(uow, shipment, lines)
@@ -806,27 +836,22 @@ def confirm_delivery(uow: UnitOfWork, actor: Actor, command: ConfirmDelivery) ->
         if signed[line.id] != line.shipped_qty
     ]
     at = command.signed_at or uow.now
-    uow.conn.execute(
-        insert(SignedReceipt),
-        {
-            "id": uow.new_id(),
-            "shipment_id": shipment.id,
-            "signed_by": command.signed_by,
-            "signed_at": at,
-            "picture_url": command.picture_url,
-            "difference": differences or None,
-            "created_at": uow.now,
-        },
+    uow.write(
+        _INSERT_SIGNED,
+        [
+            {
+                "id": uow.new_id(),
+                "shipment_id": shipment.id,
+                "signed_by": command.signed_by,
+                "signed_at": at,
+                "picture_url": command.picture_url,
+                "difference": differences or None,
+                "created_at": uow.now,
+            }
+        ],
     )
-    uow.conn.execute(
-        text("UPDATE shipment_line SET delivered_qty = :qty WHERE id = :id"),
-        [{"qty": min(signed[line.id], line.shipped_qty), "id": line.id} for line in lines],
-    )
-    uow.conn.execute(
-        update(Package)
-        .where(Package.shipment_id == shipment.id, Package.status != "delivered")
-        .values(status="delivered", status_at=at, version=Package.version + 1)
-    )
+    uow.write(_SIGNED_LINE, [{"qty": min(signed[line.id], line.shipped_qty), "id": line.id} for line in lines])
+    uow.write(_SIGNED_BOXES, [{"shipment_id": shipment.id, "at": at}])
     _set_status(uow, shipment, "delivered", delivered_at=at)
     states = []
     for order_id in sorted({line.order_id for line in lines}):
@@ -851,20 +876,26 @@ def confirm_delivery(uow: UnitOfWork, actor: Actor, command: ConfirmDelivery) ->
     )
 
 
+_SIGNED = Prepared(select(SignedReceipt.difference).where(SignedReceipt.shipment_id == bindparam("shipment_id")))
+_INSERT_SIGNED = Prepared(insert(SignedReceipt.__table__))  # type: ignore[arg-type]
+_SIGNED_LINE = Prepared("UPDATE shipment_line SET delivered_qty = :qty WHERE id = :id")
+_SIGNED_BOXES = Prepared(
+    update(Package)
+    .where(Package.shipment_id == bindparam("shipment_id"), Package.status != "delivered")
+    .values(status="delivered", status_at=bindparam("at"), version=Package.version + 1)
+)
+
+
 def _tell_delivered(uow: UnitOfWork, shipment: Any, order_id: int, at: datetime) -> None:
     carrier = _carrier(uow, None, carrier_id=shipment.carrier_id)
-    numbers = uow.rows(
-        select(Package.tracking_number)
-        .where(Package.shipment_id == shipment.id, Package.tracking_number.is_not(None))
-        .order_by(Package.package_no)
-    )
+    boxes = uow.rows(_PACKAGES, {"shipment_id": shipment.id})
     tell_customer(
         uow,
         "delivered",
         order_id,
         dedupe_key=f"delivered:{order_id}",
         carrier=None if carrier is None else carrier.name,
-        tracking_numbers=[row.tracking_number for row in numbers],
+        tracking_numbers=[box.tracking_number for box in boxes if box.tracking_number is not None],
         delivered_date=at.astimezone(uow.zone).date().isoformat(),
     )
 

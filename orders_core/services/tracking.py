@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, func, insert, select, text, update
+from sqlalchemy import Connection, Row, bindparam, func, insert, select, update
 
 from orders_core.domain.permissions import Actor
 from orders_core.errors import InvalidCommand, NotAllowed, NotFound, OrdersError
@@ -425,7 +425,9 @@ _EVENT_BY_KEY = Prepared(
 )
 _INSERT_EVENT = Prepared(insert(TrackingEvent.__table__))  # type: ignore[arg-type]
 _PACKAGE_BY_ID = Prepared(_PACKAGE.where(Package.id == bindparam("package_id")))
-_PACKAGE_LOCKED = Prepared(_PACKAGE.where(Package.id == bindparam("package_id")).with_for_update(of=Package))
+_PACKAGE_LOCKED = Prepared(
+    _PACKAGE.where(Package.id == bindparam("package_id")).with_for_update(of=Package, key_share=True)
+)
 _PACKAGES_NUMBERED = Prepared(
     _PACKAGE.where(
         Package.tracking_number == bindparam("tracking_number"),
@@ -450,7 +452,7 @@ _SHIPMENT_LOCKED = Prepared(
         .label("signed_at"),
     )
     .where(Shipment.id == bindparam("shipment_id"))
-    .with_for_update()
+    .with_for_update(key_share=True)
 )
 _STORE_SHIPMENT = Prepared(
     update(Shipment)
@@ -467,7 +469,7 @@ _ORDERS_ON_BOARD = Prepared(
         )
     )
     .order_by(Order.id)
-    .with_for_update()
+    .with_for_update(key_share=True)
 )
 _BOXES = Prepared(
     select(
@@ -500,7 +502,7 @@ _PACKED_LINES = Prepared(
     .where(ShipmentLine.shipment_id == bindparam("shipment_id"))
     .order_by(ShipmentLine.id)
 )
-_ARRIVED = Prepared(text("UPDATE shipment_line SET delivered_qty = :qty WHERE id = :id"))
+_ARRIVED = Prepared("UPDATE shipment_line SET delivered_qty = :qty WHERE id = :id")
 
 
 @dataclass(frozen=True)

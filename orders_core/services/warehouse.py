@@ -31,6 +31,7 @@ from orders_core.services.shipments import close_waves, settle_shipments, touch_
 from orders_core.services.shortage import tell_delay, want_more
 from orders_core.services.stock import LotTake, free_lots, take_fefo
 from orders_core.store.inventory import Change, Move, move, promise, release_expired_holds
+from orders_core.store.prepared import Prepared
 from orders_core.store.tables import (
     Bin,
     Category,
@@ -56,7 +57,16 @@ _SHIPMENTS = (
     .join(Location, Location.id == Shipment.location_id)
     .order_by(Shipment.id)
 )
-SHIPMENT_LINES = (
+_SHIPMENT = Prepared(_SHIPMENTS.where(Shipment.number == bindparam("number")))
+_SHIPMENTS_BY_ID = Prepared(_SHIPMENTS.where(Shipment.id.in_(bindparam("ids", expanding=True))))
+_DUE_SHIPMENTS = Prepared(
+    _SHIPMENTS.where(
+        Shipment.location_id == bindparam("location_id"),
+        Shipment.status == "planned",
+        (Shipment.planned_date.is_(None)) | (Shipment.planned_date <= bindparam("today")),
+    )
+)
+SHIPMENT_LINES = Prepared(
     select(
         ShipmentLine.__table__,
         OrderLine.order_id,
@@ -107,14 +117,13 @@ def _lock(uow: UnitOfWork, shipment_ids: Iterable[int]) -> None:
 
 def load_shipment(uow: UnitOfWork, actor: Actor, number: str) -> tuple[Any, Sequence[Any]]:
     """A shipment and its lines, locked; refused where the actor does not work."""
-    query = _SHIPMENTS.where(Shipment.number == number)
-    row = uow.row(query)
+    row = uow.row(_SHIPMENT, {"number": number})
     if row is None:
         raise NotFound(entity="shipment", key=number)
     must_work_at(actor, row.location)
     if not uow.is_sqlite:
         _lock(uow, [row.id])
-        row = uow.rows(query)[0]
+        row = uow.rows(_SHIPMENT, {"number": number})[0]
     return row, uow.rows(SHIPMENT_LINES, {"shipment_ids": [row.id]})
 
 
@@ -187,7 +196,7 @@ def release(uow: UnitOfWork, actor: Actor, command: Release) -> Released:
     for line in uow.rows(SHIPMENT_LINES, {"shipment_ids": [row.id for row in planned]}) if planned else ():
         lines[line.shipment_id].append(line)
     going, skipped = [], []
-    for row in planned if uow.is_sqlite else uow.rows(_SHIPMENTS.where(Shipment.id.in_([r.id for r in planned]))):
+    for row in planned if uow.is_sqlite else uow.rows(_SHIPMENTS_BY_ID, {"ids": [row.id for row in planned]}):
         code = _why_not_released(row, lines[row.id])
         if code is None:
             going.append(row)
@@ -212,12 +221,7 @@ def release(uow: UnitOfWork, actor: Actor, command: Release) -> Released:
 
 def _planned(uow: UnitOfWork, place: Any, command: Release) -> Sequence[Any]:
     if command.shipments is None:
-        due = _SHIPMENTS.where(
-            Shipment.location_id == place.id,
-            Shipment.status == "planned",
-            (Shipment.planned_date.is_(None)) | (Shipment.planned_date <= uow.today),
-        )
-        return uow.rows(due)
+        return uow.rows(_DUE_SHIPMENTS, {"location_id": place.id, "today": uow.today})
     found = uow.rows(_SHIPMENTS.where(Shipment.location_id == place.id, Shipment.number.in_(list(command.shipments))))
     unknown = sorted(set(command.shipments) - {row.number for row in found})
     if unknown:
@@ -260,7 +264,7 @@ def _released_before(uow: UnitOfWork, first: Any) -> Released:
     return Released(wave, tuple(x.number for x in lists), tuple(x.number for x in shipments), (), is_repeat=True)
 
 
-_PLACES = (
+_PLACES = Prepared(
     select(Sku.id, Category.code.label("category"), Bin.code.label("bin_code"), Bin.walk_rank)
     .select_from(Sku)
     .join(Product, Product.id == Sku.product_id)
@@ -341,21 +345,28 @@ def _write_lists(
     if not list_rows:
         return None, [], listed
     wave = uow.new_number("WV")
-    uow.conn.execute(
-        insert(Wave),
-        {
-            "id": wave_id,
-            "number": wave,
-            "location_id": place.id,
-            "status": "released",
-            "cutoff_at": command.cutoff_at,
-            "created_at": uow.now,
-        },
+    uow.write(
+        _INSERT_WAVE,
+        [
+            {
+                "id": wave_id,
+                "number": wave,
+                "location_id": place.id,
+                "status": "released",
+                "cutoff_at": command.cutoff_at,
+                "created_at": uow.now,
+            }
+        ],
     )
     uow.changed("wave", wave_id, 1, "insert")
-    uow.conn.execute(insert(PickList), list_rows)
-    uow.conn.execute(insert(PickListLine), line_rows)
+    uow.write(_INSERT_LISTS, list_rows)
+    uow.write(_INSERT_PICK_LINES, line_rows)
     return wave, [row["number"] for row in list_rows], listed
+
+
+_INSERT_WAVE = Prepared(insert(Wave.__table__))  # type: ignore[arg-type]
+_INSERT_LISTS = Prepared(insert(PickList.__table__))  # type: ignore[arg-type]
+_INSERT_PICK_LINES = Prepared(insert(PickListLine.__table__))  # type: ignore[arg-type]
 
 
 # ------------------------------------------------------------------------------------------------------ pick
@@ -411,7 +422,7 @@ class PickProgress:
     is_repeat: bool = False
 
 
-_PICK_LINES = (
+_PICK_LINES = Prepared(
     select(
         PickListLine.__table__,
         ShipmentLine.shipment_id,
@@ -446,16 +457,28 @@ _PICK_LINES = (
     .where(PickListLine.pick_list_id == bindparam("pick_list_id"))
     .order_by(PickListLine.position)
 )
-_LIST = (
+_LISTS = (
     select(PickList.__table__, Location.code.label("location"))
     .join(Location, Location.id == PickList.location_id)
     .where(PickList.number == bindparam("number"))
 )
-_PICKED = text(
+_LIST = Prepared(_LISTS)
+_LIST_LOCKED = Prepared(_LISTS.with_for_update(of=PickList.__table__))
+_STORE_LIST = Prepared(
+    update(PickList)
+    .where(PickList.id == bindparam("pick_list_id"))
+    .values(
+        status=bindparam("to_status"),
+        version=bindparam("to_version"),
+        assigned_to=bindparam("picker"),
+        done_at=bindparam("done"),
+    )
+)
+_PICKED = Prepared(
     "UPDATE pick_list_line SET picked_qty = picked_qty + :qty, qty = qty + :over,"
     " status = CASE WHEN picked_qty + :qty >= qty + :over THEN 'picked' ELSE 'open' END WHERE id = :id"
 )
-_PICKED_ON_SHIPMENT = text("UPDATE shipment_line SET picked_qty = picked_qty + :qty WHERE id = :shipment_line_id")
+_PICKED_ON_SHIPMENT = Prepared("UPDATE shipment_line SET picked_qty = picked_qty + :qty WHERE id = :shipment_line_id")
 
 
 def _pick_list(uow: UnitOfWork, actor: Actor, number: str) -> tuple[Any, Sequence[Any]]:
@@ -467,7 +490,7 @@ def _pick_list(uow: UnitOfWork, actor: Actor, number: str) -> tuple[Any, Sequenc
     lines = uow.rows(_PICK_LINES, {"pick_list_id": row.id})
     if not uow.is_sqlite:
         _lock(uow, {line.shipment_id for line in lines})
-        row = uow.rows(_LIST.with_for_update(of=PickList.__table__), {"number": number})[0]
+        row = uow.rows(_LIST_LOCKED, {"number": number})[0]
         lines = uow.rows(_PICK_LINES, {"pick_list_id": row.id})
     return row, lines
 
@@ -583,9 +606,8 @@ def short_pick(uow: UnitOfWork, actor: Actor, command: ShortPick) -> PickProgres
         text("UPDATE pick_list_line SET picked_qty = :found, short_qty = :missing, status = 'short' WHERE id = :id"),
         {"found": command.found_qty, "missing": missing, "id": line.id},
     )
-    uow.conn.execute(
-        _PICKED_ON_SHIPMENT, {"qty": command.found_qty - line.picked_qty, "shipment_line_id": line.shipment_line_id}
-    )
+    found = {"qty": command.found_qty - line.picked_qty, "shipment_line_id": line.shipment_line_id}
+    uow.write(_PICKED_ON_SHIPMENT, [found])
     if line.is_tracked:
         _to_backorder(uow, actor, picks, line, missing, command.note)
     progress = _apply(uow, actor, picks, [])
@@ -654,7 +676,7 @@ def _to_backorder(uow: UnitOfWork, actor: Actor, picks: Any, line: Any, missing:
     tell_delay(uow, rules, line.order_id)
 
 
-_FREE = text(
+_FREE = Prepared(
     "SELECT s.on_hand_qty - s.reserved_qty - CASE WHEN s.safety_qty > 0 THEN s.safety_qty ELSE 0 END"
     " - COALESCE((SELECT SUM(p.protected_qty) FROM stock_protection p WHERE p.sku_id = s.sku_id"
     " AND p.location_id = s.location_id AND p.channel_id <> :channel_id), 0) AS free_qty, s.overcommitted_qty"
@@ -720,19 +742,16 @@ def _apply(
             send_more(uow, line, over)
         rows.append({"id": line.id, "shipment_line_id": line.shipment_line_id, "qty": qty, "over": over})
     if rows:
-        uow.conn.execute(_PICKED, rows)
-        uow.conn.execute(_PICKED_ON_SHIPMENT, rows)
+        uow.write(_PICKED, rows)
+        uow.write(_PICKED_ON_SHIPMENT, rows)
         for order_id in sorted({line.order_id for line, qty in asked if line.picked_qty + qty > line.qty}):
             sync_order(uow, order_id)
     lines = uow.rows(_PICK_LINES, {"pick_list_id": picks.id})
     is_open = any(line.status == "open" for line in lines)
     status = "picking" if is_open else "done"
     version = picks.version + 1
-    uow.conn.execute(
-        update(PickList)
-        .where(PickList.id == picks.id)
-        .values(status=status, version=version, assigned_to=actor.name, done_at=None if is_open else uow.now)
-    )
+    stored = {"pick_list_id": picks.id, "to_status": status, "to_version": version, "picker": actor.name}
+    uow.write(_STORE_LIST, [{**stored, "done": None if is_open else uow.now}])
     uow.changed("pick_list", picks.id, version)
     again = set(settle_shipments(uow, {line.shipment_id for line in lines}))
     for order_id in sorted({line.order_id for line in lines if line.shipment_id in again}):

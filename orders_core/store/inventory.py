@@ -205,7 +205,7 @@ class Move:
     is_fact: bool = False  # a count or an import of facts: may leave fewer units than are reserved
 
 
-_MOVE_ON_HAND = text(
+_MOVE_ON_HAND = Prepared(
     "UPDATE stock_level SET on_hand_qty = on_hand_qty + :qty, reserved_qty = reserved_qty + :reserved,"
     " overcommitted_qty = CASE WHEN reserved_qty + :reserved > on_hand_qty + :qty"
     " THEN reserved_qty + :reserved - on_hand_qty - :qty ELSE 0 END, version = version + 1"
@@ -213,20 +213,22 @@ _MOVE_ON_HAND = text(
     " AND (:is_fact = 1 OR :qty > 0 OR on_hand_qty + :qty + overcommitted_qty >= reserved_qty + :reserved)"
     " RETURNING on_hand_qty"
 )
-_MOVE_INSPECTING = text(
+_MOVE_INSPECTING = Prepared(
     "UPDATE stock_level SET inspecting_qty = inspecting_qty + :qty, version = version + 1"
     " WHERE sku_id = :sku_id AND location_id = :location_id AND inspecting_qty + :qty >= 0 RETURNING on_hand_qty"
 )
-_ADD_LEVEL = text("INSERT INTO stock_level (sku_id, location_id) VALUES (:sku_id, :location_id) ON CONFLICT DO NOTHING")
-_MOVE_LOT = text(
+_ADD_LEVEL = Prepared(
+    "INSERT INTO stock_level (sku_id, location_id) VALUES (:sku_id, :location_id) ON CONFLICT DO NOTHING"
+)
+_MOVE_LOT = Prepared(
     "INSERT INTO lot_level (lot_id, location_id, on_hand_qty) VALUES (:lot_id, :location_id, :qty)"
     " ON CONFLICT (lot_id, location_id) DO UPDATE SET on_hand_qty = lot_level.on_hand_qty + :qty"
 )
-_TAKE_LOT = text(
+_TAKE_LOT = Prepared(
     "UPDATE lot_level SET on_hand_qty = on_hand_qty + :qty WHERE lot_id = :lot_id AND location_id = :location_id"
     " AND on_hand_qty + :qty >= 0 RETURNING on_hand_qty"
 )
-_MOVEMENTS = insert(StockMovement.__table__)  # type: ignore[arg-type]
+_MOVEMENTS = Prepared(insert(StockMovement.__table__))  # type: ignore[arg-type]
 
 
 def move(uow: UnitOfWork, actor: Actor, moves: Sequence[Move]) -> list[int]:
@@ -245,17 +247,17 @@ def move(uow: UnitOfWork, actor: Actor, moves: Sequence[Move]) -> list[int]:
         else:
             statement = _MOVE_ON_HAND
             parameters = {**where, "qty": item.qty, "reserved": item.reserved_qty, "is_fact": int(item.is_fact)}
-        if uow.conn.execute(statement, parameters).first() is None:
-            uow.conn.execute(_ADD_LEVEL, where)
-            if uow.conn.execute(statement, parameters).first() is None:
+        if not uow.rows(statement, parameters):
+            uow.write(_ADD_LEVEL, [where])
+            if not uow.rows(statement, parameters):
                 raise _too_much(uow, item)
         if item.lot_id is not None and item.state == "on_hand":
             lot = {"lot_id": item.lot_id, "location_id": item.location_id, "qty": item.qty}
             if item.qty > 0:
-                uow.conn.execute(_MOVE_LOT, lot)
-            elif uow.conn.execute(_TAKE_LOT, lot).first() is None:
+                uow.write(_MOVE_LOT, [lot])
+            elif not uow.rows(_TAKE_LOT, lot):
                 raise _too_much(uow, item)
-    uow.conn.execute(
+    uow.write(
         _MOVEMENTS,
         [
             {
@@ -296,16 +298,21 @@ def _too_much(uow: UnitOfWork, item: Move) -> QuantityExceeded:
     )
 
 
+_EXPIRED = (
+    select(CartHold.cart_line_id, CartHold.location_id, CartHold.sku_id, CartHold.qty)
+    .where(CartHold.expires_at <= bindparam("now"))
+    .with_for_update(skip_locked=True)
+)
+_EXPIRED_HOLDS = Prepared(_EXPIRED)
+_EXPIRED_HOLDS_OF = Prepared(_EXPIRED.where(CartHold.sku_id.in_(bindparam("sku_ids", expanding=True))))
+
+
 def release_expired_holds(uow: UnitOfWork, sku_ids: Iterable[int] | None = None) -> int:
     """Give back units of cart holds whose time is over; returns how many units. Called by whoever needs the stock."""
-    query = select(CartHold.cart_line_id, CartHold.location_id, CartHold.sku_id, CartHold.qty).where(
-        CartHold.expires_at <= uow.now
-    )
-    if sku_ids is not None:
-        query = query.where(CartHold.sku_id.in_(sorted(sku_ids)))
-    if not uow.is_sqlite:
-        query = query.with_for_update(skip_locked=True)
-    holds = uow.rows(query)
+    if sku_ids is None:
+        holds = uow.rows(_EXPIRED_HOLDS, {"now": uow.now})
+    else:
+        holds = uow.rows(_EXPIRED_HOLDS_OF, {"now": uow.now, "sku_ids": sorted(sku_ids)})
     release_holds(uow, holds)
     return sum(hold.qty for hold in holds)
 

@@ -11,7 +11,7 @@ from collections import namedtuple
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ClauseElement, Connection, Dialect, Insert
+from sqlalchemy import ClauseElement, Connection, Dialect, Insert, bindparam, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.sql.compiler import SQLCompiler
 
@@ -19,14 +19,14 @@ _Convert = Callable[[Any], Any]
 
 
 class Prepared:
-    """One statement of a module. A parameter that is a list stands for `IN (…)`.
+    """One statement of a module, built or as SQL text. A parameter that is a list stands for `IN (…)`.
 
     Example:
         _BY_CODE = Prepared(select(Sku.id, Sku.name).where(Sku.sku.in_(bindparam("skus", expanding=True))))
         names = [row.name for row in uow.rows(_BY_CODE, {"skus": ["LAMP", "RUG"]})]
     """
 
-    def __init__(self, statement: ClauseElement) -> None:
+    def __init__(self, statement: ClauseElement | str) -> None:
         self._statement = statement
         self._compiled: dict[tuple[Any, ...], _Compiled] = {}
 
@@ -39,7 +39,10 @@ class Prepared:
         return self._for(key, conn, parameters).rows(conn, parameters)
 
     def write(self, conn: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Insert rows that all have the same columns; a column left out gets its declared default."""
+        """Run a change once per row, or insert the rows; all have the same names, and no lists among the values.
+
+        A column that an insert leaves out gets its declared default.
+        """
         self._for((conn.dialect.name, *rows[0]), conn, rows[0]).write(conn, rows)
 
     def _for(self, key: tuple[Any, ...], conn: Connection, parameters: Mapping[str, Any]) -> _Compiled:
@@ -69,7 +72,10 @@ def _cursor(conn: Connection) -> Any:
 class _Compiled:
     """The text for one database and one shape of parameters, and how values go in and come out."""
 
-    def __init__(self, statement: ClauseElement, dialect: Dialect, parameters: Mapping[str, Any]) -> None:
+    def __init__(self, statement: ClauseElement | str, dialect: Dialect, parameters: Mapping[str, Any]) -> None:
+        if isinstance(statement, str):
+            lists = [name for name, value in parameters.items() if type(value) is list]
+            statement = text(statement).bindparams(*(bindparam(name, expanding=True) for name in lists))
         compiler = (
             # As for many rows: no RETURNING of the number the database gives.
             statement.compile(dialect=dialect, column_keys=list(parameters), for_executemany=True)
