@@ -44,6 +44,9 @@ class Shortage(_Part):
     min_ship_qty: int = 1  # fewer available than this (or than the line, if smaller): reserve nothing yet
     max_late_days: int | None = None  # with 0, what cannot go at once is not split: all or nothing
     purchase_request: bool = True
+    # A gift is never a reason to refuse an order: it waits, or the order goes without it. None = as the policy above:
+    # it waits where its units may be owed, and is left out where not.
+    gift: Literal["wait", "leave_out"] | None = None
 
 
 class Routing(_Part):

@@ -139,9 +139,9 @@ def _cancel_rest(uow: UnitOfWork, actor: Actor, order_id: int, command: CancelOr
         packs = -(-must_stay_qty(line, lines) // line.units_per_pack)
         if line.parent_line_id is None and packs < line.pack_qty:
             changes.append(LineChange(line.line_no, packs))
-    edited = edit_order(uow, actor, EditOrder(command.number, lines=changes, reason=command.reason))
-    state = _cancel_broken_packs(uow, actor, order_id, command.reason)
-    return state or OrderState(order_id, command.number, edited.status, edited.version)
+    if changes:
+        edit_order(uow, actor, EditOrder(command.number, lines=changes, reason=command.reason))
+    return _cancel_broken_packs(uow, actor, order_id, command.reason) or sync_order(uow, order_id)
 
 
 def _cancel_broken_packs(uow: UnitOfWork, actor: Actor, order_id: int, reason: str) -> OrderState | None:

@@ -384,32 +384,50 @@ def _parts(
                 for row in components[line.sku.id]:
                     wanted.append((line, "component", row.component_sku_id, row.qty * line.ordered_qty))
     for line in lines:
-        for rule in pricing.offers.gifts.get(line.sku.id, ()):
-            is_in_force = (rule.valid_from_date is None or rule.valid_from_date <= uow.today) and (
-                rule.valid_to_date is None or uow.today <= rule.valid_to_date
-            )
-            times = line.ordered_qty // rule.trigger_qty
-            if is_in_force and times > 0:
-                wanted.append((line, "gift", rule.gift_sku_id, times * rule.gift_qty))
+        gifts = gifts_due(uow, pricing, trigger_sku_id=line.sku.id, qty=line.ordered_qty)
+        wanted += [(line, "gift", sku_id, units) for sku_id, units in gifts.items()]
     if not wanted:
         return []
     missing = sorted({sku_id for _, _, sku_id, _ in wanted} - known.keys())
     skus = {**known, **(load_skus(uow, pricing, ids=missing) if missing else {})}
     return [
-        DraftLine(
-            line_no=len(lines) + i,
-            kind=kind,
-            sku=skus[sku_id],
-            unit=skus[sku_id].base_unit,
-            units_per_pack=1,
-            pack_qty=qty,
-            unit_price_cents=0,
-            price_kind="part",
-            list_price_cents=None,
-            parent_no=parent.line_no,
-        )
+        part_line(skus[sku_id], qty, line_no=len(lines) + i, parent_no=parent.line_no, kind=kind)
         for i, (parent, kind, sku_id, qty) in enumerate(wanted, 1)
     ]
+
+
+def gifts_due(uow: UnitOfWork, pricing: Pricing, *, trigger_sku_id: int, qty: int) -> dict[int, int]:
+    """Gift SKU id -> units that come free with `qty` base units of a trigger; none with what is free itself.
+
+    The rules are those of the day the order was placed, like its promotions.
+    """
+    if pricing.is_free:
+        return {}
+    day = uow.today if pricing.offers_at is None else pricing.offers_at.astimezone(uow.zone).date()
+    due: dict[int, int] = {}
+    for rule in pricing.offers.gifts.get(trigger_sku_id, ()):
+        has_begun = rule.valid_from_date is None or rule.valid_from_date <= day
+        has_ended = rule.valid_to_date is not None and rule.valid_to_date < day
+        units = qty // rule.trigger_qty * rule.gift_qty
+        if has_begun and not has_ended and units > 0:
+            due[rule.gift_sku_id] = due.get(rule.gift_sku_id, 0) + units
+    return due
+
+
+def part_line(sku: SkuRow, qty: int, *, line_no: int, parent_no: int, kind: str) -> DraftLine:
+    """A `component` or `gift` line of `qty` base units under its parent; it costs nothing."""
+    return DraftLine(
+        line_no=line_no,
+        kind=kind,
+        sku=sku,
+        unit=sku.base_unit,
+        units_per_pack=1,
+        pack_qty=qty,
+        unit_price_cents=0,
+        price_kind="part",
+        list_price_cents=None,
+        parent_no=parent_no,
+    )
 
 
 def _applicable_offers(uow: UnitOfWork, pricing: Pricing) -> tuple[list[Offer], int | None]:

@@ -24,14 +24,17 @@ from orders_core.routing.assign import Assigned
 from orders_core.services.credit import settle_claim
 from orders_core.services.drafting import (
     MAX_QTY,
+    Draft,
     DraftLine,
     LineIn,
     Offers,
     Pricing,
     draft_order,
+    gifts_due,
     load_skus,
     offer_of,
     offers_in_force,
+    part_line,
     total_draft,
 )
 from orders_core.services.orders_state import order_for_change, sync_order
@@ -153,6 +156,9 @@ def edit_order(uow: UnitOfWork, actor: Actor, command: EditOrder) -> Edited:
     if order.origin == "history":
         raise InvalidCommand(field="number", problem=f"{order.number} is imported history")
     before = uow.rows(_LINES, {"order_id": order.id})
+    command = _real_changes(order, before, command)
+    if not (command.lines or command.add or command.address or command.requested_date or command.note is not None):
+        return _unchanged(order)
     stood_before = lines_as_they_stand(uow, order.id)
     rules, _ = rules_of(uow, order.channel_id)
     customer = uow.rows(_CUSTOMER, {"customer_id": order.customer_id})[0]
@@ -220,6 +226,39 @@ def edit_order(uow: UnitOfWork, actor: Actor, command: EditOrder) -> Edited:
     )
 
 
+def _real_changes(order: Any, before: Sequence[Any], command: EditOrder) -> EditOrder:
+    """The command without what asks for the present: an edit that changes nothing leaves no version and no mail."""
+    wanted = _wanted_packs(order, before, command)
+    packs = {row.line_no: row.pack_qty for row in before}
+    address = command.address
+    if address is not None and all(x is None or x == getattr(order, name) for name, x in asdict(address).items()):
+        address = None
+    return replace(
+        command,
+        lines=tuple(LineChange(no, qty) for no, qty in wanted.items() if qty != packs[no]),
+        address=address,
+        requested_date=None if command.requested_date == order.requested_date else command.requested_date,
+        note=None if command.note == order.note else command.note,
+    )
+
+
+def _unchanged(order: Any) -> Edited:
+    return Edited(
+        order_id=order.id,
+        number=order.number,
+        status=order.status,
+        version=order.version,
+        total_before_cents=order.total_cents,
+        total_cents=order.total_cents,
+        refund_cents=0,
+        due_cents=max(0, order.total_cents - (order.paid_cents - order.refunded_cents)),
+        reserved_qty=0,
+        backordered_qty=0,
+        promised_by_date=order.promised_by_date,
+        is_promise_estimated=order.is_promise_estimated,
+    )
+
+
 def _offers_of(uow: UnitOfWork, order: Any, version: int) -> Offers:
     """The offers in force, and those this order was placed with, also when they were switched off since."""
     offers = offers_in_force(uow, version)
@@ -276,15 +315,15 @@ def _change_lines(
     """Move quantities, stock and money of the lines to what the command asks; returns what is odd about new prices."""
     wanted = _wanted_packs(order, before, command)
     problems: Sequence[Mapping[str, Any]] = ()
-    kept = _kept_lines(uow, before, wanted, pricing)
-    added: list[DraftLine] = []
+    kept, added = _kept_lines(uow, before, wanted, pricing)
     if command.add:
-        last = max(row.line_no for row in before)
+        last = max(line.line_no for line in [*kept, *added])
         drafted = draft_order(uow, pricing, command.add)
-        added, problems = drafted.lines, drafted.price_problems
-        for line in added:
+        problems = drafted.price_problems
+        for line in drafted.lines:
             line.line_no += last
             line.parent_no = None if line.parent_no is None else line.parent_no + last
+        added += drafted.lines
     if not any(line.pack_qty for line in kept) and not added:
         raise InvalidCommand(field="lines", problem="nothing would be left; cancel the order instead")
     lines = [*kept, *added]
@@ -292,8 +331,8 @@ def _change_lines(
     _follow_returns(uow, before, kept, is_tax_on_top=not pricing.rules.prices_include_tax)
     other = uow.conn.execute(_OTHER_CHARGES, {"order_id": order.id}).scalar_one()
     draft = total_draft(uow, pricing, lines, other_charges_cents=int(other))
-    _move_stock(uow, order, before, kept, added, pricing)
-    _write_lines(uow, order, before, kept, draft)
+    draft.lines = _move_stock(uow, order, before, kept, added, pricing)
+    _write_lines(uow, order, draft)
     return problems
 
 
@@ -345,11 +384,23 @@ def must_stay_qty(row: Any, lines: Sequence[Any]) -> int:
     return max([int(row.shipped_qty), *(-(-int(x.shipped_qty) // int(x.part_qty or 1)) for x in parts)])
 
 
-def _kept_lines(uow: UnitOfWork, before: Sequence[Any], wanted: Mapping[int, int], pricing: Pricing) -> list[DraftLine]:
-    """The existing lines at their new quantities, prices as agreed; components and gifts follow their parents."""
-    skus = load_skus(uow, pricing, ids=sorted({row.sku_id for row in before}))
+def _kept_lines(
+    uow: UnitOfWork, before: Sequence[Any], wanted: Mapping[int, int], pricing: Pricing
+) -> tuple[list[DraftLine], list[DraftLine]]:
+    """The existing lines at their new quantities, prices as agreed, components and gifts following their parents; and
+    the gift lines that a raised line brings for the first time."""
     by_id = {row.id: row for row in before}
-    gifts = {(rule.trigger_sku_id, rule.gift_sku_id): rule for rules in pricing.offers.gifts.values() for rule in rules}
+    due = {  # of the lines whose quantity changes
+        row.id: gifts_due(uow, pricing, trigger_sku_id=row.sku_id, qty=wanted[row.line_no] * row.units_per_pack)
+        for row in before
+        if row.parent_line_id is None and wanted[row.line_no] != row.pack_qty
+    }
+    skus = load_skus(
+        uow,
+        pricing,
+        ids=sorted({row.sku_id for row in before} | {sku_id for gifts in due.values() for sku_id in gifts}),
+    )
+    rules = {(rule.trigger_sku_id, rule.gift_sku_id) for found in pricing.offers.gifts.values() for rule in found}
     kept = []
     for row in before:
         if row.parent_line_id is None:
@@ -357,9 +408,11 @@ def _kept_lines(uow: UnitOfWork, before: Sequence[Any], wanted: Mapping[int, int
         else:
             parent = by_id[row.parent_line_id]
             new_qty = wanted[parent.line_no] * parent.units_per_pack
-            rule = gifts.get((parent.sku_id, row.sku_id))
-            if row.kind == "gift" and rule is not None:
-                packs = new_qty // rule.trigger_qty * rule.gift_qty
+            if parent.id not in due:
+                packs = row.pack_qty
+            elif row.kind == "gift" and (parent.sku_id, row.sku_id) in rules:
+                units = due[parent.id].pop(row.sku_id, 0)
+                packs = (max if new_qty > parent.ordered_qty else min)(row.pack_qty, units)
             elif row.kind == "component" and row.part_qty is not None:
                 packs = row.part_qty * new_qty
             else:
@@ -378,7 +431,15 @@ def _kept_lines(uow: UnitOfWork, before: Sequence[Any], wanted: Mapping[int, int
                 list_price_cents=row.list_price_cents,
             )
         )
-    return kept
+    new = [
+        part_line(skus[sku_id], units, line_no=0, parent_no=by_id[parent_id].line_no, kind="gift")
+        for parent_id, gifts in due.items()
+        if wanted[by_id[parent_id].line_no] > by_id[parent_id].pack_qty
+        for sku_id, units in gifts.items()
+    ]
+    for line_no, line in enumerate(new, 1 + max(row.line_no for row in before)):
+        line.line_no = line_no
+    return kept, new
 
 
 def _move_stock(
@@ -388,8 +449,11 @@ def _move_stock(
     kept: Sequence[DraftLine],
     added: Sequence[DraftLine],
     pricing: Pricing,
-) -> None:
-    """Give back what is no longer wanted, promise what is wanted more, on the order's own shipments where it can."""
+) -> list[DraftLine]:
+    """Give back what is no longer wanted, promise what is wanted more, on the order's own shipments where it can.
+
+    Returns the order's lines as they are now: those asked for, less the gifts that are not there and do not wait.
+    """
     rows = {row.line_no: row for row in before}
     less: dict[int, int] = {}
     more: list[DraftLine] = []
@@ -404,7 +468,17 @@ def _move_stock(
     near = None if order.latitude is None or order.longitude is None else (order.latitude, order.longitude)
     asked = [*more, *added]
     if not asked:
-        return
+        return [*kept, *added]
+    plan = plan_stock(
+        uow, asked, pricing.rules, channel_id=order.channel_id, near=near, wanted_date=order.requested_date
+    )
+    planned = {line.line_no: line for line in plan.lines}
+    more = [planned[line.line_no] for line in more if line.line_no in planned]
+    added = [planned[line.line_no] for line in added if line.line_no in planned]
+    for line in kept:
+        if line.kind == "gift" and line.ordered_qty > rows[line.line_no].ordered_qty:
+            given = planned[line.line_no].ordered_qty if line.line_no in planned else 0
+            line.pack_qty = rows[line.line_no].ordered_qty + given
     # The rows must be there, at their new quantity, before units are promised on them.
     for line in more:
         uow.conn.execute(
@@ -413,15 +487,13 @@ def _move_stock(
         )
     ids = {row.line_no: row.id for row in before}
     if added:
-        ids.update(insert_lines(uow, order.id, added, ()))
-    plan = plan_stock(
-        uow, asked, pricing.rules, channel_id=order.channel_id, near=near, wanted_date=order.requested_date
-    )
+        ids = insert_lines(uow, order.id, added, (), ids)
     promise(uow, changes_of(plan.parts), channel_id=order.channel_id, any_backorder=plan.any_backorder)
     _put_on_shipments(uow, order, plan.parts, ids)
     if order.approved_at is not None:
         parts = [(ids[x.line_no], x, p) for x, p in plan.parts]
         request_supply(uow, pricing.rules, order_id=order.id, number=order.number, parts=parts)
+    return [*kept, *added]
 
 
 def _copy(line: DraftLine, delta: int) -> DraftLine:
@@ -500,7 +572,7 @@ def _put_on_shipments(
     )
 
 
-def _write_lines(uow: UnitOfWork, order: Any, before: Sequence[Any], kept: Sequence[DraftLine], draft: Any) -> None:
+def _write_lines(uow: UnitOfWork, order: Any, draft: Draft) -> None:
     """Store quantities and money of every line, the shipping charge, the discounts and the totals."""
     ids = {row.line_no: row.id for row in uow.rows(_LINES, {"order_id": order.id})}
     statement = text(

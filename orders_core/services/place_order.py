@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from typing import Any
 
@@ -30,7 +30,7 @@ from orders_core.services.drafting import (
     offers_in_force,
     rules_for,
 )
-from orders_core.services.plan_stock import StockPlan, changes_of, plan_stock
+from orders_core.services.plan_stock import StockPlan, changes_of, gifts_left_out, plan_stock
 from orders_core.services.supply import expected_date, request_supply
 from orders_core.services.tell_placed import tell_placed
 from orders_core.store.inventory import promise
@@ -227,8 +227,9 @@ def place_order(uow: UnitOfWork, actor: Actor, command: PlaceOrder) -> PlacedOrd
         command,
         caller,
         rules,
-        draft,
+        replace(draft, lines=list(plan.lines)),
         plan,
+        gifts_left_out=gifts_left_out(draft.lines, plan),
         duplicate_id=duplicate_id,
         body_hash=body_hash,
         lines_hash=lines_hash,
@@ -351,6 +352,7 @@ def _write(
     draft: Draft,
     plan: StockPlan,
     *,
+    gifts_left_out: Mapping[str, int],
     duplicate_id: int | None,
     body_hash: str,
     lines_hash: str,
@@ -487,7 +489,10 @@ def _write(
         )
     _explain(uow, order_id, caller.rules_version, checks, plan, is_approved=is_approved)
     uow.changed("orders", order_id, 1, "insert")
-    uow.audit(actor, "order.place", "orders", order_id, version=1, facts={"number": number, "status": status})
+    facts: dict[str, Any] = {"number": number, "status": status}
+    if gifts_left_out:
+        facts["gifts_left_out"] = gifts_left_out
+    uow.audit(actor, "order.place", "orders", order_id, version=1, facts=facts)
     tell_placed(uow, caller, rules, draft, order_id, number, promised, is_estimated, late_qty=late_qty, reasons=reasons)
     return PlacedOrder(
         order_id=order_id,
@@ -511,11 +516,18 @@ def _id_of(uow: UnitOfWork, number: str | None) -> int | None:
 
 
 def insert_lines(
-    uow: UnitOfWork, order_id: int, lines: Sequence[DraftLine], parts: Sequence[tuple[DraftLine, Assigned]]
+    uow: UnitOfWork,
+    order_id: int,
+    lines: Sequence[DraftLine],
+    parts: Sequence[tuple[DraftLine, Assigned]],
+    known: Mapping[int, int] | None = None,
 ) -> dict[int, int]:
-    """Write order lines with their promised quantities; returns line number -> row id."""
+    """Write order lines with their promised quantities; returns line number -> row id.
+
+    `known` are the ids of lines that are there already: a new gift may hang on one of them.
+    """
     first = uow.new_id(len(lines))
-    ids = {line.line_no: first + i for i, line in enumerate(lines)}
+    ids = {**(known or {}), **{line.line_no: first + i for i, line in enumerate(lines)}}
     ordered = {line.line_no: line.ordered_qty for line in lines}
     promised: dict[int, list[int]] = {}
     for line, part in parts:

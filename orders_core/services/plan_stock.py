@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from typing import Any
 
@@ -23,16 +23,17 @@ from orders_core.store.uow import UnitOfWork
 class StockPlan:
     """Which location serves which line with how much, and the routing decision behind it."""
 
+    lines: Sequence[DraftLine]  # as asked for, less the gifts that are left out
     parts: Sequence[tuple[DraftLine, Assigned]]
     assignment: Assignment
     any_backorder: bool
 
     @property
     def short(self) -> list[dict[str, Any]]:
-        """What is promised without stock, per SKU."""
+        """What is promised without stock, per SKU; a waiting gift is no reason to look at an order."""
         short: dict[str, dict[str, Any]] = {}
         for line, part in self.parts:
-            if part.backordered_qty:
+            if part.backordered_qty and line.kind != "gift":
                 entry = short.setdefault(
                     line.sku.sku, {"code": "short", "sku": line.sku.sku, "short_qty": 0, "asked_qty": 0}
                 )
@@ -54,12 +55,11 @@ def plan_stock(
 ) -> StockPlan:
     """Choose locations for the lines' units: what can be reserved now, what waits (where the policy allows).
 
-    Raises InsufficientStock when less is saleable than asked for and the policy refuses.
+    A gift that is not there waits or is left out, as `rules.shortage.gift` says; the plan's `lines` are what stays.
+
+    Raises InsufficientStock when less of a line that is paid for is saleable than asked for and the policy refuses.
     """
-    needs: dict[int, int] = {}
-    for line in lines:
-        if line.takes_stock:
-            needs[line.sku.id] = needs.get(line.sku.id, 0) + line.ordered_qty
+    needs = _needs(lines)
     any_backorder = rules.shortage.policy == "backorder"
     not_yet = (
         rules.reserve.within_days is not None
@@ -74,8 +74,17 @@ def plan_stock(
         plan = assign(
             needs, supply.offered, supply.sites, strategy=rules.routing.strategy, fixed_order=rules.routing.order
         )
+    late_qty = dict(plan.left_over)
+    if rules.shortage.gift == "leave_out" and not not_yet:
+        for part in plan.parts:
+            late_qty[part.sku_id] = late_qty.get(part.sku_id, 0) + part.backordered_qty
+    fitting = lines if rules.shortage.gift == "wait" else _without_late_gifts(lines, late_qty)
+    if fitting != lines:
+        return plan_stock(uow, fitting, rules, channel_id=channel_id, near=near, wanted_date=wanted_date)
     if plan.left_over and not any_backorder and not not_yet:
-        must_have(needs, supply.available, {line.sku.id: line.sku.sku for line in lines})
+        paid = _needs([line for line in lines if line.kind != "gift"])
+        must_have(paid, supply.available, {line.sku.id: line.sku.sku for line in lines})
+        any_backorder = True  # for the gifts: nothing else is left over
     home = plan.parts[0].location_id if plan.parts else _default_location(uow)
     parts = list(plan.parts) + [Assigned(sku, home, 0, qty) for sku, qty in plan.left_over.items()]
     planned = _joined(parts)
@@ -87,7 +96,41 @@ def plan_stock(
         Assigned(p.sku_id, p.location_id, 0, 0, p.qty) if p.location_id in supply.untracked_location_ids else p
         for p in parts
     ]
-    return StockPlan(_per_line(lines, parts, home), plan, any_backorder or not_yet or is_put_off)
+    return StockPlan(lines, _per_line(lines, parts, home), plan, any_backorder or not_yet or is_put_off)
+
+
+def _needs(lines: Sequence[DraftLine]) -> dict[int, int]:
+    """Base units per SKU id that the lines take from stock."""
+    needs: dict[int, int] = {}
+    for line in lines:
+        if line.takes_stock:
+            needs[line.sku.id] = needs.get(line.sku.id, 0) + line.ordered_qty
+    return needs
+
+
+def _without_late_gifts(lines: Sequence[DraftLine], late_qty: Mapping[int, int]) -> Sequence[DraftLine]:
+    """The lines with as many units less of their gifts as are not there, the last gift first."""
+    if not late_qty or all(line.kind != "gift" for line in lines):
+        return lines
+    left = dict(late_qty)
+    kept = []
+    for line in reversed(lines):
+        cut = min(line.ordered_qty, left.get(line.sku.id, 0)) if line.kind == "gift" else 0
+        if cut:
+            left[line.sku.id] -= cut
+        if cut < line.ordered_qty:
+            kept.append(replace(line, pack_qty=line.pack_qty - cut) if cut else line)
+    return kept[::-1]
+
+
+def gifts_left_out(asked: Sequence[DraftLine], plan: StockPlan) -> dict[str, int]:
+    """SKU -> units of gifts that were due and that the plan goes without."""
+    left: dict[str, int] = {}
+    for sign, lines in ((1, asked), (-1, plan.lines)):
+        for line in lines:
+            if line.kind == "gift":
+                left[line.sku.sku] = left.get(line.sku.sku, 0) + sign * line.ordered_qty
+    return {sku: qty for sku, qty in left.items() if qty}
 
 
 def _joined(parts: Sequence[Assigned]) -> list[Assigned]:
