@@ -110,6 +110,7 @@ class PlacedOrder:
     is_repeat: bool = False
 
 
+_SENT_AGAIN = ("exchange", "resend")
 _SCOPED_ORDER = (
     select(Order.id)
     .where(Order.idem_scope == bindparam("idem_scope"), Order.idem_key == bindparam("idem_key"))
@@ -121,6 +122,7 @@ _SAME_TODAY = (
         Order.customer_id == Customer.id,
         Order.business_date == bindparam("today"),
         Order.lines_hash == bindparam("lines_hash"),
+        Order.kind.not_in(_SENT_AGAIN),
         Order.cancelled_at.is_(None),
         Order.rejected_at.is_(None),
     )
@@ -196,12 +198,17 @@ def place_order(uow: UnitOfWork, actor: Actor, command: PlaceOrder) -> PlacedOrd
         NotFound, InvalidCommand, InvalidQuantity: the order itself is wrong; the message names the line.
     """
     actor.must("order.place")
-    if command.kind in ("exchange", "resend"):  # costs nothing: only a decided return makes one
+    is_free = command.kind in _SENT_AGAIN
+    if is_free:  # only a decided return makes one
         actor.must("return.decide")
+        if command.source_order_id is None:
+            raise InvalidCommand(field="source_order_id", problem=f"{command.kind} of which order?")
     if command.priority and actor.customer_id is not None:
         raise InvalidCommand(field="priority", problem="the order of service is set by us")
     body_hash, lines_hash = _hashes(command)
-    caller = _caller(uow, actor, command, lines_hash)
+    # what is sent again is meant to be like its original; no order has an empty hash
+    looks_like = "" if is_free else lines_hash
+    caller = _caller(uow, actor, command, looks_like)
     if caller.repeat_of_id is not None:
         return _repeat(uow, actor, caller.repeat_of_id, body_hash, command)
     rules = rules_for(uow, version=caller.rules_version, channel_code=caller.channel_code, policy=caller.policy)
@@ -213,7 +220,7 @@ def place_order(uow: UnitOfWork, actor: Actor, command: PlaceOrder) -> PlacedOrd
         offers=offers_in_force(uow, caller.offers_version or 1),
         coupon_code=command.coupon_code,
         may_set_prices="customer" not in actor.roles,
-        is_free=command.kind in ("exchange", "resend"),
+        is_free=is_free,
     )
     draft = draft_order(uow, pricing, command.lines)
     duplicate_id = _id_of(uow, caller.duplicate_number)

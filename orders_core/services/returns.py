@@ -135,19 +135,20 @@ _LINES = (
     .where(ReturnLine.return_id == bindparam("return_id"))
     .order_by(OrderLine.line_no)
 )
-_ASKED_BEFORE = (
+_ASKED = (
     select(func.coalesce(func.sum(ReturnLine.qty), 0))
     .join(ReturnAuthorization, ReturnAuthorization.id == ReturnLine.return_id)
     .where(
         ReturnLine.order_line_id == bindparam("line_id"),
         ReturnAuthorization.status.not_in(["refused", "cancelled"]),
-        ReturnAuthorization.kind.not_in(["resend", "refund_only"]),
     )
 )
+_ASKED_BEFORE = _ASKED.where(ReturnAuthorization.kind.not_in(["resend", "refund_only"]))
+_RESENT_BEFORE = _ASKED.where(ReturnAuthorization.kind == "resend")  # a unit is sent again once
 
 
 def request_return(uow: UnitOfWork, actor: Actor, command: RequestReturn) -> ReturnState:
-    """Ask for a return; never more of a line than has shipped and is not asked back already.
+    """Ask for a return; never more of a line than has shipped and is not asked back (or sent again) already.
 
     Raises QuantityExceeded naming the line and the most that can still come back.
     """
@@ -197,7 +198,8 @@ def request_return(uow: UnitOfWork, actor: Actor, command: RequestReturn) -> Ret
             raise InvalidCommand(
                 field="units", problem=f"line {line_no} is part of the kit in line {kit}: return {kit}"
             )
-        before = uow.conn.execute(_ASKED_BEFORE, {"line_id": line.id}).scalar_one()
+        asked_before = _RESENT_BEFORE if command.kind == "resend" else _ASKED_BEFORE
+        before = uow.conn.execute(asked_before, {"line_id": line.id}).scalar_one()
         most = line.shipped_qty - int(before)
         if type(qty) is not int or not 0 < qty <= most:
             raise QuantityExceeded(what=f"return of {order.number} line {line_no}", asked_qty=qty, limit_qty=most)

@@ -7,7 +7,8 @@ from datetime import date, timedelta
 import pytest
 from sqlalchemy import select
 
-from orders_core.errors import InvalidCommand
+from orders_core.errors import InvalidCommand, QuantityExceeded
+from orders_core.services.master_data import GiftIn, save_gift_rule
 from orders_core.services.returns import (
     DecideReturn,
     Disposition,
@@ -99,3 +100,44 @@ def test_the_parts_of_a_kit_come_back_with_their_lots_and_are_restocked_by_lot(s
         store.run(inspect_return, MANAGER, InspectReturn(returned, [Disposition(1, **restock)]))
     query = select(Lot.lot_code, LotLevel.on_hand_qty).join(Lot, Lot.id == LotLevel.lot_id).order_by(Lot.lot_code)
     assert [tuple(row) for row in build.rows(store, query)] == [("L1", 2), ("L2", 4)]
+
+
+@pytest.mark.parametrize("kind", ["exchange", "resend"])
+def test_what_is_sent_again_on_the_day_of_purchase_is_no_duplicate(store: Store, kind: str) -> None:
+    build.company(store)
+    build.stock(store, "LAMP@WH1: 9, MUG@WH1: 9")
+    store.run(save_gift_rule, MANAGER, GiftIn("LAMP", 1, "MUG"))
+    number = _delivered(store, "LAMP 1")
+    asked = store.run(request_return, CLERK, RequestReturn(number, {1: 1}, "broken", kind=kind))
+    decided = store.run(decide_return, CLERK, DecideReturn(asked.number, is_approved=True))
+    assert decided.exchange_number is not None
+    again = build.order_row(store, decided.exchange_number)
+    original = build.order_row(store, number)
+    assert (again.status, again.possible_duplicate_of_id, again.source_order_id) == ("ready", None, original.id)
+    assert [line.kind for line in build.order_lines(store, again.number)] == ["item"]  # the gift came with the sale
+    bought = build.order(store, "LAMP 1")  # a second sale is like the first one, not like what was sent again
+    assert build.order_row(store, bought.number).possible_duplicate_of_id == original.id
+
+
+def test_what_is_sent_again_names_its_original(store: Store) -> None:
+    build.company(store)
+    build.stock(store, "LAMP@WH1: 9")
+    with pytest.raises(InvalidCommand) as refused:
+        build.order(store, "LAMP 1", actor=MANAGER, kind="resend")
+    assert refused.value.facts["field"] == "source_order_id"
+
+
+def test_a_unit_is_sent_again_once(store: Store) -> None:
+    build.company(store)
+    build.stock(store, "LAMP@WH1: 9")
+    number = _delivered(store, "LAMP 2")
+    refused = store.run(request_return, CLERK, RequestReturn(number, {1: 2}, "where is it", kind="resend"))
+    store.run(decide_return, CLERK, DecideReturn(refused.number, is_approved=False))
+    asked = store.run(request_return, CLERK, RequestReturn(number, {1: 1}, "lost", kind="resend"))
+    store.run(decide_return, CLERK, DecideReturn(asked.number, is_approved=True))
+    with pytest.raises(QuantityExceeded) as twice:
+        store.run(request_return, CLERK, RequestReturn(number, {1: 2}, "lost", kind="resend"))
+    assert (twice.value.facts["asked_qty"], twice.value.facts["limit_qty"]) == (2, 1)
+    with pytest.raises(InvalidCommand):
+        store.run(decide_return, CLERK, DecideReturn(asked.number, is_approved=True))
+    assert store.run(request_return, CLERK, RequestReturn(number, {1: 2}, "no good")).status == "requested"
