@@ -318,6 +318,7 @@ WORDS: dict[str, tuple[str, str]] = {
     "action.release": ("下发拣货", "Release"),
     "action.pick": ("拣货", "Pick"),
     "action.ship": ("发货", "Ship"),
+    "action.readdress": ("改收货地址", "Change the address"),
     "action.perform": ("完成服务", "Service performed"),
     "action.return": ("退货", "Return"),
     "action.invoice": ("申请开票", "Request an invoice"),

@@ -77,6 +77,7 @@ REASONS = {
 
 ACTIONS = (
     "edit",
+    "readdress",
     "approve",
     "reject",
     "hold",
@@ -94,46 +95,61 @@ ACTIONS = (
 
 _YES = ""
 STAGES: dict[str, dict[str, str]] = {
-    #                 edit            approve      reject       hold           resume
-    "review": dict(edit=_YES, approve=_YES, reject=_YES, hold=_YES, resume="not_held", split=_YES, release="waiting",
-                   pick="waiting", ship="waiting", cancel=_YES, perform="waiting",
-                     **{"return": "not_gone"}, refund=_YES, invoice="waiting"),
-    "held": dict(edit=_YES, approve="held", reject=_YES, hold="held", resume=_YES, split=_YES, release="held",
-                 pick="held", ship="held", cancel=_YES, perform="held",
-                     **{"return": _YES}, refund=_YES, invoice="held"),
-    "waiting_stock": dict(edit=_YES, approve="approved", reject="approved", hold=_YES, resume="not_held", split=_YES,
-                          release="no_stock", pick="no_stock", ship="no_stock", cancel=_YES,
-                          perform=_YES,
-                     **{"return": "not_gone"}, refund=_YES, invoice=_YES),
-    "ready": dict(edit=_YES, approve="approved", reject="approved", hold=_YES, resume="not_held", split=_YES,
-                  release=_YES, pick=_YES, ship=_YES, cancel=_YES, perform=_YES,
-                     **{"return": "not_gone"}, refund=_YES, invoice=_YES),
-    "picking": dict(edit="in_warehouse", approve="approved", reject="approved", hold=_YES, resume="not_held",
-                    split="in_warehouse", release=_YES, pick=_YES, ship=_YES, cancel=_YES,
-                    perform=_YES,
-                     **{"return": "not_gone"}, refund=_YES, invoice=_YES),
-    "partly_shipped": dict(edit=_YES, approve="approved", reject="gone", hold=_YES, resume="not_held", split=_YES,
-                           release=_YES, pick=_YES, ship=_YES, cancel=_YES, perform=_YES,
-                     **{"return": _YES}, refund=_YES, invoice=_YES),
-    "shipped": dict(edit=_YES, approve="approved", reject="gone", hold="gone", resume="not_held", split="gone",
-                    release="gone", pick="gone", ship="gone", cancel="gone", perform="performed",
-                     **{"return": _YES}, refund=_YES, invoice=_YES),
-    "partly_delivered": dict(edit=_YES, approve="approved", reject="gone", hold="gone", resume="not_held",
-                             split="gone", release="gone", pick="gone", ship="gone", cancel="gone",
-                             perform="performed",
-                     **{"return": _YES}, refund=_YES, invoice=_YES),
-    "delivered": dict(edit=_YES, approve="approved", reject="delivered", hold="delivered", resume="not_held",
-                      split="delivered", release="delivered", pick="delivered", ship="delivered", cancel="delivered",
-                      perform="performed",
-                     **{"return": _YES}, refund=_YES, invoice=_YES),
-    "cancelled": dict(edit="cancelled", approve="cancelled", reject="cancelled", hold="cancelled", resume="cancelled",
-                      split="cancelled", release="cancelled", pick="cancelled", ship="cancelled", cancel="cancelled",
-                      perform="cancelled",
-                     **{"return": _YES}, refund=_YES, invoice="cancelled"),
-    "rejected": dict(edit="rejected", approve="rejected", reject="rejected", hold="rejected", resume="rejected",
-                     split="rejected", release="rejected", pick="rejected", ship="rejected", cancel="rejected",
-                     perform="rejected",
-                     **{"return": "rejected"}, refund=_YES, invoice="rejected"),
+    "review": dict(
+        edit=_YES, readdress=_YES, approve=_YES, reject=_YES, hold=_YES, resume="not_held", split=_YES,
+        release="waiting", pick="waiting", ship="waiting", cancel=_YES, perform="waiting",
+        **{"return": "not_gone"}, refund=_YES, invoice="waiting",
+    ),
+    "held": dict(
+        edit=_YES, readdress=_YES, approve="held", reject=_YES, hold="held", resume=_YES, split=_YES,
+        release="held", pick="held", ship="held", cancel=_YES, perform="held",
+        **{"return": _YES}, refund=_YES, invoice="held",
+    ),
+    "waiting_stock": dict(
+        edit=_YES, readdress=_YES, approve="approved", reject="approved", hold=_YES, resume="not_held", split=_YES,
+        release="no_stock", pick="no_stock", ship="no_stock", cancel=_YES, perform=_YES,
+        **{"return": "not_gone"}, refund=_YES, invoice=_YES,
+    ),
+    "ready": dict(
+        edit=_YES, readdress=_YES, approve="approved", reject="approved", hold=_YES, resume="not_held", split=_YES,
+        release=_YES, pick=_YES, ship=_YES, cancel=_YES, perform=_YES,
+        **{"return": "not_gone"}, refund=_YES, invoice=_YES,
+    ),
+    "picking": dict(
+        edit="in_warehouse", readdress="in_warehouse", approve="approved", reject="approved", hold=_YES, resume="not_held", split="in_warehouse",
+        release=_YES, pick=_YES, ship=_YES, cancel=_YES, perform=_YES,
+        **{"return": "not_gone"}, refund=_YES, invoice=_YES,
+    ),
+    "partly_shipped": dict(
+        edit=_YES, readdress=_YES, approve="approved", reject="gone", hold=_YES, resume="not_held", split=_YES,
+        release=_YES, pick=_YES, ship=_YES, cancel=_YES, perform=_YES,
+        **{"return": _YES}, refund=_YES, invoice=_YES,
+    ),
+    "shipped": dict(
+        edit=_YES, readdress="gone", approve="approved", reject="gone", hold="gone", resume="not_held", split="gone",
+        release="gone", pick="gone", ship="gone", cancel="gone", perform="performed",
+        **{"return": _YES}, refund=_YES, invoice=_YES,
+    ),
+    "partly_delivered": dict(
+        edit=_YES, readdress="gone", approve="approved", reject="gone", hold="gone", resume="not_held", split="gone",
+        release="gone", pick="gone", ship="gone", cancel="gone", perform="performed",
+        **{"return": _YES}, refund=_YES, invoice=_YES,
+    ),
+    "delivered": dict(
+        edit=_YES, readdress="delivered", approve="approved", reject="delivered", hold="delivered", resume="not_held", split="delivered",
+        release="delivered", pick="delivered", ship="delivered", cancel="delivered", perform="performed",
+        **{"return": _YES}, refund=_YES, invoice=_YES,
+    ),
+    "cancelled": dict(
+        edit="cancelled", readdress="cancelled", approve="cancelled", reject="cancelled", hold="cancelled", resume="cancelled", split="cancelled",
+        release="cancelled", pick="cancelled", ship="cancelled", cancel="cancelled", perform="cancelled",
+        **{"return": _YES}, refund=_YES, invoice="cancelled",
+    ),
+    "rejected": dict(
+        edit="rejected", readdress="rejected", approve="rejected", reject="rejected", hold="rejected", resume="rejected", split="rejected",
+        release="rejected", pick="rejected", ship="rejected", cancel="rejected", perform="rejected",
+        **{"return": "rejected"}, refund=_YES, invoice="rejected",
+    ),
 }  # fmt: skip
 """Stage × action: empty = allowed, else the reason why not. Adding units to a delivered order reopens it by edit."""
 

@@ -159,6 +159,8 @@ def edit_order(uow: UnitOfWork, actor: Actor, command: EditOrder) -> Edited:
     command = _real_changes(order, before, command)
     if not (command.lines or command.add or command.address or command.requested_date or command.note is not None):
         return _unchanged(order)
+    if command.address is not None:
+        must_allow("readdress", status=order.status, key=order.number)
     stood_before = lines_as_they_stand(uow, order.id)
     rules, _ = rules_of(uow, order.channel_id)
     customer = uow.rows(_CUSTOMER, {"customer_id": order.customer_id})[0]

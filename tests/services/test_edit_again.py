@@ -7,12 +7,14 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import insert, select, update
 
-from orders_core.errors import BelowShipped
+from orders_core.domain.permissions import Actor
+from orders_core.errors import BelowShipped, NotAllowed
 from orders_core.services.cancel import CancelOrder, cancel_order
 from orders_core.services.drafting import LineIn
 from orders_core.services.edit import EditOrder, LineChange, edit_order
 from orders_core.services.master_data import PromotionIn, save_promotion
 from orders_core.services.payments import ReceivePayment, receive_payment
+from orders_core.services.place_order import AddressIn
 from orders_core.services.returns import (
     DecideReturn,
     ReceiveReturn,
@@ -33,6 +35,7 @@ from tests.support.build import (
     SALES,
     carrier,
     company,
+    deliver,
     order,
     order_lines,
     order_row,
@@ -179,3 +182,25 @@ def test_a_later_wish_date_reaches_the_warehouse(store: Store) -> None:
     later = order_row(store, number).business_date + timedelta(days=30)
     store.run(edit_order, CLERK, EditOrder(number, requested_date=later))
     assert [shipment.planned_date for shipment in shipments(store, number)] == [later]
+
+
+def test_the_address_of_an_order_that_has_left_is_not_changed_by_anybody(store: Store) -> None:
+    company(store)
+    stock(store, "LAMP@WH1: 9")
+    number = order(store, "LAMP 1").number
+    customer_id = order_row(store, number).customer_id
+    buyer = Actor("buyer", frozenset({"customer"}), customer_id=customer_id)
+    moved = EditOrder(number, address=AddressIn(street="新街 2 号"))
+    store.run(edit_order, buyer, moved)
+    assert order_row(store, number).street == "新街 2 号"
+    _ship_some(store, number, {"LAMP": 1})
+    for actor, stage, reason in ((buyer, "shipped", "gone"), (CLERK, "delivered", "delivered")):
+        with pytest.raises(
+            NotAllowed, match=f"readdress is not possible for order {number} in stage {stage}"
+        ) as refused:
+            store.run(edit_order, actor, EditOrder(number, address=AddressIn(street="别处 3 号")))
+        assert refused.value.facts["reason_code"] == reason
+        deliver(store, number)
+    assert order_row(store, number).street == "新街 2 号"
+    store.run(edit_order, buyer, moved)  # nothing new is asked for
+    assert store.run(edit_order, CLERK, EditOrder(number, lines=[LineChange(1, 2)])).status == "partly_shipped"
