@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 
 from apps.demo import catalogue as c
 from apps.demo.seasons import is_shut, season, traffic
@@ -66,6 +66,7 @@ from orders_core.services.tickets import OpenTicket, SolveTicket, open_ticket, s
 from orders_core.services.tracking import TrackingEventIn, record_event
 from orders_core.services.warehouse import PickAll, Release, pick_all, release
 from orders_core.store import tables as t
+from orders_core.store.prepared import Prepared
 from orders_core.store.uow import Store, UnitOfWork
 
 ANN = Actor("ann", frozenset({"clerk"}))
@@ -456,13 +457,21 @@ def _order(uow: UnitOfWork, world: World, n: int, day: date, buyer: Buyer) -> No
         _try(uow, edit_order, ANN, EditOrder(placed.number, lines=[LineChange(1, lines[0].qty + 1)], reason="客户来电"))
 
 
+_BILL = Prepared(
+    select(t.Order.total_cents, t.Order.paid_cents, t.Order.refunded_cents, t.Order.status).where(
+        t.Order.number == bindparam("number")
+    )
+)
+_PICKED = Prepared(
+    select(t.Shipment.number, t.Shipment.delivery_method).where(
+        t.Shipment.number.in_(bindparam("numbers", expanding=True)), t.Shipment.status == "picked"
+    )
+)
+
+
 def _money(uow: UnitOfWork, world: World, day: date) -> None:
     for customer, _, number in world.payments.pop(day, []):
-        order = uow.row(
-            select(t.Order.total_cents, t.Order.paid_cents, t.Order.refunded_cents, t.Order.status).where(
-                t.Order.number == number
-            )
-        )
+        order = uow.row(_BILL, {"number": number})
         if order is None or order.status in ("cancelled", "rejected"):
             continue
         owes = order.total_cents - (order.paid_cents - order.refunded_cents)
@@ -502,12 +511,7 @@ def _ship_what_is_ready(uow: UnitOfWork, world: World, day: date, *, is_last: bo
         for number in lists:
             pick_all(uow, WEI, PickAll(number))
         uow.now = _at(day, 16, rng.randrange(60))
-        shipments = uow.rows(
-            select(t.Shipment.number, t.Shipment.delivery_method, t.Shipment.id).where(
-                t.Shipment.number.in_(released.shipments), t.Shipment.status == "picked"
-            )
-        )
-        for shipment in shipments:
+        for shipment in uow.rows(_PICKED, {"numbers": list(released.shipments)}):
             _dispatch(uow, world, day, shipment)
 
 
@@ -523,7 +527,8 @@ def _dispatch(uow: UnitOfWork, world: World, day: date, shipment: Any) -> None:
     number = f"{carrier}{10_000_000 + world.labels * 7919 % 90_000_000:08d}{world.labels % 10}"
     if _try(uow, pack, WEI, Pack(shipment.number, [PackageIn(tracking_number=number)], carrier)) is None:
         return
-    if _try(uow, ship_shipment, WEI, ShipShipment(shipment.number, carrier)) is None:
+    shipped = _try(uow, ship_shipment, WEI, ShipShipment(shipment.number, carrier))
+    if shipped is None:
         return
     days = rng.choices((1, 2, 3, 4), (5, 3, 1.5, 0.5) if carrier == "SF" else (1, 4, 4, 1.5))[0]
     if rng.random() < 0.04:
@@ -533,13 +538,7 @@ def _dispatch(uow: UnitOfWork, world: World, day: date, shipment: Any) -> None:
         world.events[day + timedelta(days=1)].append(_event(carrier, number, "in_transit", day, 1))
     arrives = day + timedelta(days=days + (7 if is_shut(day + timedelta(days=days)) else 0))
     world.events[arrives].append(_event(carrier, number, "delivered", arrives, 0))
-    order = uow.rows(
-        select(t.Order.number)
-        .join(t.OrderLine, t.OrderLine.order_id == t.Order.id)
-        .join(t.ShipmentLine, t.ShipmentLine.order_line_id == t.OrderLine.id)
-        .where(t.ShipmentLine.shipment_id == shipment.id)
-        .limit(1)
-    )[0].number
+    order = shipped.orders[0].number
     roll = rng.random()
     if roll < 0.035:
         world.after[arrives + timedelta(days=rng.randrange(1, 9))].append(("return", order))

@@ -65,10 +65,12 @@ def build_demo(
             live_through(store, world, days=days, orders_per_day=orders_per_day), 1
         ):
             tell("orders", done, days)
-        mail = FileSender(folder / "outbox", sender="Shanchali <mail@shanchali.example>", clock=store.clock)
+        mail = FileSender(folder / "outbox", sender="mail@shanchali.example", clock=store.clock)
         policy = DeliveryPolicy(quiet_from=None, join_window=timedelta(0))
         tell("mail", 0, 1)
-        deliver_due(store, {"mail": mail}, limit=100_000, worker="demo", policy=policy)
+        report = deliver_due(store, {"mail": mail}, limit=100_000, worker="demo", policy=policy)
+        if report.retry_count or report.dead_count:
+            raise RuntimeError(f"of the demo's mails {report.retry_count + report.dead_count} could not be written")
         tell("mail", 1, 1)
     finally:
         store.close()

@@ -16,7 +16,7 @@ from datetime import datetime, time, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import Connection, Row, exists, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, bindparam, exists, or_, select, update
 from sqlalchemy.orm import aliased
 
 from orders_core.domain.permissions import SYSTEM, Actor
@@ -25,6 +25,7 @@ from orders_core.notifications.render import Notice, Text, render_joined
 from orders_core.notifications.templates import ANSWERS, JOINED
 from orders_core.ports import Message, Sender
 from orders_core.store.base import dump_json, to_micros
+from orders_core.store.prepared import Prepared
 from orders_core.store.tables import Outbox
 from orders_core.store.uow import Store, UnitOfWork
 
@@ -228,20 +229,18 @@ def _release_expired(uow: UnitOfWork, _actor: Actor, policy: DeliveryPolicy) -> 
 def _claim_next(
     uow: UnitOfWork, _actor: Actor, kinds: Sequence[str], worker: str, policy: DeliveryPolicy
 ) -> _Claim | None:
-    lead = uow.row(_due(uow, kinds, policy))
+    due = _DUE_AT_NIGHT if policy.is_quiet(uow.now, uow.zone) else _DUE
+    lead = uow.row(due, {"now": uow.now, "kinds": list(kinds), "joined_before": uow.now - policy.join_window})
     if lead is None:
         return None
     # What was tried before stays the message it was.
     followers = _join(uow, lead) if lead.last_error is None else _followers(uow, lead)
-    uow.conn.execute(
-        update(Outbox)
-        .where(Outbox.id == lead.id)
-        .values(status="sending", attempts=lead.attempts + 1, claimed_by=worker, claimed_until=uow.now + policy.lease)
-    )
+    claim = {"outbox_id": lead.id, "attempt": lead.attempts + 1, "worker": worker, "until": uow.now + policy.lease}
+    uow.write(_CLAIM_LEAD, [claim])
     return _Claim(lead, sorted([lead, *followers], key=lambda row: row.id), lead.attempts + 1)
 
 
-def _due(uow: UnitOfWork, kinds: Sequence[str], policy: DeliveryPolicy) -> Any:
+def _due(*which: ColumnElement[bool]) -> Prepared:
     """The row to send next. Of one ordering key only the oldest that was not sent, and none while a dead one leads."""
     earlier = aliased(Outbox)
     is_blocked = exists(
@@ -253,59 +252,107 @@ def _due(uow: UnitOfWork, kinds: Sequence[str], policy: DeliveryPolicy) -> Any:
     )
     due = _ROW.where(
         Outbox.status == "waiting",
-        Outbox.next_try_at <= uow.now,
-        Outbox.kind.in_(kinds),
+        Outbox.next_try_at <= bindparam("now"),
+        Outbox.kind.in_(bindparam("kinds", expanding=True)),
         or_(Outbox.ordering_key.is_(None), ~is_blocked),
-        or_(Outbox.template.not_in(JOINED), Outbox.created_at <= uow.now - policy.join_window),
+        or_(Outbox.template.not_in(JOINED), Outbox.created_at <= bindparam("joined_before")),
+        *which,
     )
-    if policy.is_quiet(uow.now, uow.zone):
-        due = due.where(or_(Outbox.template.in_(ANSWERS), Outbox.kind == "webhook"))
-    return due.order_by(Outbox.next_try_at, Outbox.id).limit(1).with_for_update(skip_locked=True, of=Outbox)
+    return Prepared(due.order_by(Outbox.next_try_at, Outbox.id).limit(1).with_for_update(skip_locked=True, of=Outbox))
+
+
+_DUE = _due()
+_DUE_AT_NIGHT = _due(or_(Outbox.template.in_(ANSWERS), Outbox.kind == "webhook"))
+_CLAIM_LEAD = Prepared(
+    update(Outbox)
+    .where(Outbox.id == bindparam("outbox_id"))
+    .values(
+        status="sending",
+        attempts=bindparam("attempt"),
+        claimed_by=bindparam("worker"),
+        claimed_until=bindparam("until"),
+    )
+)
+_JOINABLE = Prepared(
+    _ROW.where(
+        Outbox.entity == bindparam("of_entity"),
+        Outbox.entity_id == bindparam("of_entity_id"),
+        Outbox.kind == bindparam("of_kind"),
+        Outbox.recipient == bindparam("to"),
+        Outbox.language == bindparam("in_language"),
+        Outbox.template.in_(JOINED),
+        Outbox.status == "waiting",
+        Outbox.next_try_at <= bindparam("now"),
+        Outbox.last_error.is_(None),
+        Outbox.ordering_key.is_(None),
+        Outbox.id != bindparam("lead_id"),
+    ).with_for_update(skip_locked=True)
+)
+# Without an end to the claim: they are sent, or die, with their leader.
+_FOLLOW = Prepared(
+    update(Outbox)
+    .where(Outbox.id == bindparam("outbox_id"))
+    .values(status="sending", claimed_by=bindparam("leader"), claimed_until=None)
+)
+_FOLLOWERS = Prepared(
+    _ROW.where(
+        Outbox.entity == bindparam("of_entity"),
+        Outbox.entity_id == bindparam("of_entity_id"),
+        Outbox.claimed_by == bindparam("leader"),
+    )
+)
+_LEAD_SENT = Prepared(
+    update(Outbox)
+    .where(
+        Outbox.id == bindparam("outbox_id"),
+        Outbox.status == "sending",
+        Outbox.claimed_by == bindparam("worker"),
+        Outbox.attempts == bindparam("attempt"),
+    )
+    .values(status="sent", sent_at=bindparam("at"), claimed_until=None)
+    .returning(Outbox.id)
+)
+_FOLLOWER_SENT = Prepared(
+    update(Outbox).where(Outbox.id == bindparam("outbox_id")).values(status="sent", sent_at=bindparam("at"))
+)
 
 
 def _join(uow: UnitOfWork, lead: Row[Any]) -> Sequence[Row[Any]]:
     """Other news of the same order for the same reader that waits and was never tried; it follows `lead` from now on."""
     if lead.template not in JOINED or lead.entity_id is None:
         return []
-    statement = _ROW.where(
-        Outbox.entity == lead.entity,
-        Outbox.entity_id == lead.entity_id,
-        Outbox.kind == lead.kind,
-        Outbox.recipient == lead.recipient,
-        Outbox.language == lead.language,
-        Outbox.template.in_(JOINED),
-        Outbox.status == "waiting",
-        Outbox.next_try_at <= uow.now,
-        Outbox.last_error.is_(None),
-        Outbox.ordering_key.is_(None),
-        Outbox.id != lead.id,
+    rows = uow.rows(
+        _JOINABLE,
+        {
+            "of_entity": lead.entity,
+            "of_entity_id": lead.entity_id,
+            "of_kind": lead.kind,
+            "to": lead.recipient,
+            "in_language": lead.language,
+            "now": uow.now,
+            "lead_id": lead.id,
+        },
     )
-    rows = uow.rows(statement.with_for_update(skip_locked=True))
     if rows:
-        # Without an end to the claim: they are sent, or die, with their leader.
-        follow = update(Outbox).values(status="sending", claimed_by=f"{_JOINED}{lead.id}", claimed_until=None)
-        uow.conn.execute(follow.where(Outbox.id.in_([row.id for row in rows])))
+        uow.write(_FOLLOW, [{"outbox_id": row.id, "leader": f"{_JOINED}{lead.id}"} for row in rows])
     return rows
 
 
 def _followers(uow: UnitOfWork, lead: Row[Any]) -> Sequence[Row[Any]]:
     if lead.template not in JOINED or lead.entity_id is None:
         return []
-    return uow.rows(
-        _ROW.where(
-            Outbox.entity == lead.entity,
-            Outbox.entity_id == lead.entity_id,
-            Outbox.claimed_by == f"{_JOINED}{lead.id}",
-        )
-    )
+    where = {"of_entity": lead.entity, "of_entity_id": lead.entity_id, "leader": f"{_JOINED}{lead.id}"}
+    return uow.rows(_FOLLOWERS, where)
 
 
 def _note_sent(uow: UnitOfWork, _actor: Actor, claim: _Claim, worker: str) -> bool:
     """Mark the message sent; false, and nothing marked, when the claim is another worker's by now."""
-    if not _is_still_ours(uow, claim, worker):
+    lead = {"outbox_id": claim.lead.id, "worker": worker, "attempt": claim.attempts, "at": uow.now}
+    if not uow.rows(_LEAD_SENT, lead):
         return False
-    sent = update(Outbox).values(status="sent", sent_at=uow.now, claimed_until=None)
-    uow.conn.execute(sent.where(Outbox.id.in_(claim.ids)))
+    followers = [{"outbox_id": row.id, "at": uow.now} for row in claim.rows if row.id != claim.lead.id]
+    if followers:
+        uow.write(_FOLLOWER_SENT, followers)
     return True
 
 

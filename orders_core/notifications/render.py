@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from babel import Locale
 from babel.dates import format_date
 from babel.numbers import format_currency, get_currency_precision
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
@@ -125,13 +126,15 @@ def _environment(language: str) -> Environment:
         finalize=_never_none,
     )
 
+    locale = Locale.parse(_LOCALES[language])
+
     def money(cents: int, currency: str) -> str:
         _never_none(currency)
         amount = Decimal(cents).scaleb(-get_currency_precision(currency))
-        return format_currency(amount, currency, locale=_LOCALES[language])
+        return format_currency(amount, currency, locale=locale)
 
     def day(iso: str) -> str:
-        return format_date(date.fromisoformat(iso), _DATE_PATTERNS[language], locale=_LOCALES[language])
+        return format_date(date.fromisoformat(iso), _DATE_PATTERNS[language], locale=locale)
 
     def amount(line: Mapping[str, Any]) -> str:
         one, many = _UNITS[language].get(line["unit"], (line["unit"], line["unit"]))
