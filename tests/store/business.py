@@ -2,9 +2,10 @@
 
 Not by the services: these rows say what the tables mean, whoever writes them.
 
-LAMP@HEL: opening 10, received 5 (and 2 under inspection), sent to TUR 2, counted one less, made 3: 15 on hand, of which order A
-has 3 (and waits for 1), order D's kit 2 and a cart 1. TEA@HEL, in lots: opening 8, shipped 2 with order B, of which 2 came
-back: 1 on the shelf, 1 under inspection. Order H is imported history.
+LAMP@HEL: opening 10, received 5 (and 2 under inspection), sent to TUR 2, counted one less, made 3: 15 on hand, of which
+order A has 3 (and waits for 1), order D's kit 2, which are being picked, and a cart 1. With the kit goes a flyer as a gift.
+TEA@HEL, in lots: opening 8, shipped 2 with order B, of which 2 came back: 1 on the shelf, 1 under inspection. Order H is
+imported history.
 """
 
 from __future__ import annotations
@@ -205,16 +206,17 @@ def _rows(store: Store) -> dict[str, list[dict[str, Any]]]:
                 total_cents=1100,
                 paid_cents=1100,
                 refunded_cents=300,
+                payment_method="prepaid",
             ),
-            order(D, "SO-D", status="ready", goods_cents=700, total_cents=700),
+            order(D, "SO-D", status="picking", goods_cents=700, total_cents=700, payment_method="prepaid"),
             order(H, "SO-H", status="delivered", goods_cents=900, total_cents=900, origin="history"),
         ],
         "order_line": [
             line(A + 1, A, 1, LAMP, 4, 300, discount_cents=200, reserved_qty=3, backordered_qty=1),
             line(B + 1, B, 1, TEA, 2, 500, shipped_qty=2, delivered_qty=2, returned_qty=2),
             line(D + 1, D, 1, KIT, 1, 700, kind="kit"),
-            line(D + 2, D, 2, LAMP, 2, 0, kind="component", parent_line_id=D + 1, reserved_qty=2),
-            line(D + 3, D, 3, FLYER, 1, 0),
+            line(D + 2, D, 2, LAMP, 2, 0, kind="component", parent_line_id=D + 1, reserved_qty=2, part_qty=2),
+            line(D + 3, D, 3, FLYER, 1, 0, kind="gift", parent_line_id=D + 1),
             line(H + 1, H, 1, LAMP, 3, 300, shipped_qty=3, delivered_qty=3),
         ],
         "order_charge": [{"id": B + 20, "order_id": B, "kind": "shipping", "amount_cents": 100}],
@@ -229,7 +231,7 @@ def _rows(store: Store) -> dict[str, list[dict[str, Any]]]:
                 "delivered_at": now,
                 **created,
             },
-            {"id": D + 10, "number": "SH-D", "location_id": HEL, **created},
+            {"id": D + 10, "number": "SH-D", "location_id": HEL, "status": "released", **created},
         ],
         "shipment_line": [
             {
@@ -252,6 +254,10 @@ def _rows(store: Store) -> dict[str, list[dict[str, Any]]]:
             },
             {"id": D + 11, "shipment_id": D + 10, "order_line_id": D + 2, "sku_id": LAMP, "qty": 2, "reserved_qty": 2},
             {"id": D + 12, "shipment_id": D + 10, "order_line_id": D + 3, "sku_id": FLYER, "qty": 1},
+        ],
+        "pick_list": [{"id": D + 20, "number": "PL-D", "location_id": HEL, "status": "open", **created}],
+        "pick_list_line": [
+            {"id": D + 21, "pick_list_id": D + 20, "position": 1, "shipment_line_id": D + 11, "sku_id": LAMP, "qty": 2}
         ],
         "shipped_lot": [{"shipment_line_id": B + 11, "lot_id": T1, "qty": 2}],
         "package": [{"id": B + 12, "shipment_id": B + 10, "package_no": 1, **created}],
@@ -317,6 +323,9 @@ def _rows(store: Store) -> dict[str, list[dict[str, Any]]]:
         ],
         "promotion": [{"id": 60, "code": "SPRING", "name": "春", "kind": "percent", "rule": {}, "starts_at": now}],
         "coupon": [{"id": 61, "code": "C-1", "promotion_id": 60, "max_uses": 5, "used_count": 1}],
+        "order_discount": [
+            {"id": 62, "order_id": A, "promotion_id": 60, "coupon_id": 61, "description": "春", "amount_cents": 200}
+        ],
         "coupon_use": [{"coupon_id": 61, "order_id": A, "discount_cents": 200, "at": now}],
         "supplier": [{"id": 70, "code": "S", "name": "厂", "lead_time_days": 7, "lead_time_sd_days": 1.0}],
         "purchase_order": [
