@@ -15,6 +15,7 @@ from orders_core.errors import NotFound
 from orders_core.notifications.tell import tell_customer
 from orders_core.services.credit import settle_claim
 from orders_core.services.edit import EditOrder, LineChange, edit_order, must_stay_qty
+from orders_core.services.fill import hand_on
 from orders_core.services.orders_state import OrderState, has_shipped, order_for_change, sync_order
 from orders_core.services.refunds import grant_refund
 from orders_core.services.releasing import give_back, lines_as_they_stand
@@ -79,6 +80,7 @@ def cancel_order(uow: UnitOfWork, actor: Actor, command: CancelOrder) -> Cancell
     where = {"order_id": order.id}
     before = uow.rows(_STANDING, where)
     state = _cancel(uow, actor, order, command)
+    hand_on(uow)
     after = {line.line_no: line.qty for line in uow.rows(_STANDING, where)}
     dropped = [Dropped(x.line_no, x.sku, x.kind, x.qty - after[x.line_no]) for x in before if x.qty > after[x.line_no]]
     return Cancelled(state.order_id, state.number, state.status, state.version, dropped)

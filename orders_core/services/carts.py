@@ -14,13 +14,13 @@ from orders_core.domain.pricing import choose_price
 from orders_core.errors import InvalidCommand, InvalidQuantity, NotFound
 from orders_core.routing.assign import assign
 from orders_core.services.drafting import MAX_QTY, LineIn, Pricing, load_skus, offers_in_force
+from orders_core.services.fill import free_expired, hand_on
 from orders_core.services.place_order import AddressIn, PlacedOrder, PlaceOrder, place_order
 from orders_core.services.review import rules_of
 from orders_core.store.inventory import (
     Change,
     must_have,
     promise,
-    release_expired_holds,
     release_holds,
     supply_for,
 )
@@ -110,6 +110,7 @@ def set_cart_line(uow: UnitOfWork, actor: Actor, command: SetCartLine) -> CartVi
             _hold(uow, cart, line_id, command.sku, sku.id, command.qty * per_pack, rules.cart.hold_minutes)
     uow.conn.execute(update(Cart).where(Cart.id == cart.id).values(changed_at=uow.now, version=Cart.version + 1))
     uow.changed("cart", cart.id, cart.version + 1)
+    hand_on(uow)
     return look_at_cart(uow, actor, command.token, mark_seen=True)
 
 
@@ -160,7 +161,7 @@ def _hold(uow: UnitOfWork, cart: Any, line_id: int, code: str, sku_id: int, qty:
     """Set units aside for a cart line until `minutes` from now."""
     supply = supply_for(uow, [sku_id], channel_id=cart.channel_id)
     plan = assign({sku_id: qty}, supply.offered, supply.sites)
-    if sum(part.reserved_qty for part in plan.parts) < qty and release_expired_holds(uow, [sku_id]):
+    if sum(part.reserved_qty for part in plan.parts) < qty and free_expired(uow, [sku_id]):
         supply = supply_for(uow, [sku_id], channel_id=cart.channel_id)
         plan = assign({sku_id: qty}, supply.offered, supply.sites)
     there = {sku_id: sum(part.reserved_qty for part in plan.parts)}
@@ -380,4 +381,5 @@ def check_out(uow: UnitOfWork, actor: Actor, command: Checkout) -> PlacedOrder:
             .values(status="ordered", order_id=placed.order_id, changed_at=uow.now, version=Cart.version + 1)
         )
         uow.changed("cart", cart.id, cart.version + 1)
+    hand_on(uow)
     return placed

@@ -37,6 +37,7 @@ from orders_core.services.drafting import (
     part_line,
     total_draft,
 )
+from orders_core.services.fill import hand_on
 from orders_core.services.orders_state import order_for_change, sync_order
 from orders_core.services.place_order import AddressIn, insert_lines, insert_shipments, promised_date
 from orders_core.services.plan_stock import changes_of, plan_stock
@@ -44,7 +45,7 @@ from orders_core.services.refunds import grant_refund
 from orders_core.services.releasing import give_back, lines_as_they_stand
 from orders_core.services.review import reconsider, rules_of
 from orders_core.services.supply import request_supply
-from orders_core.store.inventory import promise
+from orders_core.store.inventory import lock_levels, promise
 from orders_core.store.tables import (
     Customer,
     NumberSeries,
@@ -188,6 +189,7 @@ def edit_order(uow: UnitOfWork, actor: Actor, command: EditOrder) -> Edited:
         grant_refund(uow, actor, order_id=order.id, amount_cents=refund, reason=command.reason or "edit", idem_key=key)
     _look_again(uow, actor, order, rules, problems)
     settle_claim(uow, order.id)
+    hand_on(uow)
     promised, is_estimated = _new_promise(uow, order, rules)
     uow.conn.execute(
         update(Order).where(Order.id == order.id).values(promised_by_date=promised, is_promise_estimated=is_estimated)
@@ -465,10 +467,12 @@ def _move_stock(
             less[rows[line.line_no].id] = -delta
         elif delta > 0:
             more.append(_copy(line, delta))
+    asked = [*more, *added]
+    if less and asked:
+        lock_levels(uow, {line.sku.id for line in [*kept, *added]})
     if less:
         give_back(uow, order, units=less)
     near = None if order.latitude is None or order.longitude is None else (order.latitude, order.longitude)
-    asked = [*more, *added]
     if not asked:
         return [*kept, *added]
     plan = plan_stock(

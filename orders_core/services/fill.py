@@ -1,4 +1,8 @@
-"""Stock that came in goes to the orders that wait for it: reserved, promised anew, told. Or only shown who would get it."""
+"""Stock that came in or was given back goes to the orders that wait for it: reserved, promised anew, told.
+
+Or only shown who would get it. A command that brings units in ends with `fill_waiting`, one that gives units back (a
+cancel, a smaller order, a rejection, a cart) with `hand_on`.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +12,10 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any
 
-from sqlalchemy import and_, bindparam, func, select, text
+from sqlalchemy import and_, bindparam, func, select, text, tuple_
 
 from orders_core.domain.allocation import Free, Given, Waiting, allocate
-from orders_core.domain.permissions import Actor
+from orders_core.domain.permissions import SYSTEM, Actor
 from orders_core.domain.rules import Rules
 from orders_core.notifications.tell import line_facts, tell_customer
 from orders_core.services.drafting import rules_for
@@ -30,7 +34,7 @@ from orders_core.store.tables import (
     StockLevel,
     StockProtection,
 )
-from orders_core.store.uow import Contended, UnitOfWork
+from orders_core.store.uow import UnitOfWork
 
 Level = tuple[int, int]
 """(SKU id, location id)."""
@@ -63,12 +67,19 @@ _WAITING = (
     .join(RuleSet, and_(RuleSet.is_current))
     .where(
         ShipmentLine.backordered_qty > 0,
-        ShipmentLine.sku_id.in_(bindparam("sku_ids", expanding=True)),
+        tuple_(ShipmentLine.sku_id, Shipment.location_id).in_(bindparam("levels", expanding=True)),
         Order.hold_reason.is_(None),
         Order.cancelled_at.is_(None),
         Order.rejected_at.is_(None),
     )
     .order_by(Order.id, ShipmentLine.id)
+)
+# The levels are ours already, and orders come before levels: so nobody is waited for here. Who finds an order in another
+# command's hands gives everything back and runs again.
+_WAITING_LOCKED = _WAITING.with_for_update(
+    of=[Order.__table__, Shipment.__table__],
+    key_share=True,
+    nowait=True,
 )
 _SHORT_LEVELS = (
     select(
@@ -95,6 +106,12 @@ _LOCK_ORDERS = (
     select(Order.id)
     .where(Order.id.in_(bindparam("ids", expanding=True)))
     .order_by(Order.id)
+    .with_for_update(key_share=True)
+)
+_LOCK_LEVELS = (
+    select(StockLevel.sku_id)
+    .where(tuple_(StockLevel.sku_id, StockLevel.location_id).in_(bindparam("levels", expanding=True)))
+    .order_by(StockLevel.sku_id, StockLevel.location_id)
     .with_for_update(key_share=True)
 )
 _FILL_LINES = text(
@@ -130,14 +147,39 @@ def lock_waiting_orders(uow: UnitOfWork, levels: Collection[Level]) -> None:
     """
     if uow.is_sqlite or not levels:
         return
-    rows = uow.rows(_WAITING, {"sku_ids": sorted({sku_id for sku_id, _ in levels})})
-    ids = sorted({row.order_id for row in rows if (row.sku_id, row.location_id) in levels})
+    ids = sorted({row.order_id for row in uow.rows(_WAITING, {"levels": sorted(levels)})})
     if ids:
         uow.rows(_LOCK_ORDERS, {"ids": ids})
 
 
-def fill_waiting(uow: UnitOfWork, actor: Actor, levels: Collection[Level] | None = None) -> list[Filled]:
-    """Reserve what is free at these levels (all when None) for the orders that wait there.
+def fill_due(uow: UnitOfWork, actor: Actor, levels: Collection[Level] | None = None) -> list[Filled]:
+    """`fill_waiting` for levels (all when None) of which this command has not touched anything yet."""
+    free = sorted(level for level, has in _free(uow, levels).items() if has.qty > 0)
+    lock_waiting_orders(uow, free)
+    if free and not uow.is_sqlite:
+        uow.rows(_LOCK_LEVELS, {"levels": free})
+    return fill_waiting(uow, actor, free)
+
+
+def hand_on(uow: UnitOfWork) -> list[Filled]:
+    """Give the units that this command took off orders and carts to the orders that wait for them; comes last in it."""
+    freed, uow.freed = uow.freed, set()
+    filled = fill_waiting(uow, SYSTEM, freed)
+    uow.freed = set()  # holds that had expired, counted above
+    return filled
+
+
+def free_expired(uow: UnitOfWork, sku_ids: Collection[int]) -> bool:
+    """Give back what carts held too long, to the orders that wait first; whether there was any."""
+    before, uow.freed = uow.freed, set()
+    is_any = release_expired_holds(uow, sku_ids) > 0
+    hand_on(uow)
+    uow.freed = before
+    return is_any
+
+
+def fill_waiting(uow: UnitOfWork, actor: Actor, levels: Collection[Level]) -> list[Filled]:
+    """Reserve what is free at these levels, which this command has changed, for the orders that wait there.
 
     By priority, then the day wanted, then age. Orders on hold are passed over, and so are those wanted later than the
     rules reserve ahead. Who now has everything is told so.
@@ -145,17 +187,12 @@ def fill_waiting(uow: UnitOfWork, actor: Actor, levels: Collection[Level] | None
     free = _free(uow, levels)
     if not any(has.qty > 0 for has in free.values()):
         return []
-    rows = {row.shipment_line_id: row for row in _waiting_rows(uow, free)}
-    if rows and not uow.is_sqlite:  # read again under the locks
-        locked = {row.order_id for row in rows.values()}
-        uow.rows(_LOCK_ORDERS, {"ids": sorted(locked)})
-        rows = {row.shipment_line_id: row for row in _waiting_rows(uow, free)}
-        if {row.order_id for row in rows.values()} - locked:
-            raise Contended
+    rows = {row.shipment_line_id: row for row in uow.rows(_WAITING_LOCKED, {"levels": sorted(free)})}
     given = [part for part in allocate(_waiting(uow, rows.values()), free) if part.qty]
     if not given:
         return []
-    release_expired_holds(uow, {part.waiting.sku_id for part in given})  # counted as free above
+    # counted as free above
+    release_expired_holds(uow, {part.waiting.sku_id for part in given}, levels=free)
     _reserve(uow, given)
     touch_shipments(uow, {rows[part.waiting.shipment_line_id].shipment_id for part in given})
     requests = uow.conn.execute(
@@ -177,7 +214,8 @@ def who_would_get(uow: UnitOfWork, arriving: Mapping[Level, int]) -> list[Filled
     for level, qty in arriving.items():
         if level in free:
             free[level] = Free(free[level].qty + qty, free[level].protected)
-    return _named(uow, allocate(_waiting(uow, _waiting_rows(uow, free)), free))
+    waiting = uow.rows(_WAITING, {"levels": sorted(free)}) if free else ()
+    return _named(uow, allocate(_waiting(uow, waiting), free))
 
 
 def _free(uow: UnitOfWork, levels: Collection[Level] | None) -> dict[Level, Free]:
@@ -204,13 +242,6 @@ def _free(uow: UnitOfWork, levels: Collection[Level] | None) -> dict[Level, Free
         if level in free:
             free[level] = Free(free[level].qty + int(hold.qty), free[level].protected)
     return free
-
-
-def _waiting_rows(uow: UnitOfWork, free: Mapping[Level, Free]) -> list[Any]:
-    if not free:
-        return []
-    rows = uow.rows(_WAITING, {"sku_ids": sorted({sku_id for sku_id, _ in free})})
-    return [row for row in rows if (row.sku_id, row.location_id) in free]
 
 
 def _waiting(uow: UnitOfWork, rows: Collection[Any]) -> list[Waiting]:

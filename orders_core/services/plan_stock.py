@@ -14,7 +14,8 @@ from orders_core.domain.rules import Rules
 from orders_core.errors import NotFound
 from orders_core.routing.assign import Assigned, Assignment, assign
 from orders_core.services.drafting import DraftLine
-from orders_core.store.inventory import Change, must_have, release_expired_holds, supply_for
+from orders_core.services.fill import free_expired
+from orders_core.store.inventory import Change, must_have, supply_for
 from orders_core.store.tables import Location
 from orders_core.store.uow import UnitOfWork
 
@@ -69,7 +70,7 @@ def plan_stock(
     supply = supply_for(uow, list(needs), channel_id=channel_id, near=near, any_backorder=any_backorder or not_yet)
     plan = assign(needs, supply.offered, supply.sites, strategy=rules.routing.strategy, fixed_order=rules.routing.order)
     short = plan.left_over.keys() | {part.sku_id for part in plan.parts if part.backordered_qty}
-    if short and release_expired_holds(uow, short):
+    if short and free_expired(uow, short):
         supply = supply_for(uow, list(needs), channel_id=channel_id, near=near, any_backorder=any_backorder or not_yet)
         plan = assign(
             needs, supply.offered, supply.sites, strategy=rules.routing.strategy, fixed_order=rules.routing.order

@@ -12,7 +12,7 @@ from sqlalchemy import bindparam, insert, select, text, update
 
 from orders_core.domain.permissions import Actor
 from orders_core.errors import InvalidCommand, NotFound, QuantityExceeded
-from orders_core.services.fill import Filled, Level, fill_waiting, lock_waiting_orders, who_would_get
+from orders_core.services.fill import Filled, Level, fill_due, fill_waiting, lock_waiting_orders, who_would_get
 from orders_core.services.idempotency import is_repeat, keyed
 from orders_core.services.lookups import location_named, must_be_in, must_be_qty, skus_named
 from orders_core.services.review import rules_of
@@ -567,9 +567,9 @@ def reserve_due(uow: UnitOfWork, actor: Actor, command: ReserveDue) -> list[Fill
     """Give free stock to every order that waits and may have it by now (by-date reservations, see rules.reserve)."""
     actor.must("stock.receive")
     if command.location is None:
-        return fill_waiting(uow, actor)
+        return fill_due(uow, actor)
     place = location_named(uow, actor, command.location)
     waiting = uow.rows(
         text("SELECT sku_id FROM stock_level WHERE location_id = :id AND backordered_qty > 0"), {"id": place.id}
     )
-    return fill_waiting(uow, actor, {(row.sku_id, place.id) for row in waiting})
+    return fill_due(uow, actor, {(row.sku_id, place.id) for row in waiting})

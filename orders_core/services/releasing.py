@@ -77,7 +77,7 @@ def give_back(uow: UnitOfWork, order: Any, *, units: Mapping[int, int] | None = 
     """Withdraw unshipped units of an order: all, or `units` per order line id. Backordered ones go first.
 
     The shipment lines shrink or disappear, emptied shipments are cancelled, pick lists stop asking for them, levels get
-    their reserved units back, open requests for them are cancelled. The caller ends with sync_order.
+    their reserved units back, open requests for them are cancelled. The caller ends with sync_order and hand_on.
     """
     changes: dict[tuple[int, int], list[int]] = {}
     lines = uow.rows(_OPEN_LINES, {"order_id": order.id})
@@ -99,13 +99,13 @@ def give_back(uow: UnitOfWork, order: Any, *, units: Mapping[int, int] | None = 
         else:
             uow.conn.execute(_SHRINK, {"id": line.id, "qty": take, "reserved": now, "backordered": late})
         touched.add(line.shipment_id)
+    for shipment_id in sorted(touched):
+        _close_if_empty(uow, shipment_id)
     promise(
         uow,
         [Change(sku, loc, reserve_qty=now, backorder_qty=late) for (sku, loc), (now, late) in changes.items()],
         channel_id=order.channel_id,
     )
-    for shipment_id in sorted(touched):
-        _close_if_empty(uow, shipment_id)
     stop_picking(uow, touched)
     sync_lines(uow, order.id)  # at once: a line may not be lowered below what it still has promised
     _cancel_requests(uow, order.id)

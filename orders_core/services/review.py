@@ -16,6 +16,7 @@ from orders_core.errors import InvalidCommand, OrdersError
 from orders_core.notifications.tell import tell_customer
 from orders_core.services.credit import settle_claim
 from orders_core.services.drafting import rules_for
+from orders_core.services.fill import hand_on
 from orders_core.services.orders_state import OrderState, has_shipped, order_for_change, sync_order
 from orders_core.services.refunds import grant_refund
 from orders_core.services.releasing import give_back
@@ -190,6 +191,7 @@ def reject_order(uow: UnitOfWork, actor: Actor, command: RejectOrder) -> OrderSt
         reason=command.reason,
         refund_cents=max(0, paid),
     )
+    hand_on(uow)
     return state
 
 

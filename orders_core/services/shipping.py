@@ -23,6 +23,7 @@ from orders_core.errors import (
     QuantityExceeded,
 )
 from orders_core.notifications.tell import line_facts, tell_customer
+from orders_core.services.fill import hand_on
 from orders_core.services.lookups import must_be_qty
 from orders_core.services.orders_state import OrderState, sync_order
 from orders_core.services.review import rules_of
@@ -327,6 +328,7 @@ def ship_shipment(uow: UnitOfWork, actor: Actor, command: ShipShipment) -> Shipp
             facts={"shipment": shipment.number, "qty": sum(going[line.id] for line in own), "tracking": numbers},
         )
         _tell_shipped(uow, shipment, state, own, going, carrier, numbers)
+    hand_on(uow)
     return ShippedShipment(shipment.number, _per_sku(lines, going), tuple(states), rest, package_ids)
 
 

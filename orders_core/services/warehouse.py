@@ -23,6 +23,7 @@ from orders_core.errors import (
     QuantityExceeded,
     WrongScan,
 )
+from orders_core.services.fill import hand_on
 from orders_core.services.idempotency import is_repeat, keyed
 from orders_core.services.lookups import location_named, must_be_qty, must_work_at
 from orders_core.services.orders_state import sync_order
@@ -758,6 +759,7 @@ def _apply(
         sync_order(uow, order_id)
     if not is_open and picks.wave_id is not None:
         close_waves(uow, [picks.wave_id])
+    hand_on(uow)
     return _progress(picks, lines, status=status, stopped=stopped)
 
 

@@ -7,7 +7,7 @@ that two orders over the same SKUs cannot wait for each other in a circle.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -94,10 +94,9 @@ def supply_for(
     any_backorder: bool = False,
 ) -> Supply:
     """What can be reserved or backordered now. `any_backorder`: the shortage policy lets every location owe any depth."""
-    wanted = {"sku_ids": sorted(sku_ids)}
-    if uow.attempt and not uow.is_sqlite:
-        uow.rows(_LOCK_LEVELS, wanted)
-    rows = uow.rows(_LEVELS_READ, wanted)
+    if uow.attempt:
+        lock_levels(uow, sku_ids)
+    rows = uow.rows(_LEVELS_READ, {"sku_ids": sorted(sku_ids)})
     sites: dict[int, Site] = {}
     levels: dict[tuple[int, int], Any] = {}
     protected: dict[tuple[int, int], int] = defaultdict(int)
@@ -130,6 +129,12 @@ def supply_for(
     return Supply(tuple(sites.values()), offered, available, frozenset(untracked))
 
 
+def lock_levels(uow: UnitOfWork, sku_ids: Iterable[int]) -> None:
+    """Lock all levels of these SKUs in order, before a command that changes them in more than one go (PostgreSQL)."""
+    if not uow.is_sqlite:
+        uow.rows(_LOCK_LEVELS, {"sku_ids": sorted(sku_ids)})
+
+
 def promise(uow: UnitOfWork, changes: Sequence[Change], *, channel_id: int, any_backorder: bool = False) -> None:
     """Reserve and backorder over several levels in one guarded statement, all or nothing. Negative amounts give back.
 
@@ -151,6 +156,7 @@ def promise(uow: UnitOfWork, changes: Sequence[Change], *, channel_id: int, any_
         parameters[f"any{i}"] = int(any_backorder)
     if len(uow.rows(statement, parameters)) != len(wanted):
         raise Contended
+    uow.freed |= {(change.sku_id, change.location_id) for change in wanted if change.reserve_qty < 0}
 
 
 def _guarded_update(count: int, *, is_sqlite: bool) -> TextClause:
@@ -307,12 +313,18 @@ _EXPIRED_HOLDS = Prepared(_EXPIRED)
 _EXPIRED_HOLDS_OF = Prepared(_EXPIRED.where(CartHold.sku_id.in_(bindparam("sku_ids", expanding=True))))
 
 
-def release_expired_holds(uow: UnitOfWork, sku_ids: Iterable[int] | None = None) -> int:
-    """Give back units of cart holds whose time is over; returns how many units. Called by whoever needs the stock."""
+def release_expired_holds(
+    uow: UnitOfWork, sku_ids: Iterable[int] | None = None, *, levels: Container[tuple[int, int]] | None = None
+) -> int:
+    """Give back units of cart holds whose time is over; returns how many units. Called by whoever needs the stock.
+
+    `levels` narrows it to these (SKU id, location id).
+    """
     if sku_ids is None:
         holds = uow.rows(_EXPIRED_HOLDS, {"now": uow.now})
     else:
         holds = uow.rows(_EXPIRED_HOLDS_OF, {"now": uow.now, "sku_ids": sorted(sku_ids)})
+    holds = [hold for hold in holds if levels is None or (hold.sku_id, hold.location_id) in levels]
     release_holds(uow, holds)
     return sum(hold.qty for hold in holds)
 

@@ -102,6 +102,7 @@ class UnitOfWork:
     zone: ZoneInfo
     cache: dict[Any, Any]
     attempt: int = 0  # how often this command was run before
+    freed: set[tuple[int, int]] = field(default_factory=set)  # (SKU id, location id) where units were given back
     _changes: dict[tuple[str, int], dict[str, Any]] = field(default_factory=dict)
     _audit: list[dict[str, Any]] = field(default_factory=list)
     _decisions: list[dict[str, Any]] = field(default_factory=list)
@@ -253,7 +254,7 @@ class UnitOfWork:
             yield
             self.flush()
         finally:
-            self._changes, self._audit, self._decisions, self._notices = {}, [], [], []
+            self._forget()
             savepoint.rollback()
             self.ids.settle(committed=False)
 
@@ -266,11 +267,14 @@ class UnitOfWork:
             yield
             self.flush()
         except BaseException:
-            self._changes, self._audit, self._decisions, self._notices = {}, [], [], []
+            self._forget()
             savepoint.rollback()
             self.ids.settle(committed=False)
             raise
         savepoint.commit()
+
+    def _forget(self) -> None:
+        self._changes, self._audit, self._decisions, self._notices, self.freed = {}, [], [], [], set()
 
     def flush(self) -> None:
         """Write what was collected; called before the commit, and before a query that must see it."""

@@ -7,6 +7,7 @@ left; money is paid or given back. Everything else (what is free, what is owed, 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -131,6 +132,32 @@ class Books:
     def free(self, sku: str) -> int:
         return self.on_hand[sku] - sum(order.reserved[sku] for order in self.orders) - self.held(sku)
 
+    def overdue(self, sku: str) -> int:
+        """Units that carts kept too long and nobody has taken from them yet; they count as free."""
+        return sum(cart.wants[sku] for cart in self.carts if sku in cart.keeps_until) - self.held(sku)
+
+    def take_from_carts(self, sku: str) -> None:
+        for cart in self.carts:
+            if sku in cart.keeps_until and cart.keeps_until[sku] <= self.now:
+                del cart.keeps_until[sku]
+
+    def needs_overdue(self, sku: str, qty: int) -> bool:
+        """Whether someone new who wants `qty` has to take from carts what they kept too long."""
+        return self.overdue(sku) > 0 and qty > self.free(sku) - self.overdue(sku)
+
+    def free_for_new(self, sku: str, qty: int) -> int:
+        """What someone new who wants `qty` may have: what carts kept too long goes to the orders that wait first."""
+        if not self.needs_overdue(sku, qty):
+            return self.free(sku)
+        return max(0, self.free(sku) - sum(o.waiting[sku] for o in self.orders if not o.is_held and not o.is_dead))
+
+    def make_room(self, asked: Mapping[str, int]) -> None:
+        """Someone new wants these units."""
+        for sku, qty in asked.items():
+            if self.needs_overdue(sku, qty):
+                self.take_from_carts(sku)
+                self.give_out([sku])
+
     @property
     def credit_used(self) -> int:
         return sum(order.claims for order in self.orders)
@@ -156,13 +183,14 @@ class Books:
         order.reserved[sku] += now
         order.waiting[sku] += qty - now
 
-    def withdraw(self, order: OrderBook, sku: str, qty: int) -> None:
-        """The order wants `qty` fewer: what waits goes first."""
+    def withdraw(self, order: OrderBook, sku: str, qty: int) -> int:
+        """The order wants `qty` fewer: what waits goes first. Returns how many reserved units came free."""
         late = min(qty, order.waiting[sku])
         order.waiting[sku] -= late
         order.reserved[sku] -= qty - late
+        return qty - late
 
-    def give_out(self, skus: list[str]) -> None:
+    def give_out(self, skus: Iterable[str]) -> None:
         """Free units go to the orders that wait: the important first, then the oldest."""
         for sku in skus:
             for order in sorted(self.orders, key=lambda o: -o.priority):  # sorted is stable: oldest first
@@ -170,6 +198,8 @@ class Books:
                     qty = max(0, min(order.waiting[sku], self.free(sku)))
                     order.waiting[sku] -= qty
                     order.reserved[sku] += qty
+                    if qty:
+                        self.take_from_carts(sku)
 
     def give_back_excess(self, order: OrderBook) -> None:
         """What was paid above what the order costs is refunded; all of it when the order is dead."""

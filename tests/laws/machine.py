@@ -238,11 +238,12 @@ class Company(RuleBasedStateMachine):
 
     def _cannot_have(self, asked: Counter[str], *, always: bool = False) -> type[OrdersError] | None:
         """What refuses these units: more than is free, where nothing may wait."""
-        is_short = any(qty > self.books.free(sku) for sku, qty in asked.items())
+        is_short = any(qty > self.books.free_for_new(sku, qty) for sku, qty in asked.items())
         return InsufficientStock if is_short and (always or not self.books.backorders) else None
 
     def _enter(self, placed: Any, asked: dict[str, int], *, is_prepaid: bool, priority: int = 0) -> None:
         order = OrderBook(placed.number, is_prepaid, priority, list(asked), Counter(asked))
+        self.books.make_room(asked)
         for sku, qty in asked.items():
             self.books.promise(order, sku, qty)
         order.is_approved = self.books.lets_through(order)
@@ -283,9 +284,12 @@ class Company(RuleBasedStateMachine):
             return
         if cart not in open_carts:
             open_carts.append(cart)
+        books.make_room({sku: qty})
         cart.wants[sku] = qty
         if qty:
             cart.keeps_until[sku] = books.now + timedelta(minutes=HOLD_MINUTES)
+        if until is not None:
+            books.give_out([sku])
 
     @action(weight=2, when=lambda self: self.books.carts, n=nth)
     def check_out(self, n: int) -> None:
@@ -304,6 +308,7 @@ class Company(RuleBasedStateMachine):
         in_order = [line.sku for line in build.order_lines(self.store, placed.number)]
         assert sorted(in_order) == sorted(asked)
         self._enter(placed, {sku: asked[sku] for sku in in_order}, is_prepaid=False)
+        books.give_out(kept)
         again = self.must(None, carts.check_out, CLERK, command)
         assert (again.number, again.is_repeat) == (placed.number, True)
 
@@ -345,11 +350,15 @@ class Company(RuleBasedStateMachine):
             return
         if sku not in order.skus:
             order.skus.append(sku)
+        freed = 0
         if more < 0:
-            books.withdraw(order, sku, -more)
+            freed = books.withdraw(order, sku, -more)
         order.wanted[sku] = qty
         if more > 0:
+            books.make_room({sku: more})
             books.promise(order, sku, more)
+        elif freed:
+            books.give_out([sku])
         refunded = order.refunded
         books.give_back_excess(order)
         books.look_again([order])
@@ -368,6 +377,7 @@ class Company(RuleBasedStateMachine):
     def _end(self, order: OrderBook) -> None:
         if order.is_cancelled:
             return
+        freed = +order.reserved
         order.reserved.clear()
         order.waiting.clear()
         if order.shipped.total():
@@ -376,6 +386,7 @@ class Company(RuleBasedStateMachine):
             order.is_cancelled = True
         order.is_held = order.is_held_for_money = False
         self.books.give_back_excess(order)
+        self.books.give_out(freed)
 
     @action(weight=1, when=lambda self: self.books.orders, n=nth, reason=st.sampled_from([None, "the boss says so"]))
     def approve(self, n: int, reason: str | None) -> None:
@@ -398,11 +409,13 @@ class Company(RuleBasedStateMachine):
         may = self.stage(order) in ("review", "held") and not order.shipped.total()
         command = review.RejectOrder(order.number, "no")
         if self.must(None if may else NotAllowed, review.reject_order, CLERK, command) is not None:
+            freed = +order.reserved
             order.reserved.clear()
             order.waiting.clear()
             order.is_rejected = True
             order.is_held = False
             books.give_back_excess(order)
+            books.give_out(freed)
 
     @action(weight=1, when=lambda self: self.books.orders, n=nth)
     def hold(self, n: int) -> None:
@@ -521,9 +534,13 @@ class Company(RuleBasedStateMachine):
         if self.must(refusal, warehouse.short_pick, PICKER, command) is None:
             return
         missing = line.qty - found
+        from_carts = books.overdue(line.sku)
+        books.take_from_carts(line.sku)
         order.reserved[line.sku] -= missing
         books.on_hand[line.sku] -= missing
         books.promise(order, line.sku, missing)
+        if from_carts:
+            books.give_out([line.sku])
 
     @action(weight=2, when=lambda self: self.books.orders, n=nth)
     def pack(self, n: int) -> None:
