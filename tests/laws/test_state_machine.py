@@ -18,7 +18,7 @@ from sqlalchemy import TextClause, event, select, text, update
 from orders_core.domain.permissions import Actor
 from orders_core.ports import FixedClock
 from orders_core.routing.assign import Offered
-from orders_core.services import cancel, place_order, refunds
+from orders_core.services import cancel, plan_stock, refunds
 from orders_core.services.cancel import CancelOrder
 from orders_core.services.orders_state import OrderState, order_for_change
 from orders_core.services.refunds import Granted
@@ -167,8 +167,8 @@ def test_it_finds_an_oversell(company: type[Company], monkeypatch: pytest.Monkey
         assert ">= w.reserve)" in guarded
         return text(guarded.replace(">= w.reserve)", ">= -999)"))
 
-    real_supply, real_update = place_order.supply_for, inventory._guarded_update
-    monkeypatch.setattr(place_order, "supply_for", all_there)
+    real_supply, real_update = plan_stock.supply_for, inventory._guarded_update
+    monkeypatch.setattr(plan_stock, "supply_for", all_there)
     monkeypatch.setattr(inventory, "_guarded_update", without_guard)
     finds(company, "was done; the books want InsufficientStock|promised without stock")
 
