@@ -210,14 +210,22 @@ def release(uow: UnitOfWork, actor: Actor, command: Release) -> Released:
     skipped += [Skipped(row.number, "no_stock", REASONS["no_stock"][0]) for row in going if row.id not in listed]
     going = [row for row in going if row.id in listed]  # a SKU whose lots have all expired has nothing to pick
     ids = [row.id for row in going]
-    uow.conn.execute(update(Shipment).where(Shipment.id.in_(ids)).values(status="released", released_at=uow.now))
-    touch_shipments(uow, ids)
+    for shipment in uow.rows(_RELEASE, {"ids": ids, "now": uow.now}):
+        uow.changed("shipment", shipment.id, shipment.version)
     for order_id in sorted({line.order_id for row in going for line in lines[row.id]}):
         sync_order(uow, order_id)
     for row in going:
         for order_id in sorted({line.order_id for line in lines[row.id]}):
             uow.audit(actor, "shipment.release", "orders", order_id, facts={"shipment": row.number, "wave": wave})
     return Released(wave, tuple(numbers), tuple(row.number for row in going), tuple(skipped))
+
+
+_RELEASE = Prepared(
+    update(Shipment)
+    .where(Shipment.id.in_(bindparam("ids", expanding=True)))
+    .values(status="released", released_at=bindparam("now"), version=Shipment.version + 1)
+    .returning(Shipment.id, Shipment.version)
+)
 
 
 def _planned(uow: UnitOfWork, place: Any, command: Release) -> Sequence[Any]:
