@@ -239,6 +239,9 @@ def _let_through(uow: UnitOfWork, locked: Collection[int]) -> tuple[str, ...]:
     return tuple(approved)
 
 
+_VERSION = {"failed": 2, "paid": 3}  # a refund is granted, may fail, and is paid at last: each step comes once at most
+
+
 @dataclass(frozen=True)
 class PayRefund:
     """The money of a granted refund went out (or failed to)."""
@@ -248,7 +251,10 @@ class PayRefund:
 
 
 def pay_refund(uow: UnitOfWork, actor: Actor, command: PayRefund) -> str:
-    """Mark a granted refund as paid or failed; returns its status. Doing it twice does nothing."""
+    """Mark a granted refund as paid or failed; returns its status. Doing it twice does nothing.
+
+    What failed can still be paid; what was paid stays so.
+    """
     actor.must("money.refund")
     refund = uow.row(select(Refund.__table__).where(Refund.number == command.refund_number))
     if refund is None:
@@ -258,11 +264,14 @@ def pay_refund(uow: UnitOfWork, actor: Actor, command: PayRefund) -> str:
         return status
     if refund.status == "paid":
         raise InvalidCommand(field="refund", problem=f"{refund.number} is paid already")
-    uow.conn.execute(
+    marked = uow.row(
         update(Refund)
-        .where(Refund.id == refund.id)
+        .where(Refund.id == refund.id, Refund.status == refund.status)
         .values(status=status, paid_at=None if command.has_failed else uow.now)
+        .returning(Refund.id)
     )
-    uow.changed("refund", refund.id, 2)
+    if marked is None:  # someone marked it meanwhile: look again
+        raise Contended
+    uow.changed("refund", refund.id, _VERSION[status])
     uow.audit(actor, f"refund.{status}", "refund", refund.id, facts={"number": refund.number})
     return status

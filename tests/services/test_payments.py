@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import pytest
+from sqlalchemy import select
 
 from orders_core.errors import IdempotencyMismatch, InvalidCommand
-from orders_core.services.payments import ReceivePayment, SettleReceipt, receive_payment, settle_receipt
+from orders_core.services.cancel import CancelOrder, cancel_order
+from orders_core.services.payments import (
+    PayRefund,
+    ReceivePayment,
+    SettleReceipt,
+    pay_refund,
+    receive_payment,
+    settle_receipt,
+)
+from orders_core.store.tables import ChangeLog, Refund
 from orders_core.store.uow import Store
 from tests.support import build
-from tests.support.build import CASHIER
+from tests.support.build import CASHIER, CLERK
 
 
 def _order(store: Store) -> str:
@@ -60,3 +70,16 @@ def test_a_prepayment_settled_twice_with_one_key_pays_once(store: Store) -> None
     again = store.run(settle_receipt, CASHIER, command)
     assert build.order_row(store, number).paid_cents == 2_000
     assert (first.left_cents, again.left_cents, again.is_repeat) == (3_000, 3_000, True)
+
+
+def test_each_step_of_a_refund_is_a_version_of_its_own_in_the_change_log(store: Store) -> None:
+    number = _order(store)
+    store.run(receive_payment, CASHIER, ReceivePayment("ACME", 5_000, "p"))
+    store.run(cancel_order, CLERK, CancelOrder(number, "no"))
+    ((refund,),) = build.rows(store, select(Refund.number))
+    for has_failed in (True, True, False, False):
+        store.run(pay_refund, CASHIER, PayRefund(refund, has_failed=has_failed))
+    steps = select(ChangeLog.version, ChangeLog.operation).where(ChangeLog.entity == "refund").order_by(ChangeLog.id)
+    assert [tuple(row) for row in build.rows(store, steps)] == [(1, "insert"), (2, "update"), (3, "update")]
+    with pytest.raises(InvalidCommand, match="paid already"):
+        store.run(pay_refund, CASHIER, PayRefund(refund, has_failed=True))
