@@ -14,8 +14,8 @@ from typing import Any
 from sqlalchemy import bindparam, insert, select, text, update
 
 from orders_core.domain.lifecycle import must_allow
-from orders_core.domain.money import half_up
 from orders_core.domain.permissions import Actor
+from orders_core.domain.returns import worth_cents
 from orders_core.domain.rules import Rules
 from orders_core.domain.validation import phone_is_possible
 from orders_core.errors import AlreadyExists, BelowShipped, InvalidCommand, InvalidQuantity, NotFound
@@ -349,7 +349,12 @@ def _follow_returns(uow: UnitOfWork, before: Sequence[Any], kept: Sequence[Draft
             continue
         back = uow.rows(_CAME_BACK, {"line_id": row.id})
         whole = line.net_cents + (line.tax_cents if is_tax_on_top else 0)
-        worth = min(whole, half_up(whole * sum(x.received_qty for x in back), line.ordered_qty))
+        worth = worth_cents(
+            whole,
+            ordered_qty=line.ordered_qty,
+            sent_free_qty=max(0, row.shipped_qty - line.ordered_qty + row.cancelled_qty),
+            came_back_qty=sum(x.received_qty for x in back),
+        )
         left = worth - row.refunded_cents
         for part in back:  # newest first; nobody's share falls below nothing
             change = max(left, -part.refund_cents)

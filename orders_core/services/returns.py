@@ -17,6 +17,7 @@ from sqlalchemy import bindparam, func, insert, select, update
 from orders_core.domain.lifecycle import must_allow
 from orders_core.domain.money import half_up
 from orders_core.domain.permissions import Actor
+from orders_core.domain.returns import worth_cents
 from orders_core.errors import InvalidCommand, LotRefused, NotFound, QuantityExceeded
 from orders_core.notifications.tell import tell_customer
 from orders_core.services.cancel import CancelOrder, cancel_order
@@ -124,6 +125,8 @@ _LINES = (
         OrderLine.line_no,
         OrderLine.kind,
         OrderLine.ordered_qty,
+        OrderLine.cancelled_qty,
+        OrderLine.shipped_qty,
         OrderLine.returned_qty,
         OrderLine.net_cents,
         OrderLine.tax_cents,
@@ -406,9 +409,13 @@ def _worth(uow: UnitOfWork, line: Any, qty: int, *, is_tax_on_top: bool) -> int:
         .join(ReturnAuthorization, ReturnAuthorization.id == ReturnLine.return_id)
         .where(ReturnLine.order_line_id == line.order_line_id, ReturnAuthorization.is_refunded)
     ).scalar_one()
-    total = half_up(whole * (int(before) + qty), line.ordered_qty)
-    worth: int = min(total, whole) - line.line_refunded_cents
-    return max(0, worth)
+    worth = worth_cents(
+        whole,
+        ordered_qty=line.ordered_qty,
+        sent_free_qty=max(0, line.shipped_qty - line.ordered_qty + line.cancelled_qty),
+        came_back_qty=int(before) + qty,
+    )
+    return max(0, worth - int(line.line_refunded_cents))
 
 
 _Lots = dict[int, dict[int, int]]  # SKU id -> lot id -> units

@@ -8,7 +8,9 @@ import pytest
 from sqlalchemy import select
 
 from orders_core.errors import InvalidCommand, QuantityExceeded
+from orders_core.services.edit import EditOrder, LineChange, edit_order
 from orders_core.services.master_data import GiftIn, save_gift_rule
+from orders_core.services.payments import ReceivePayment, receive_payment
 from orders_core.services.returns import (
     DecideReturn,
     Disposition,
@@ -20,11 +22,12 @@ from orders_core.services.returns import (
     receive_return,
     request_return,
 )
+from orders_core.services.shipping import PackageIn, ShipShipment, ship_shipment
 from orders_core.services.stock import OpeningStock, StockIn, opening_stock
 from orders_core.store.tables import Lot, LotLevel, StockMovement
 from orders_core.store.uow import Store
 from tests.support import build
-from tests.support.build import CLERK, MANAGER, PICKER
+from tests.support.build import CASHIER, CLERK, MANAGER, PICKER
 
 
 def _delivered(store: Store, line: str) -> str:
@@ -141,3 +144,36 @@ def test_a_unit_is_sent_again_once(store: Store) -> None:
     with pytest.raises(InvalidCommand):
         store.run(decide_return, CLERK, DecideReturn(asked.number, is_approved=True))
     assert store.run(request_return, CLERK, RequestReturn(number, {1: 2}, "no good")).status == "requested"
+
+
+@pytest.fixture
+def twelve_of_ten(store: Store) -> str:
+    """The number of a paid order of ten lamps, 10.00 each, of which twelve were sent."""
+    build.company(store)
+    build.carrier(store)
+    build.rules(store, delivery={"over_delivery_ratio_bp": 5000})
+    build.stock(store, "LAMP@WH1: 40")
+    number = build.order(store, "LAMP 10").number
+    (shipment,) = build.shipments(store, number)
+    box = PackageIn(tracking_number="T1")
+    store.run(ship_shipment, PICKER, ShipShipment(shipment.number, "SF", packages=[box], quantities={"LAMP": 12}))
+    build.deliver(store, number)
+    store.run(receive_payment, CASHIER, ReceivePayment("ACME", 10_000, "paid"))
+    return number
+
+
+def test_units_sent_beyond_the_order_come_back_first_and_for_nothing(store: Store, twelve_of_ten: str) -> None:
+    refunded = []
+    for qty in (1, 4, 7):
+        _received(store, twelve_of_ten, 1, qty)
+        refunded.append(build.order_row(store, twelve_of_ten).refunded_cents)
+    assert refunded == [0, 3_000, 10_000]
+    assert build.order_row(store, twelve_of_ten).total_cents == 0
+
+
+def test_a_raised_order_pays_for_what_was_sent_beyond_it(store: Store, twelve_of_ten: str) -> None:
+    """Three came back, two of them for nothing; with twelve ordered each of the three was paid for."""
+    _received(store, twelve_of_ten, 1, 3)
+    assert build.order_row(store, twelve_of_ten).total_cents == 10_000 - 1_000
+    edited = store.run(edit_order, CLERK, EditOrder(twelve_of_ten, lines=[LineChange(1, 12)]))
+    assert edited.total_cents == 12_000 - 3_000
