@@ -38,6 +38,7 @@ from orders_core.services.drafting import (
     total_draft,
 )
 from orders_core.services.fill import hand_on
+from orders_core.services.idempotency import keyed
 from orders_core.services.orders_state import order_for_change, sync_order
 from orders_core.services.place_order import AddressIn, insert_lines, insert_shipments, promised_date
 from orders_core.services.plan_stock import changes_of, plan_stock
@@ -687,10 +688,18 @@ class OpenChange:
 def open_change(uow: UnitOfWork, actor: Actor, command: OpenChange) -> int:
     """Keep a change as the order's one open change set, with its preview; returns its id.
 
-    Raises AlreadyExists (with who drafted it) when another change set is open.
+    The same key drafts it once, whatever became of it since.
+
+    Raises:
+        AlreadyExists: another change set is open; it says who drafted it.
+        IdempotencyMismatch: the key belongs to another change set of the order.
     """
     actor.must("order.edit")
     edit = command.edit
+    order = order_for_change(uow, number=edit.number)
+    key = keyed(uow, OrderChange, command, OrderChange.order_id == order.id)
+    if key.row is not None:
+        return int(key.row.id)
     order = order_for_change(uow, number=edit.number, expected_version=edit.expected_version)
     other = uow.row(
         select(OrderChange.id, OrderChange.author).where(OrderChange.order_id == order.id, OrderChange.status == "open")
@@ -709,9 +718,9 @@ def open_change(uow: UnitOfWork, actor: Actor, command: OpenChange) -> int:
             "changes": asdict(edit),
             "preview": asdict(preview),
             "reason": edit.reason,
-            "idem_key": command.idem_key,
             "author": actor.name,
             "created_at": uow.now,
+            **key.columns,
         },
     )
     uow.audit(actor, "order.change_opened", "orders", order.id, facts={"change_id": change_id})

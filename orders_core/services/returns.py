@@ -23,7 +23,7 @@ from orders_core.notifications.tell import tell_customer
 from orders_core.services.cancel import CancelOrder, cancel_order
 from orders_core.services.credit import settle_claim
 from orders_core.services.drafting import LineIn
-from orders_core.services.idempotency import keyed
+from orders_core.services.idempotency import is_repeat, keyed
 from orders_core.services.lookups import location_named
 from orders_core.services.orders_state import order_for_change, sync_order
 from orders_core.services.place_order import AddressIn, PlaceOrder, place_order
@@ -80,6 +80,7 @@ class ReceiveReturn:
     number: str
     units: Mapping[int, int]
     location: str
+    idem_key: str | None = None
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,7 @@ class Disposition:
 class InspectReturn:
     number: str
     dispositions: Sequence[Disposition]
+    idem_key: str | None = None
 
 
 @dataclass(frozen=True)
@@ -343,10 +345,14 @@ def _send_again(uow: UnitOfWork, rma: Any, order: Any) -> int:
 def receive_return(uow: UnitOfWork, actor: Actor, command: ReceiveReturn) -> ReturnState:
     """Book returned units in under inspection and settle their money; the same unit cannot be received twice.
 
-    Raises QuantityExceeded when more arrives than was agreed.
+    Raises:
+        QuantityExceeded: more arrives than was agreed.
+        IdempotencyMismatch: the key belongs to another arrival.
     """
     actor.must("return.receive")
     rma = _returned(uow, command.number)
+    if is_repeat(uow, "return.receive", command):
+        return _state(uow, rma.id, is_repeat=True)
     if rma.status not in ("approved", "received") or rma.kind in ("resend", "refund_only"):
         raise InvalidCommand(field="return", problem=f"{rma.number} ({rma.kind}) is {rma.status}")
     location = location_named(uow, actor, command.location)
@@ -550,6 +556,8 @@ def inspect_return(uow: UnitOfWork, actor: Actor, command: InspectReturn) -> Ret
     """Say what becomes of received units; restocked ones can be promised again, scrapped ones are written off."""
     actor.must("return.receive")
     rma = _returned(uow, command.number)
+    if is_repeat(uow, "return.inspect", command):
+        return _state(uow, rma.id, is_repeat=True)
     if rma.status != "received" or rma.location_id is None:
         raise InvalidCommand(field="return", problem=f"{rma.number} is {rma.status}: nothing to inspect")
     location = uow.rows(select(Location.__table__).where(Location.id == rma.location_id))[0]

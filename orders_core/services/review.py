@@ -17,6 +17,7 @@ from orders_core.notifications.tell import tell_customer
 from orders_core.services.credit import settle_claim
 from orders_core.services.drafting import rules_for
 from orders_core.services.fill import hand_on
+from orders_core.services.idempotency import is_repeat
 from orders_core.services.orders_state import OrderState, has_shipped, order_for_change, sync_order
 from orders_core.services.refunds import grant_refund
 from orders_core.services.releasing import give_back
@@ -27,6 +28,7 @@ from orders_core.store.tables import (
     Channel,
     Customer,
     CustomerAddress,
+    Inbox,
     Order,
     OrderLine,
     OrderNote,
@@ -76,6 +78,7 @@ class AddNote:
     number: str
     text: str
     medium: str | None = None
+    idem_key: str | None = None
 
 
 _APPROVE = Prepared(
@@ -224,6 +227,8 @@ def add_note(uow: UnitOfWork, actor: Actor, command: AddNote) -> int:
     """Write a note or a contact on an order; returns its id."""
     actor.must("order.note")
     order = order_for_change(uow, number=command.number)
+    if is_repeat(uow, _note_of(order.id), command):
+        return _noted(uow, order.id, command)
     note_id = uow.new_id()
     kind = "note" if command.medium is None else "contact"
     uow.conn.execute(
@@ -259,6 +264,22 @@ _CUSTOMER_NOW = Prepared(
     .outerjoin(CustomerAddress, CustomerAddress.id == bindparam("address_id"))
     .where(Customer.id == bindparam("customer_id"))
 )
+
+
+def _note_of(order_id: int) -> str:
+    return f"order.note:{order_id}"
+
+
+def _noted(uow: UnitOfWork, order_id: int, command: AddNote) -> int:
+    """The id of the note that this command's key made."""
+    made = select(Inbox.received_at).where(Inbox.source == _note_of(order_id), Inbox.message_key == command.idem_key)
+    query = select(OrderNote.id).where(
+        OrderNote.order_id == order_id,
+        OrderNote.text == command.text,
+        OrderNote.medium.is_not_distinct_from(command.medium),
+        OrderNote.at == made.scalar_subquery(),
+    )
+    return int(uow.conn.execute(query.order_by(OrderNote.id).limit(1)).scalar_one())
 
 
 def reconsider(uow: UnitOfWork, order_id: int) -> OrderState | None:

@@ -12,6 +12,7 @@ from sqlalchemy import insert, select, text
 from orders_core.domain.lifecycle import must_allow
 from orders_core.domain.permissions import Actor
 from orders_core.errors import InvalidCommand, NotFound, QuantityExceeded
+from orders_core.services.idempotency import keyed
 from orders_core.services.orders_state import OrderState, order_for_change, sync_order
 from orders_core.store.tables import OrderLine, Shipment, ShipmentLine
 from orders_core.store.uow import UnitOfWork
@@ -33,6 +34,7 @@ class SplitByHand:
     shipment_number: str
     units: Mapping[int, int]
     expected_version: int | None = None
+    idem_key: str | None = None
 
 
 @dataclass(frozen=True)
@@ -41,8 +43,10 @@ class Split:
 
     state: OrderState
     new_shipments: tuple[str, ...]
+    is_repeat: bool = False
 
 
+_NO_KEY: Mapping[str, str | None] = {"idem_key": None, "body_hash": None}
 _PLANNED = (
     select(
         ShipmentLine.id,
@@ -83,11 +87,18 @@ def split_by_stock(uow: UnitOfWork, actor: Actor, command: SplitByStock) -> Spli
 
 
 def split_by_hand(uow: UnitOfWork, actor: Actor, command: SplitByHand) -> Split:
-    """Move chosen units to a new shipment; reserved units go before waiting ones.
+    """Move chosen units to a new shipment, which keeps the command's key; reserved units go before waiting ones.
 
-    Raises QuantityExceeded when a line has fewer units on that shipment, InvalidCommand when all or nothing would move.
+    Raises:
+        QuantityExceeded: a line has fewer units on that shipment.
+        InvalidCommand: all or nothing would move.
+        IdempotencyMismatch: the key belongs to another split.
     """
     actor.must("order.split")
+    order = order_for_change(uow, number=command.number)
+    key = keyed(uow, Shipment, command)
+    if key.row is not None:
+        return Split(OrderState(order.id, order.number, order.status, order.version), (key.row.number,), is_repeat=True)
     order = order_for_change(uow, number=command.number, expected_version=command.expected_version)
     must_allow("split", status=order.status, key=order.number)
     lines = uow.rows(_PLANNED.where(OrderLine.order_id == order.id, Shipment.number == command.shipment_number))
@@ -104,10 +115,17 @@ def split_by_hand(uow: UnitOfWork, actor: Actor, command: SplitByHand) -> Split:
         moved[line.id] = qty
     if not moved or sum(moved.values()) == sum(x.qty for x in lines):
         raise InvalidCommand(field="units", problem="some, not all, of the shipment's units must move")
-    return _done(uow, actor, order, "by_hand", [_part(uow, lines, moved, waiting_first=False)])
+    return _done(uow, actor, order, "by_hand", [_part(uow, lines, moved, waiting_first=False, key=key.columns)])
 
 
-def _part(uow: UnitOfWork, lines: Sequence[Any], moved: Mapping[int, int], *, waiting_first: bool) -> str:
+def _part(
+    uow: UnitOfWork,
+    lines: Sequence[Any],
+    moved: Mapping[int, int],
+    *,
+    waiting_first: bool,
+    key: Mapping[str, str | None] = _NO_KEY,
+) -> str:
     """Move units of some lines to a new shipment like theirs; returns its number. Levels do not change."""
     like = lines[0]
     shipment_id, number = uow.new_id(), uow.new_number("SH")
@@ -121,6 +139,7 @@ def _part(uow: UnitOfWork, lines: Sequence[Any], moved: Mapping[int, int], *, wa
             "carrier_id": like.carrier_id,
             "planned_date": like.planned_date,
             "created_at": uow.now,
+            **key,
         },
     )
     for line in lines:
