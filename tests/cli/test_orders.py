@@ -65,7 +65,7 @@ def test_a_clerk_sees_stage_reason_lines_shipments_and_what_happened(shop: Store
         "SH-",
         "WH1",
         "placed",
-        "possible now: Edit quantity, Approve, Reject",
+        "possible now: Edit quantity, Change the address, Approve, Reject",
     ):
         assert words in shown
     assert "待审核" in cli("orders", "show", number, "--lang", "zh").out
