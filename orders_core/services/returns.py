@@ -240,10 +240,9 @@ def _as_clerk(actor: Actor) -> Actor:
 def decide_return(uow: UnitOfWork, actor: Actor, command: DecideReturn) -> ReturnState:
     """Approve or refuse; the customer is told. Refund-only cancels the order, exchange and resend make a free one."""
     actor.must("return.decide")
-    rma = _returned(uow, command.number)
+    rma, order = _returned_with_order(uow, command.number)
     if rma.status != "requested":
         raise InvalidCommand(field="return", problem=f"{rma.number} is {rma.status} already")
-    order = order_for_change(uow, order_id=rma.order_id)
     status = "approved" if command.is_approved else "refused"
     exchange_id = None
     refund = 0
@@ -350,13 +349,12 @@ def receive_return(uow: UnitOfWork, actor: Actor, command: ReceiveReturn) -> Ret
         IdempotencyMismatch: the key belongs to another arrival.
     """
     actor.must("return.receive")
-    rma = _returned(uow, command.number)
+    rma, order = _returned_with_order(uow, command.number)
     if is_repeat(uow, "return.receive", command):
         return _state(uow, rma.id, is_repeat=True)
     if rma.status not in ("approved", "received") or rma.kind in ("resend", "refund_only"):
         raise InvalidCommand(field="return", problem=f"{rma.number} ({rma.kind}) is {rma.status}")
     location = location_named(uow, actor, command.location)
-    order = order_for_change(uow, order_id=rma.order_id)
     by_no = {line.line_no: line for line in uow.rows(_LINES, {"return_id": rma.id})}
     lots = _lots_out(uow, order.id)
     moves: list[Move] = []
@@ -628,6 +626,16 @@ def kept_qty(uow: UnitOfWork, order_number: str) -> dict[int, int]:
         .where(Order.number == order_number)
     )
     return {row.line_no: row.delivered_qty - int(row.came_back_qty) for row in rows}
+
+
+def _returned_with_order(uow: UnitOfWork, number: str) -> tuple[Any, Any]:
+    """A return and its order, both locked: the order first, as an edit does that passes a new price on to its returns."""
+    query = select(ReturnAuthorization.order_id).where(ReturnAuthorization.number == number)
+    order_id = uow.conn.execute(query).scalar()
+    if order_id is None:
+        raise NotFound(entity="return", key=number)
+    order = order_for_change(uow, order_id=order_id)
+    return _returned(uow, number), order
 
 
 def _returned(uow: UnitOfWork, number: str) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import threading
 from dataclasses import dataclass
 
 import pytest
@@ -16,6 +17,7 @@ from orders_core.services.orders_state import order_for_change
 from orders_core.services.payments import ReceivePayment, receive_payment
 from orders_core.services.place_order import place_order
 from orders_core.services.receiving import ReceivedLine, ReceiveGoods, receive_goods
+from orders_core.services.returns import DecideReturn, RequestReturn, decide_return, request_return
 from orders_core.services.shipping import PackageIn, ShipShipment, ship_shipment
 from orders_core.services.warehouse import PickAll, Release, ShortPick, pick_all, release, short_pick
 from orders_core.store.uow import Store, UnitOfWork
@@ -76,6 +78,7 @@ def test_a_busy_day_of_four_processes_leaves_books_that_agree(store, stated_coun
     answers = build.at_once(store, a_bit_of_everything, MANAGER, range(count), processes=4)
     done = {answer.verb for answer in answers if isinstance(answer, Step)}
     assert done == {"place", "receive", "release", "pick", "short", "ship", "cancel"}
+    assert _deadlocks(store) == 0
 
 
 def one_customers_business(uow: UnitOfWork, actor: Actor, seed: int) -> Step:
@@ -131,3 +134,22 @@ def test_a_command_does_not_wait_for_the_order_that_its_own_may_repeat(store) ->
         order_for_change(other, number=first.number)
         uow.conn.execute(text("SET LOCAL lock_timeout = '2s'"))
         assert cancel_order(uow, MANAGER, CancelOrder(again.number, "ordered twice")).status == "cancelled"
+
+
+@pytest.mark.parametrize("backend", ["postgresql"], indirect=True)
+def test_who_waits_for_an_order_does_not_hold_its_return_meanwhile(store) -> None:
+    build.company(store)
+    build.stock(store, "A@WH1: 5")
+    number = build.order(store, "A 5").number
+    build.ship(store, number)
+    back = store.run(request_return, MANAGER, RequestReturn(number, {1: 1}, "broken")).number
+    deciding = threading.Thread(target=store.run, args=(decide_return, MANAGER, DecideReturn(back, is_approved=True)))
+    with store.unit_of_work() as uow:
+        order_for_change(uow, number=number)
+        deciding.start()
+        while not build.rows(store, text("SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'")):
+            assert deciding.is_alive()
+        uow.rows(text("SELECT 1 FROM return_authorization FOR NO KEY UPDATE NOWAIT"))
+    deciding.join(timeout=60)
+    ((status,),) = build.rows(store, text("SELECT status FROM return_authorization"))
+    assert status == "approved"
