@@ -339,6 +339,9 @@ def _one_day(uow: UnitOfWork, world: World, n: int, day: date, orders_per_day: f
     for i, buyer in enumerate(rng.choices(active, [b.weight for b in active], k=count)):
         uow.now = _at(day, 9 + i * 11 // max(1, count), rng.randrange(60))
         _order(uow, world, n, day, buyer)
+    if is_last:
+        uow.now = _at(day, 17, 30)
+        _leave_questions(uow, world, day)
     uow.now = _at(day, 18, 0)
     _money(uow, world, day)
     _after_sales(uow, world, day)
@@ -349,6 +352,24 @@ def _one_day(uow: UnitOfWork, world: World, n: int, day: date, orders_per_day: f
         _buy(uow, world, n, day)
     if n % 30 == 29:
         _ask(uow, world, day)
+
+
+def _leave_questions(uow: UnitOfWork, world: World, day: date) -> None:
+    """What a desk finds in the morning: a large order, one that looks sent twice, a parcel in trouble."""
+    large, twice = [b for b in world.buyers if b.is_dealer and b.payment == "credit" and b.language == "zh"][:2]
+    in_stock = [item.sku for item in sorted(c.ITEMS, key=lambda item: -item.price_yuan) if item.born == 0][:4]
+    event = PlaceOrder("phone", large.code, [LineIn(sku, 15) for sku in in_stock], idem_key="event", note="周年庆用")
+    _try(uow, place_order, SAM, event)
+    for key in ("once", "twice"):
+        uow.now += timedelta(minutes=9)
+        again = PlaceOrder("phone", twice.code, [LineIn(in_stock[-1], 2)], idem_key=f"{key}-{day:%y%m%d}")
+        _try(uow, place_order, SAM, again)
+    for events in (world.events[due] for due in sorted(world.events) if due > day):
+        if events:
+            event_to_come = events[0]
+            lost = _event(event_to_come.carrier, event_to_come.tracking_number, "exception", day, 0)
+            record_event(uow, SYSTEM, lost)
+            return
 
 
 def _start_writing_mail(uow: UnitOfWork, world: World) -> None:
@@ -561,6 +582,9 @@ def _carriers(uow: UnitOfWork, world: World, day: date) -> None:
 def _after_sales(uow: UnitOfWork, world: World, day: date) -> None:
     rng = world.rng
     for what, number in world.after.pop(day, []):
+        if what == "decline":
+            _try(uow, decide_return, ANN, DecideReturn(number, is_approved=False, reason="已拆封使用"))
+            continue
         if what == "ticket":
             kind = rng.choice(("damaged", "missing", "late", "quality"))
             words = {"damaged": "杯子碎了一只", "missing": "少发一件", "late": "还没收到", "quality": "有茶垢味"}[kind]
@@ -580,7 +604,10 @@ def _after_sales(uow: UnitOfWork, world: World, day: date) -> None:
         qty = min(line[0].shipped_qty, rng.choice((1, 1, 2)))
         reason = rng.choice(("不喜欢", "与描述不符", "买多了", "包装破损"))
         asked = _try(uow, request_return, ANN, RequestReturn(number, {line[0].line_no: qty}, reason))
-        if asked is None or rng.random() < 0.1:
+        if asked is None:
+            continue
+        if rng.random() < 0.1:
+            world.after[day + timedelta(days=2)].append(("decline", asked.number))
             continue
         _try(uow, decide_return, ANN, DecideReturn(asked.number, is_approved=True))
         if _try(uow, receive_return, WEI, ReceiveReturn(asked.number, {line[0].line_no: qty}, "SZ")) is None:

@@ -15,7 +15,7 @@ from orders_core.store import schema
 from orders_core.store.uow import Store
 
 DAYS = 730
-ORDERS_PER_DAY = 6.9
+ORDERS_PER_DAY = 7.2
 ZONE = "Asia/Shanghai"
 
 
