@@ -14,6 +14,8 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from orders_core.problems import PROBLEMS
+
 
 class OrdersError(Exception):
     """Base of everything the core refuses. `facts` fill the sentence; `code` is stable and safe to program against."""
@@ -37,7 +39,15 @@ class OrdersError(Exception):
 
     def text(self, language: str = "en") -> str:
         """The sentence in `zh` or `en`."""
-        return (self.zh if language == "zh" else self.en).format(**self.facts)
+        is_zh = language == "zh"
+        said = dict(self.facts)
+        for name in ("problem", "reason"):  # a code of `problems.py`, or a sentence with its twin in `…_zh`
+            value = said.get(name)
+            if value in PROBLEMS:
+                said[name] = PROBLEMS[value][is_zh].format(**self.facts)
+            elif is_zh and said.get(f"{name}_zh"):
+                said[name] = said[f"{name}_zh"]
+        return (self.zh if is_zh else self.en).format(**said)
 
 
 def _rebuild(kind: type[OrdersError], facts: dict[str, Any]) -> OrdersError:
@@ -57,7 +67,7 @@ class InvalidCommand(OrdersError):
 
     code = "E_INVALID"
     en = "{field}: {problem}"
-    zh = "{field}:{problem}"
+    zh = "{field}：{problem}"
 
 
 class InvalidQuantity(InvalidCommand):
@@ -76,8 +86,8 @@ class InsufficientStock(OrdersError):
 
 class CreditExceeded(OrdersError):
     code = "E_CREDIT"
-    en = "customer {customer}: open {used_cents} + this {asked_cents} exceeds the limit {limit_cents} (in cents)"
-    zh = "客户 {customer}:已用 {used_cents} + 本单 {asked_cents} 超过额度 {limit_cents}(分)"
+    en = "customer {customer}: open {used_cents} + this {asked_cents} exceeds the limit {limit_cents} (in cents, {currency})"
+    zh = "客户 {customer}:已用 {used_cents} + 本单 {asked_cents} 超过额度 {limit_cents}（{currency}，单位：分）"
 
 
 class VersionConflict(OrdersError):

@@ -179,5 +179,11 @@ def must_allow(action: str, *, status: str, key: str, entity: str = "order") -> 
     reason = why_not(action, status)
     if reason is not None:
         raise NotAllowed(
-            action=action, entity=entity, key=key, status=status, reason=REASONS[reason][0], reason_code=reason
+            action=action,
+            entity=entity,
+            key=key,
+            status=status,
+            reason=REASONS[reason][0],
+            reason_zh=REASONS[reason][1],
+            reason_code=reason,
         )

@@ -90,7 +90,7 @@ def render_joined(language: str, notices: Sequence[Notice]) -> Text:
 
 def _parts(template: str, language: str, facts: Mapping[str, Any]) -> tuple[str, str]:
     if language not in _LOCALES:
-        raise InvalidCommand(field="language", problem=f"{language!r} is not zh or en")
+        raise InvalidCommand(field="language", problem="not_a_language", value=language)
     require_facts(template, facts)
     facts = {**dict.fromkeys(OPTIONAL.get(template, ())), **facts}
     subject, content = (part.render(facts) for part in _compiled(template, language))
@@ -150,5 +150,5 @@ def _environment(language: str) -> Environment:
 def _never_none(value: Any) -> Any:
     """A fact that may be None is asked about in the template first; 'None' is never printed."""
     if value is None:
-        raise InvalidCommand(field="notice", problem="a fact is None where the text needs it")
+        raise InvalidCommand(field="notice", problem="fact_is_none")
     return value

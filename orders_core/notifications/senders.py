@@ -35,10 +35,10 @@ def mail(message: Message, *, sender: str, at: datetime, encoding: str) -> Email
     """
     subject = message.subject
     if any(unicodedata.category(character) in ("Cc", "Zl", "Zp") for character in subject):
-        raise InvalidCommand(field="subject", problem=f"{subject!r} holds a control character")
+        raise InvalidCommand(field="subject", problem="control_character", value=subject)
     message_id = message.message_id
     if not (message_id.isascii() and message_id.isprintable() and message_id[:1] == "<" and message_id[-1:] == ">"):
-        raise InvalidCommand(field="message_id", problem=f"{message_id!r} is not of the form <text@domain>")
+        raise InvalidCommand(field="message_id", problem="not_a_message_id", value=message_id)
     letter = EmailMessage(policy=SMTP)
     letter["From"] = _address("sender", sender)
     letter["To"] = _address("recipient", message.recipient)
@@ -55,9 +55,9 @@ def _address(field: str, text: str) -> Address:
     try:
         address = Address(addr_spec=text)
     except (ValueError, IndexError, HeaderParseError) as error:  # the parser runs off the end of some bad addresses
-        raise InvalidCommand(field=field, problem=f"{text!r} is not one mail address") from error
+        raise InvalidCommand(field=field, problem="not_a_mail_address", value=text) from error
     if not (address.username and address.domain):
-        raise InvalidCommand(field=field, problem=f"{text!r} is not one mail address")
+        raise InvalidCommand(field=field, problem="not_a_mail_address", value=text)
     return address
 
 
@@ -119,9 +119,9 @@ class SmtpSender:
     def __init__(self, server: SmtpServer, *, sender: str, clock: Clock, tls: ssl.SSLContext | None = None) -> None:
         """`sender` is the From address and the envelope's; `tls` defaults to the system's trusted certificates."""
         if server.security not in ("starttls", "tls", "none"):
-            raise InvalidCommand(field="security", problem=f"{server.security!r} is not starttls, tls or none")
+            raise InvalidCommand(field="security", problem="not_a_security", value=server.security)
         if server.user and server.security == "none" and server.host not in ("localhost", "127.0.0.1", "::1"):
-            raise InvalidCommand(field="security", problem=f"a password would go to {server.host} in the clear")
+            raise InvalidCommand(field="security", problem="password_in_the_clear", host=server.host)
         self._server = server
         self._sender = sender
         self._clock = clock

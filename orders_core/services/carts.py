@@ -120,7 +120,7 @@ def _open_cart(uow: UnitOfWork, actor: Actor, command: SetCartLine) -> Any:
         if actor.customer_id is not None and cart.customer_id not in (None, actor.customer_id):
             raise NotFound(entity="cart", key=command.token)
         if cart.status != "open":
-            raise InvalidCommand(field="token", problem=f"the cart is {cart.status}")
+            raise InvalidCommand(field="token", problem="cart_is_closed", status=cart.status)
         return cart
     channel = uow.row(select(Channel.id).where(Channel.code == command.channel, Channel.is_active))
     if channel is None:
@@ -153,7 +153,7 @@ def _units_per_pack(uow: UnitOfWork, sku: Any, code: str, unit: str) -> int:
         select(SkuUnit.units_per_pack).where(SkuUnit.sku_id == sku.id, SkuUnit.unit == unit)
     ).scalar()
     if found is None:
-        raise InvalidCommand(field="unit", problem=f"{code} is not sold by {unit}")
+        raise InvalidCommand(field="unit", problem="not_sold_by", sku=code, unit=unit)
     return int(found)
 
 
@@ -299,7 +299,7 @@ def merge_carts(uow: UnitOfWork, actor: Actor, command: MergeCarts) -> CartView:
     )
     if lines and guest.currency != mine.currency:
         raise InvalidCommand(
-            field="currency", problem=f"the guest cart is in {guest.currency}, yours in {mine.currency}"
+            field="currency", problem="carts_of_two_currencies", guest=guest.currency, own=mine.currency
         )
     rules, _ = rules_of(uow, mine.channel_id)
     _drop_holds(uow, guest.id)
@@ -348,7 +348,7 @@ def check_out(uow: UnitOfWork, actor: Actor, command: Checkout) -> PlacedOrder:
     if customer is None and cart.customer_id is not None:
         customer = uow.conn.execute(select(Customer.code).where(Customer.id == cart.customer_id)).scalar_one()
     if customer is None:
-        raise InvalidCommand(field="customer", problem="log in or name a customer to order")
+        raise InvalidCommand(field="customer", problem="no_customer")
     lines = uow.rows(
         select(Sku.sku, CartLine.pack_qty, CartLine.unit)
         .join(Sku, Sku.id == CartLine.sku_id)

@@ -61,7 +61,7 @@ def settle_claim(uow: UnitOfWork, order_id: int, *, may_exceed: bool = False) ->
         claim_anyway(uow, order.customer_id, delta)
     elif not claim_credit(uow, order.customer_id, delta):
         customer = uow.rows(
-            select(Customer.code, Customer.credit_used_cents, Customer.credit_limit_cents).where(
+            select(Customer.code, Customer.currency, Customer.credit_used_cents, Customer.credit_limit_cents).where(
                 Customer.id == order.customer_id
             )
         )[0]
@@ -70,6 +70,7 @@ def settle_claim(uow: UnitOfWork, order_id: int, *, may_exceed: bool = False) ->
             used_cents=customer.credit_used_cents,
             asked_cents=delta,
             limit_cents=customer.credit_limit_cents or 0,
+            currency=customer.currency,
         )
     uow.conn.execute(_SET_CLAIM, {"order_id": order_id, "claimed": owes})
     return delta

@@ -213,14 +213,18 @@ class Pricing:
 def check_lines(lines: Sequence[LineIn]) -> None:
     """Refuse an empty order, too many lines, and quantities that are not whole numbers from 1 to 9,999,999."""
     if not lines:
-        raise InvalidCommand(field="lines", problem="an order needs at least one line")
+        raise InvalidCommand(field="lines", problem="order_without_lines")
     if len(lines) > MAX_LINES:
-        raise InvalidCommand(field="lines", problem=f"{len(lines)} lines, at most {MAX_LINES}")
+        raise InvalidCommand(field="lines", problem="too_many_lines", lines_count=len(lines), limit_count=MAX_LINES)
     for number, line in enumerate(lines, 1):
         if type(line.qty) is not int or not 1 <= line.qty <= MAX_QTY:
             raise InvalidQuantity(place=f"line {number} ({line.sku})", qty=line.qty)
         if line.unit_price_cents is not None and not 0 <= line.unit_price_cents <= 10**12:
-            raise InvalidCommand(field=f"lines[{number}].unit_price_cents", problem=f"{line.unit_price_cents}")
+            raise InvalidCommand(
+                field=f"lines[{number}].unit_price_cents",
+                problem="price_out_of_range",
+                price_cents=line.unit_price_cents,
+            )
 
 
 def load_skus(
@@ -264,7 +268,7 @@ def draft_order(uow: UnitOfWork, pricing: Pricing, lines: Sequence[LineIn]) -> D
     for number, line in enumerate(lines, 1):
         sku = by_code[line.sku]
         if sku.status != "active":
-            raise InvalidCommand(field=f"lines[{number}].sku", problem=f"{sku.sku} is discontinued")
+            raise InvalidCommand(field=f"lines[{number}].sku", problem="discontinued", sku=sku.sku)
         unit = line.unit or sku.base_unit
         per_pack = units[sku.id, unit]
         chosen = choose_price(sku.prices, unit=unit, units_per_pack=per_pack, pack_qty=line.qty)
@@ -273,7 +277,7 @@ def draft_order(uow: UnitOfWork, pricing: Pricing, lines: Sequence[LineIn]) -> D
             price, price_kind, chosen = 0, "manual", None
         elif line.unit_price_cents is not None:
             if not pricing.may_set_prices:
-                raise InvalidCommand(field=f"lines[{number}].unit_price_cents", problem="prices are set by us")
+                raise InvalidCommand(field=f"lines[{number}].unit_price_cents", problem="prices_are_ours")
             if price is not None and line.unit_price_cents != price:
                 problems.append(
                     {
@@ -287,7 +291,7 @@ def draft_order(uow: UnitOfWork, pricing: Pricing, lines: Sequence[LineIn]) -> D
             price = line.unit_price_cents
         if price is None:
             raise InvalidCommand(
-                field=f"lines[{number}].sku", problem=f"{sku.sku} has no price in {pricing.currency} today"
+                field=f"lines[{number}].sku", problem="no_price", sku=sku.sku, currency=pricing.currency
             )
         floor = chosen.floor_cents if chosen else None
         if floor is not None and price < floor:
@@ -349,7 +353,7 @@ def total_draft(
 
 def _must_fit(field: str, cents: int) -> None:
     if cents > MAX_CENTS:
-        raise InvalidCommand(field=field, problem=f"{cents} cents, at most {MAX_CENTS}")
+        raise InvalidCommand(field=field, problem="amount_too_large", cents=cents, limit_cents=MAX_CENTS)
 
 
 def _packs(uow: UnitOfWork, lines: Sequence[LineIn], by_code: Mapping[str, SkuRow]) -> dict[tuple[int, str], int]:
@@ -361,7 +365,7 @@ def _packs(uow: UnitOfWork, lines: Sequence[LineIn], by_code: Mapping[str, SkuRo
             packs[row.sku_id, row.unit] = row.units_per_pack
         for number, line in enumerate(lines, 1):
             if line.unit is not None and (by_code[line.sku].id, line.unit) not in packs:
-                raise InvalidCommand(field=f"lines[{number}].unit", problem=f"{line.sku} is not sold by {line.unit}")
+                raise InvalidCommand(field=f"lines[{number}].unit", problem="not_sold_by", sku=line.sku, unit=line.unit)
     return packs
 
 
@@ -379,7 +383,7 @@ def _parts(
             if line.kind == "kit":
                 if not components[line.sku.id]:
                     raise InvalidCommand(
-                        field=f"lines[{line.line_no}].sku", problem=f"{line.sku.sku} has no components"
+                        field=f"lines[{line.line_no}].sku", problem="kit_without_parts", sku=line.sku.sku
                     )
                 for row in components[line.sku.id]:
                     wanted.append((line, "component", row.component_sku_id, row.qty * line.ordered_qty))
@@ -452,5 +456,5 @@ def _applicable_offers(uow: UnitOfWork, pricing: Pricing) -> tuple[list[Offer], 
         or (coupon.expires_at is not None and coupon.expires_at <= now)
         or (coupon.customer_id is not None and coupon.customer_id != pricing.customer_id)
     ):
-        raise InvalidCommand(field="coupon_code", problem=f"coupon {pricing.coupon_code} cannot be used")
+        raise InvalidCommand(field="coupon_code", problem="coupon_unusable", coupon=pricing.coupon_code)
     return [*usable, offer], coupon.id

@@ -156,7 +156,7 @@ def edit_order(uow: UnitOfWork, actor: Actor, command: EditOrder) -> Edited:
         raise NotFound(entity="order", key=command.number)
     must_allow("edit", status=order.status, key=order.number)
     if order.origin == "history":
-        raise InvalidCommand(field="number", problem=f"{order.number} is imported history")
+        raise InvalidCommand(field="number", problem="imported_history", number=order.number)
     before = uow.rows(_LINES, {"order_id": order.id})
     command = _real_changes(order, before, command)
     if not (command.lines or command.add or command.address or command.requested_date or command.note is not None):
@@ -330,7 +330,7 @@ def _change_lines(
             line.parent_no = None if line.parent_no is None else line.parent_no + last
         added += drafted.lines
     if not any(line.pack_qty for line in kept) and not added:
-        raise InvalidCommand(field="lines", problem="nothing would be left; cancel the order instead")
+        raise InvalidCommand(field="lines", problem="nothing_left")
     lines = [*kept, *added]
     total_draft(uow, pricing, lines)
     _follow_returns(uow, before, kept, is_tax_on_top=not pricing.rules.prices_include_tax)

@@ -92,7 +92,7 @@ def answer_follow_up(uow: UnitOfWork, actor: Actor, command: AnswerFollowUp) -> 
     Raises NotFound for an unknown link; a second answer replaces nothing and returns the first one's ticket.
     """
     if type(command.score) is not int or not 1 <= command.score <= 5:
-        raise InvalidCommand(field="score", problem=f"{command.score} is not 1 to 5")
+        raise InvalidCommand(field="score", problem="not_a_score", score=command.score)
     asked = uow.row(
         select(FollowUp.id, FollowUp.order_id, FollowUp.score, FollowUp.ticket_id, Order.number, Order.channel_id)
         .join(Order, Order.id == FollowUp.order_id)

@@ -96,13 +96,13 @@ def request_invoice(uow: UnitOfWork, actor: Actor, command: RequestInvoice) -> I
         return _answer(key.row, is_repeat=True)
     must_allow("invoice", status=order.status, key=order.number)
     if order.origin == "history":
-        raise InvalidCommand(field="number", problem=f"{order.number} is imported history")
+        raise InvalidCommand(field="number", problem="imported_history", number=order.number)
     title, tax_number = _buyer(uow, order, command)
     lines = uow.rows(_LINES, {"order_id": order.id})
     left = order.total_cents - sum(int(line.asked_cents) for line in lines)
     amount = left if command.amount_cents is None else command.amount_cents
     if type(amount) is not int or (command.amount_cents is not None and amount <= 0):
-        raise InvalidCommand(field="amount_cents", problem=f"{amount} is not a positive amount")
+        raise InvalidCommand(field="amount_cents", problem="not_an_amount", amount_cents=amount)
     if amount > left or left <= 0:
         asked = order.total_cents if command.amount_cents is None else amount
         raise OverPayment(what=f"invoice of {order.number}", asked_cents=asked, limit_cents=max(0, left))
@@ -142,10 +142,10 @@ def _buyer(uow: UnitOfWork, order: Any, command: RequestInvoice) -> tuple[str, s
     else:
         title, tax_number = own.invoice_title or own.name, command.tax_number or own.tax_number
     if not title:
-        raise InvalidCommand(field="title", problem="an invoice needs the buyer's name")
+        raise InvalidCommand(field="title", problem="invoice_without_title")
     tax_number = tax_number.strip().upper() if tax_number else None
     if tax_number is not None and not _TAX_NUMBER.fullmatch(tax_number):
-        raise InvalidCommand(field="tax_number", problem=f"{tax_number!r} is not 5 to 20 digits and capital letters")
+        raise InvalidCommand(field="tax_number", problem="not_a_tax_number", value=tax_number)
     return title, tax_number
 
 

@@ -390,14 +390,14 @@ def _save_sku(uow: UnitOfWork, product_id: int, product: ProductIn, item: SkuIn)
             uow.conn.execute(insert(t.SkuUnit), {"sku_id": saved.id, "unit": unit, "units_per_pack": size})
         elif packs[unit].units_per_pack != size:
             raise InvalidCommand(
-                field=f"{item.sku} {unit}", problem=f"holds {packs[unit].units_per_pack}, a pack size is never changed"
+                field=f"{item.sku} {unit}", problem="pack_size_is_fixed", units_per_pack=packs[unit].units_per_pack
             )
     for barcode, unit in item.barcodes.items():
         owner = uow.conn.execute(select(t.SkuBarcode.sku_id).where(t.SkuBarcode.barcode == barcode)).scalar()
         if owner is None:
             uow.conn.execute(insert(t.SkuBarcode), {"barcode": barcode, "sku_id": saved.id, "unit": unit})
         elif owner != saved.id:
-            raise InvalidCommand(field=f"{item.sku} barcode", problem=f"{barcode} belongs to another SKU")
+            raise InvalidCommand(field=f"{item.sku} barcode", problem="barcode_is_anothers", barcode=barcode)
     _save_components(uow, saved.id, item)
     for price in item.prices:
         save_price(uow, saved.id, price)
@@ -412,7 +412,7 @@ def _save_components(uow: UnitOfWork, kit_id: int, item: SkuIn) -> None:
         if part is None:
             raise NotFound(entity="component", key=f"{item.sku} → {code}")
         if part.kind == "kit":
-            raise InvalidCommand(field=f"{item.sku} → {code}", problem="a kit cannot contain a kit")
+            raise InvalidCommand(field=f"{item.sku} → {code}", problem="kit_in_a_kit")
         known = uow.conn.execute(
             select(t.KitComponent.qty).where(
                 t.KitComponent.kit_sku_id == kit_id, t.KitComponent.component_sku_id == part.id
@@ -461,7 +461,7 @@ def save_promotion(uow: UnitOfWork, actor: Actor, command: PromotionIn) -> Saved
     missing = needs.get(command.kind, set()) - command.rule.keys()
     if command.kind not in needs or missing:
         raise InvalidCommand(
-            field="rule", problem=f"{command.kind} needs {', '.join(sorted(missing)) or 'a known kind'}"
+            field="rule", problem="rule_incomplete", kind=command.kind, missing=", ".join(sorted(missing)) or "-"
         )
     values = {name: value for name, value in command.__dict__.items() if name != "code"}
     saved = _save(uow, t.Promotion, {"code": command.code}, {**values, "rule": dict(command.rule)})

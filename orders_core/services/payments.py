@@ -84,7 +84,7 @@ def receive_payment(uow: UnitOfWork, actor: Actor, command: ReceivePayment) -> R
     """
     actor.must("money.receive")
     if type(command.amount_cents) is not int or command.amount_cents <= 0:
-        raise InvalidCommand(field="amount_cents", problem=f"{command.amount_cents} is not a positive amount")
+        raise InvalidCommand(field="amount_cents", problem="not_an_amount", amount_cents=command.amount_cents)
     customer = uow.row(select(Customer.id, Customer.currency).where(Customer.code == command.customer))
     if customer is None:
         raise NotFound(entity="customer", key=command.customer)
@@ -200,7 +200,7 @@ def _settle(uow: UnitOfWork, actor: Actor, receipt_id: int, currency: str, order
     """One settlement under two guards: the receipt's rest and what the order still owes; returns the receipt's rest."""
     if order.currency != currency:
         raise InvalidCommand(
-            field="currency", problem=f"{order.number} is in {order.currency}, the money in {currency}"
+            field="currency", problem="other_currency", number=order.number, currency=order.currency, paid_in=currency
         )
     is_dead = order.cancelled_at is not None or order.rejected_at is not None  # then it owes nothing
     owes = 0 if is_dead else order.total_cents - (order.paid_cents - order.refunded_cents)
@@ -263,7 +263,7 @@ def pay_refund(uow: UnitOfWork, actor: Actor, command: PayRefund) -> str:
     if refund.status == status:
         return status
     if refund.status == "paid":
-        raise InvalidCommand(field="refund", problem=f"{refund.number} is paid already")
+        raise InvalidCommand(field="refund", problem="refund_is_paid", number=refund.number)
     marked = uow.row(
         update(Refund)
         .where(Refund.id == refund.id, Refund.status == refund.status)

@@ -17,7 +17,7 @@ from sqlalchemy import and_, bindparam, func, insert, select, update
 
 from orders_core.domain.permissions import Actor
 from orders_core.domain.rules import Rules
-from orders_core.domain.validation import Check, CheckInput, credit_reason, run_checks
+from orders_core.domain.validation import Check, CheckInput, credit_reason, reason_text, run_checks
 from orders_core.errors import IdempotencyMismatch, InvalidCommand, NotFound
 from orders_core.routing.assign import Assigned
 from orders_core.services.credit import claim_anyway, claim_credit
@@ -202,9 +202,9 @@ def place_order(uow: UnitOfWork, actor: Actor, command: PlaceOrder) -> PlacedOrd
     if is_free:  # only a decided return makes one
         actor.must("return.decide")
         if command.source_order_id is None:
-            raise InvalidCommand(field="source_order_id", problem=f"{command.kind} of which order?")
+            raise InvalidCommand(field="source_order_id", problem="original_missing", kind=command.kind)
     if command.priority and actor.customer_id is not None:
-        raise InvalidCommand(field="priority", problem="the order of service is set by us")
+        raise InvalidCommand(field="priority", problem="priority_is_ours")
     body_hash, lines_hash = _hashes(command)
     # what is sent again is meant to be like its original; no order has an empty hash
     looks_like = "" if is_free else lines_hash
@@ -301,9 +301,19 @@ def _caller(uow: UnitOfWork, actor: Actor, command: PlaceOrder, lines_hash: str)
     if command.address_id is not None and row.address_id is None:
         raise NotFound(entity="address", key=command.address_id)
     if command.payment_method not in ("prepaid", "credit", "on_delivery"):
-        raise InvalidCommand(field="payment_method", problem=repr(command.payment_method))
+        raise InvalidCommand(
+            field="payment_method",
+            problem="not_one_of",
+            value=command.payment_method,
+            choices="prepaid, credit, on_delivery",
+        )
     if command.delivery_method not in ("courier", "own_truck", "pick_up"):
-        raise InvalidCommand(field="delivery_method", problem=repr(command.delivery_method))
+        raise InvalidCommand(
+            field="delivery_method",
+            problem="not_one_of",
+            value=command.delivery_method,
+            choices="courier, own_truck, pick_up",
+        )
     return row
 
 
@@ -396,7 +406,11 @@ def _write(
     )
     refused = [c for c in checks if not c.is_passed and rules.checks.model_dump()[c.name] == "refuse"]
     if refused:
-        raise InvalidCommand(field=refused[0].name, problem=str(dict(refused[0].reason)))
+        raise InvalidCommand(
+            field=refused[0].name,
+            problem=reason_text(refused[0].reason, "en"),
+            problem_zh=reason_text(refused[0].reason, "zh"),
+        )
     waits = failing(checks, rules)
     # levels before the customer's credit: everybody locks in this order (decisions.md, 9)
     promise(uow, changes_of(plan.parts), channel_id=caller.channel_id, any_backorder=plan.any_backorder)

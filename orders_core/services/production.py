@@ -105,7 +105,7 @@ def report_production(uow: UnitOfWork, actor: Actor, command: ReportProduction) 
     must_be_qty(command.done_qty, f"{row.number} done", smallest=0)
     must_be_qty(command.scrap_qty, f"{row.number} scrap", smallest=0)
     if command.done_qty + command.scrap_qty == 0 and not command.is_finished:
-        raise InvalidCommand(field="done_qty", problem="nothing was made, spoilt or finished")
+        raise InvalidCommand(field="done_qty", problem="nothing_reported")
     if row.done_qty + command.done_qty > row.qty:
         raise QuantityExceeded(what=row.number, asked_qty=command.done_qty, limit_qty=row.qty - row.done_qty)
     done, scrap = row.done_qty + command.done_qty, row.scrap_qty + command.scrap_qty

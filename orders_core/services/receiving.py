@@ -106,9 +106,9 @@ def create_purchase_order(uow: UnitOfWork, actor: Actor, command: CreatePurchase
     if supplier is None:
         raise NotFound(entity="supplier", key=command.supplier)
     if not supplier.is_active:
-        raise InvalidCommand(field="supplier", problem=f"{supplier.code} is no longer bought from")
+        raise InvalidCommand(field="supplier", problem="supplier_is_inactive", supplier=supplier.code)
     if not command.lines:
-        raise InvalidCommand(field="lines", problem="a purchase order needs at least one line")
+        raise InvalidCommand(field="lines", problem="purchase_without_lines")
     skus = skus_named(uow, [line.sku for line in command.lines])
     costs = _supplier_costs(uow, supplier.id, [sku.id for sku in skus.values()])
     order_id, number = uow.new_id(1 + len(command.lines)), uow.new_number("PO")
@@ -119,7 +119,7 @@ def create_purchase_order(uow: UnitOfWork, actor: Actor, command: CreatePurchase
         cost = line.unit_cost_cents if line.unit_cost_cents is not None else costs.get(sku.id)
         if cost is None:
             raise InvalidCommand(
-                field=f"lines[{line_no}].unit_cost_cents", problem=f"{supplier.code} quotes no price for {sku.sku}"
+                field=f"lines[{line_no}].unit_cost_cents", problem="no_quote", supplier=supplier.code, sku=sku.sku
             )
         rows.append(
             {
@@ -342,14 +342,14 @@ def receive_goods(uow: UnitOfWork, actor: Actor, command: ReceiveGoods) -> Recei
     if once.row is not None:
         return ReceivedGoods(once.row.id, once.row.number, (), is_repeat=True)
     if not command.lines:
-        raise InvalidCommand(field="lines", problem="a goods receipt needs at least one line")
+        raise InvalidCommand(field="lines", problem="receipt_without_lines")
     skus = skus_named(uow, [line.sku for line in command.lines])
     order, open_lines = None, {}
     if command.purchase_order is not None:
         order = _purchase_order(uow, command.purchase_order)
         must_be_in(order, "receive", ("draft", "sent", "confirmed"), "purchase order")
         if order.location_id != place.id:
-            raise InvalidCommand(field="location", problem=f"{order.number} is to be delivered elsewhere")
+            raise InvalidCommand(field="location", problem="delivered_elsewhere", number=order.number)
         open_lines = _open_lines(uow, order.id)
     receipt_id, number = uow.new_id(), uow.new_number("GR")
     rows, moves = _received(uow, command, place, skus, order, open_lines, receipt_id)
@@ -511,7 +511,7 @@ def inspect_goods(uow: UnitOfWork, actor: Actor, command: InspectGoods) -> Stock
     must_be_qty(command.accepted_qty, f"{sku.sku} accepted", smallest=0)
     must_be_qty(command.refused_qty, f"{sku.sku} refused", smallest=0)
     if command.accepted_qty + command.refused_qty == 0:
-        raise InvalidCommand(field="accepted_qty", problem="nothing was decided")
+        raise InvalidCommand(field="accepted_qty", problem="nothing_decided")
     lot_id = lot_named(uow, sku, command.lot_code)
     moves = []
     if command.accepted_qty:

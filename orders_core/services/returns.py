@@ -159,7 +159,12 @@ def request_return(uow: UnitOfWork, actor: Actor, command: RequestReturn) -> Ret
     """
     actor.must("return.request")
     if command.kind not in ("return", "exchange", "repair", "resend", "refund_only"):
-        raise InvalidCommand(field="kind", problem=repr(command.kind))
+        raise InvalidCommand(
+            field="kind",
+            problem="not_one_of",
+            value=command.kind,
+            choices="return, exchange, repair, resend, refund_only",
+        )
     order = order_for_change(uow, number=command.order_number)
     if actor.customer_id is not None and actor.customer_id != order.customer_id:
         raise NotFound(entity="order", key=command.order_number)
@@ -171,10 +176,10 @@ def request_return(uow: UnitOfWork, actor: Actor, command: RequestReturn) -> Ret
     elif order.status in ("review", "waiting_stock", "ready", "picking"):
         hold_order(uow, _as_clerk(actor), HoldOrder(order.number, _stopped_for(command.reason)))
     elif order.status != "held":
-        raise InvalidCommand(field="kind", problem=f"{order.number} has left; ask for a return of the goods")
+        raise InvalidCommand(field="kind", problem="order_has_left", number=order.number)
     lines = {row.line_no: row for row in uow.rows(select(OrderLine.__table__).where(OrderLine.order_id == order.id))}
     if not command.units and command.kind != "refund_only":
-        raise InvalidCommand(field="units", problem="name at least one line")
+        raise InvalidCommand(field="units", problem="no_units_named")
     return_id, number = uow.new_id(), uow.new_number("RT")
     uow.conn.execute(
         insert(ReturnAuthorization),
@@ -200,9 +205,7 @@ def request_return(uow: UnitOfWork, actor: Actor, command: RequestReturn) -> Ret
             raise NotFound(entity="line", key=f"{order.number}/{line_no}")
         if line.kind == "component" and command.kind != "resend":  # its kit's line brings it back
             kit = next(row.line_no for row in lines.values() if row.id == line.parent_line_id)
-            raise InvalidCommand(
-                field="units", problem=f"line {line_no} is part of the kit in line {kit}: return {kit}"
-            )
+            raise InvalidCommand(field="units", problem="part_of_a_kit", line_no=line_no, kit_no=kit)
         asked_before = _RESENT_BEFORE if command.kind == "resend" else _ASKED_BEFORE
         before = uow.conn.execute(asked_before, {"line_id": line.id}).scalar_one()
         most = line.shipped_qty - int(before)
@@ -242,7 +245,7 @@ def decide_return(uow: UnitOfWork, actor: Actor, command: DecideReturn) -> Retur
     actor.must("return.decide")
     rma, order = _returned_with_order(uow, command.number)
     if rma.status != "requested":
-        raise InvalidCommand(field="return", problem=f"{rma.number} is {rma.status} already")
+        raise InvalidCommand(field="return", problem="return_is_decided", number=rma.number, status=rma.status)
     status = "approved" if command.is_approved else "refused"
     exchange_id = None
     refund = 0
@@ -353,7 +356,9 @@ def receive_return(uow: UnitOfWork, actor: Actor, command: ReceiveReturn) -> Ret
     if is_repeat(uow, "return.receive", command):
         return _state(uow, rma.id, is_repeat=True)
     if rma.status not in ("approved", "received") or rma.kind in ("resend", "refund_only"):
-        raise InvalidCommand(field="return", problem=f"{rma.number} ({rma.kind}) is {rma.status}")
+        raise InvalidCommand(
+            field="return", problem="return_not_expected", number=rma.number, kind=rma.kind, status=rma.status
+        )
     location = location_named(uow, actor, command.location)
     by_no = {line.line_no: line for line in uow.rows(_LINES, {"return_id": rma.id})}
     lots = _lots_out(uow, order.id)
@@ -485,7 +490,7 @@ def _came_back(uow: UnitOfWork, line: Any, qty: int, return_id: int, location: A
         if tracked[sku_id].is_lot_tracked and location.is_stock_tracked:
             takes = [*_take_lots(uow, lots[sku_id], units, order_line_id)]
             if sum(part for _, part in takes) < units:
-                raise LotRefused(lot_code="-", sku=tracked[sku_id].sku, problem=f"{units} of no known lot came back")
+                raise LotRefused(lot_code="-", sku=tracked[sku_id].sku, problem="lot_of_return_unknown", units=units)
         moves += [
             Move(
                 sku_id,
@@ -557,7 +562,7 @@ def inspect_return(uow: UnitOfWork, actor: Actor, command: InspectReturn) -> Ret
     if is_repeat(uow, "return.inspect", command):
         return _state(uow, rma.id, is_repeat=True)
     if rma.status != "received" or rma.location_id is None:
-        raise InvalidCommand(field="return", problem=f"{rma.number} is {rma.status}: nothing to inspect")
+        raise InvalidCommand(field="return", problem="nothing_to_inspect", number=rma.number, status=rma.status)
     location = uow.rows(select(Location.__table__).where(Location.id == rma.location_id))[0]
     by_no = {line.line_no: line for line in uow.rows(_LINES, {"return_id": rma.id})}
     lots = _lots_inspected(uow, rma.id)

@@ -168,7 +168,7 @@ def reject_order(uow: UnitOfWork, actor: Actor, command: RejectOrder) -> OrderSt
     """
     actor.must("order.approve")
     if not command.reason.strip():
-        raise InvalidCommand(field="reason", problem="a rejection needs a reason")
+        raise InvalidCommand(field="reason", problem="reason_missing")
     order = order_for_change(uow, number=command.number, expected_version=command.expected_version)
     must_allow("reject", status=order.status, key=order.number)
     if has_shipped(uow, order.id):  # held after a part had left

@@ -107,7 +107,7 @@ def pack(uow: UnitOfWork, actor: Actor, command: Pack) -> PackedShipment:
     if shipment.status in ("packed", "shipped", "delivered"):
         return PackedShipment(shipment.number, shipment.status, _package_ids(uow, shipment.id), is_repeat=True)
     if shipment.status != "picked":
-        raise wrong_stage("pack", shipment, "the picker has not finished")
+        raise wrong_stage("pack", shipment, "picker_not_finished")
     _orders_allow("ship", lines)
     there = {line.id: min(line.picked_qty, line.qty) for line in lines}
     carrier = _carrier(uow, command.carrier)
@@ -208,7 +208,7 @@ def _contents(
 ) -> list[dict[int, int]]:
     """What of which shipment line is in each box."""
     if len(packages) > 1 and any(box.quantities is None for box in packages):
-        raise InvalidCommand(field="packages", problem="several boxes: say what is in each")
+        raise InvalidCommand(field="packages", problem="boxes_without_contents")
     left = dict(there)
     contents = []
     for number, box in enumerate(packages, 1):
@@ -229,7 +229,7 @@ def _contents(
                     what=f"{shipment.number} box {number} {sku}", asked_qty=asked, limit_qty=asked - qty
                 )
         if not content:
-            raise InvalidCommand(field=f"packages[{number}]", problem="an empty box does not ship")
+            raise InvalidCommand(field=f"packages[{number}]", problem="empty_box")
         contents.append(content)
     return contents
 
@@ -240,7 +240,7 @@ def _must_be_new_numbers(uow: UnitOfWork, carrier: Any, numbers: Sequence[str]) 
     if len(set(numbers)) < len(numbers):
         raise AlreadyExists(entity="tracking number", key=next(n for n in numbers if numbers.count(n) > 1))
     if carrier is None:
-        raise InvalidCommand(field="carrier", problem="a tracking number needs its carrier")
+        raise InvalidCommand(field="carrier", problem="carrier_missing")
     known = uow.rows(_NUMBERS_KNOWN, {"carrier_id": carrier.id, "numbers": list(numbers)})
     if known:
         raise AlreadyExists(entity="tracking number", key=f"{carrier.code} {known[0].tracking_number}")
@@ -297,16 +297,16 @@ def ship_shipment(uow: UnitOfWork, actor: Actor, command: ShipShipment) -> Shipp
     if shipment.shipped_at is not None:
         return _shipped_before(uow, shipment, lines)
     if shipment.status == "cancelled":
-        raise wrong_stage("ship", shipment, "it is cancelled")
+        raise wrong_stage("ship", shipment, "shipment_is_cancelled")
     _orders_allow("ship", lines)
     _must_be_paid(uow, lines)
     if shipment.status == "released":
-        raise wrong_stage("ship", shipment, "the picker has not finished")
+        raise wrong_stage("ship", shipment, "picker_not_finished")
     going = _going(uow, shipment, lines, command)
     if any(going.values()):
         lines = _raised(uow, shipment, lines, going)
     else:
-        raise InvalidCommand(field="shipment", problem=f"{shipment.number}: nothing to ship")
+        raise InvalidCommand(field="shipment", problem="nothing_to_ship", number=shipment.number)
     carrier, package_ids, numbers = _boxes(uow, shipment, lines, going, command)
     _leave_stock(uow, actor, shipment, lines, going)
     rest = _plan_rest(uow, shipment, lines, going)
@@ -495,11 +495,11 @@ def _boxes(
         ids = _write_packages(uow, shipment, lines, going, boxes, carrier)
     if shipment.delivery_method == "courier":
         if carrier is None:
-            raise InvalidCommand(field="carrier", problem=f"{shipment.number} goes by courier: name the carrier")
+            raise InvalidCommand(field="carrier", problem="courier_unnamed", number=shipment.number)
         if carrier.needs_tracking_number and not all(numbers):
             box = numbers.index(None) + 1 if None in numbers else 1
             raise InvalidCommand(
-                field=f"packages[{box}].tracking_number", problem=f"{carrier.code} needs a tracking number for each box"
+                field=f"packages[{box}].tracking_number", problem="tracking_number_missing", carrier=carrier.code
             )
     return carrier, ids, [number for number in numbers if number]
 
@@ -508,7 +508,9 @@ def _number_boxes(
     uow: UnitOfWork, shipment: Any, packed: Sequence[Any], boxes: Sequence[PackageIn], carrier: Any
 ) -> list[str | None]:
     if len(boxes) != len(packed):
-        raise InvalidCommand(field="packages", problem=f"{shipment.number} is packed in {len(packed)} boxes")
+        raise InvalidCommand(
+            field="packages", problem="packed_otherwise", number=shipment.number, boxes_count=len(packed)
+        )
     numbers = [new.tracking_number or old.tracking_number for new, old in zip(boxes, packed, strict=True)]
     fresh = [new for new, old in zip(numbers, packed, strict=True) if new and new != old.tracking_number]
     _must_be_new_numbers(uow, carrier, fresh)
@@ -683,7 +685,7 @@ def take_back(uow: UnitOfWork, actor: Actor, command: TakeBack) -> tuple[OrderSt
     actor.must("shipment.ship")
     shipment, lines = load_shipment(uow, actor, command.shipment)
     if shipment.status != "shipped" or _is_seen(uow, shipment.id) or any(line.delivered_qty for line in lines):
-        raise wrong_stage("take back", shipment, "only what left and nobody has seen since can be taken back")
+        raise wrong_stage("take back", shipment, "seen_since")
     _must_not_be_returned(uow, shipment, lines)
     over = {
         row.id: row.over_delivery_qty
@@ -774,7 +776,7 @@ def _must_not_be_returned(uow: UnitOfWork, shipment: Any, lines: Sequence[Any]) 
     taken = {line.order_line_id: line.shipped_qty for line in lines}
     for row in uow.rows(_ASKED_BACK, {"ids": sorted(taken)}):
         if row.asked_qty > row.shipped_qty - taken.get(row.id, row.shipped_qty):
-            raise wrong_stage("take back", shipment, f"a return of {row.asked_qty} units of it is under way")
+            raise wrong_stage("take back", shipment, "return_under_way", asked_qty=row.asked_qty)
 
 
 # -------------------------------------------------------------------------------------------------- delivery
@@ -825,7 +827,7 @@ def confirm_delivery(uow: UnitOfWork, actor: Actor, command: ConfirmDelivery) ->
         before = _shipped_before(uow, shipment, lines)
         return ConfirmedDelivery(shipment.number, before.orders, shown, is_repeat=True)
     if shipment.shipped_at is None:
-        raise wrong_stage("deliver", shipment, REASONS["not_gone"][0])
+        raise wrong_stage("deliver", shipment, REASONS["not_gone"][0], reason_zh=REASONS["not_gone"][1])
     signed = {line.id: line.shipped_qty for line in lines}
     if command.signed is not None:
         most = {line.id: line.shipped_qty for line in lines}

@@ -385,7 +385,7 @@ def _chosen(shown: Shortage, command: ActOnShortage) -> Option:
         " ".join(filter(None, [o.kind, o.detail.get("substitute"), o.detail.get("from_location")]))
         for o in shown.options
     )
-    raise InvalidCommand(field="kind", problem=f"{command.kind} is not open for {shown.sku}; there is {ways}")
+    raise InvalidCommand(field="kind", problem="way_not_open", kind=command.kind, sku=shown.sku, ways=ways)
 
 
 def _facts(option: Option, line: Any) -> dict[str, Any]:

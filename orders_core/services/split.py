@@ -114,7 +114,7 @@ def split_by_hand(uow: UnitOfWork, actor: Actor, command: SplitByHand) -> Split:
             raise QuantityExceeded(what=f"{command.shipment_number} line {line_no}", asked_qty=qty, limit_qty=line.qty)
         moved[line.id] = qty
     if not moved or sum(moved.values()) == sum(x.qty for x in lines):
-        raise InvalidCommand(field="units", problem="some, not all, of the shipment's units must move")
+        raise InvalidCommand(field="units", problem="some_not_all")
     return _done(uow, actor, order, "by_hand", [_part(uow, lines, moved, waiting_first=False, key=key.columns)])
 
 

@@ -126,19 +126,23 @@ def lot_named(
     """
     if not sku.is_lot_tracked:
         if lot_code is not None:
-            raise LotRefused(lot_code=lot_code, sku=sku.sku, problem="this SKU is not kept by lot")
+            raise LotRefused(lot_code=lot_code, sku=sku.sku, problem="not_kept_by_lot")
         return None
     if lot_code is None:
-        raise LotRefused(lot_code="–", sku=sku.sku, problem="name the lot, this SKU is kept by lot")
+        raise LotRefused(lot_code="–", sku=sku.sku, problem="lot_unnamed")
     found = uow.row(select(Lot.id, Lot.expiry_date).where(Lot.sku_id == sku.id, Lot.lot_code == lot_code))
     if found is not None:
         if expiry_date is not None and found.expiry_date != expiry_date:
             raise LotRefused(
-                lot_code=lot_code, sku=sku.sku, problem=f"it expires {found.expiry_date}, not {expiry_date}"
+                lot_code=lot_code,
+                sku=sku.sku,
+                problem="other_expiry",
+                expiry_date=found.expiry_date,
+                given_date=expiry_date,
             )
         return int(found.id)
     if not is_new:
-        raise LotRefused(lot_code=lot_code, sku=sku.sku, problem="there is no such lot")
+        raise LotRefused(lot_code=lot_code, sku=sku.sku, problem="no_such_lot")
     if expiry_date is None and sku.shelf_life_days is not None:
         expiry_date = uow.today + timedelta(days=sku.shelf_life_days)
     lot_id = uow.new_id()
@@ -319,16 +323,16 @@ def _by_hand(
     if is_repeat(uow, verb, command):
         return StockChanged(levels_now(uow, place.id, [sku.id for sku in skus.values()]), is_repeat=True)
     if not place.is_stock_tracked:
-        raise InvalidCommand(field="location", problem=f"stock of {place.code} is not recorded")
+        raise InvalidCommand(field="location", problem="stock_not_recorded", of=place.code)
     moves: list[Move] = []
     for number, line in enumerate(command.lines, 1):
         sku = skus[line.sku]
         if not sku.is_stock_tracked:
-            raise InvalidCommand(field=f"lines[{number}].sku", problem=f"stock of {sku.sku} is not recorded")
+            raise InvalidCommand(field=f"lines[{number}].sku", problem="stock_not_recorded", of=sku.sku)
         if smallest is not None:
             must_be_qty(line.qty, f"line {number} ({line.sku})", smallest=smallest)
         elif line.qty == 0 or type(line.qty) is not int:
-            raise InvalidCommand(field=f"lines[{number}].qty", problem="a correction is a whole number, + or −")
+            raise InvalidCommand(field=f"lines[{number}].qty", problem="not_a_correction")
         if line.qty == 0:
             uow.conn.execute(_ADD_LEVEL, {"sku_id": sku.id, "location_id": place.id})
             continue

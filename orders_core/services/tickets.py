@@ -126,7 +126,7 @@ def solve_ticket(uow: UnitOfWork, actor: Actor, command: SolveTicket) -> TicketS
     """Close a ticket with what was done; the customer is told. Raises InvalidCommand without a stated solution."""
     actor.must("ticket.work")
     if not command.solution.strip():
-        raise InvalidCommand(field="solution", problem="say what was done")
+        raise InvalidCommand(field="solution", problem="solution_missing")
     ticket = _open_one(uow, command.number)
     first = ticket.first_answer_at or uow.now
     state = _set(
@@ -166,7 +166,7 @@ def _open_one(uow: UnitOfWork, number: str) -> Any:
     if ticket is None:
         raise NotFound(entity="ticket", key=number)
     if ticket.status in ("solved", "closed"):
-        raise InvalidCommand(field="ticket", problem=f"{number} is {ticket.status}")
+        raise InvalidCommand(field="ticket", problem="ticket_is_closed", number=number, status=ticket.status)
     return ticket
 
 

@@ -193,7 +193,7 @@ def record_event(uow: UnitOfWork, actor: Actor, event: TrackingEventIn) -> Track
     actor.must("tracking.record")
     number = event.tracking_number.strip()
     if not number or not event.raw_status.strip():
-        raise InvalidCommand(field="tracking event", problem="tracking_number and raw_status must not be empty")
+        raise InvalidCommand(field="tracking event", problem="event_incomplete")
     carrier = uow.row(_CARRIER_BY_CODE, {"code": event.carrier})
     if carrier is None:
         raise NotFound(entity="carrier", key=event.carrier)

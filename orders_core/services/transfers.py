@@ -84,7 +84,7 @@ def plan_transfer(uow: UnitOfWork, actor: Actor, command: PlanTransfer) -> Trans
     if target is None:
         raise NotFound(entity="location", key=command.to_location)
     if target.id == source.id:
-        raise InvalidCommand(field="to_location", problem=f"{target.code} is where the goods are")
+        raise InvalidCommand(field="to_location", problem="same_location", location=target.code)
     once = keyed(uow, Transfer, command)
     if once.row is not None:
         return TransferState(once.row.id, once.row.number, once.row.status, is_repeat=True)

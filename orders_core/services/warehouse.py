@@ -128,7 +128,8 @@ def load_shipment(uow: UnitOfWork, actor: Actor, number: str) -> tuple[Any, Sequ
     return row, uow.rows(SHIPMENT_LINES, {"shipment_ids": [row.id]})
 
 
-def wrong_stage(action: str, shipment: Any, reason: str) -> NotAllowed:
+def wrong_stage(action: str, shipment: Any, reason: str, **facts: Any) -> NotAllowed:
+    """The refusal of an action on a shipment or pick list; `reason` is a code of `problems.py` over `facts`."""
     return NotAllowed(
         action=action,
         entity="shipment",
@@ -136,6 +137,7 @@ def wrong_stage(action: str, shipment: Any, reason: str) -> NotAllowed:
         status=shipment.status,
         reason=reason,
         reason_code="stage",
+        **facts,
     )
 
 
@@ -557,7 +559,7 @@ def tick(uow: UnitOfWork, actor: Actor, command: Tick) -> PickProgress:
         return _progress(picks, lines, is_repeat=True)
     must_allow("pick", status=line.order_status, key=line.order_number)
     if line.status not in ("open", "picked"):
-        raise wrong_stage("pick", picks, f"line {line.position} is {line.status}")
+        raise wrong_stage("pick", picks, "line_is_done", line_no=line.position, line_status=line.status)
     if qty > line.qty and _most_more(uow, line) == 0:
         raise WrongScan(number=picks.number, scanned=f"{line.sku} × {qty}", expected=f"{line.sku} × {line.qty}")
     if qty < line.picked_qty:
@@ -605,7 +607,7 @@ def short_pick(uow: UnitOfWork, actor: Actor, command: ShortPick) -> PickProgres
         return _progress(picks, lines, is_repeat=True)
     must_allow("pick", status=line.order_status, key=line.order_number)
     if line.status != "open":
-        raise wrong_stage("pick", picks, f"line {line.position} is {line.status}")
+        raise wrong_stage("pick", picks, "line_is_done", line_no=line.position, line_status=line.status)
     if not line.picked_qty <= command.found_qty < line.qty:
         raise QuantityExceeded(
             what=f"{picks.number} {line.sku}: found short", asked_qty=command.found_qty, limit_qty=line.qty - 1
@@ -727,10 +729,12 @@ def _of_lot(uow: UnitOfWork, picks: Any, wanted: Sequence[Any], lot_code: str) -
     sku = wanted[0]
     lot = uow.row(select(Lot.expiry_date).where(Lot.sku_id == sku.sku_id, Lot.lot_code == lot_code))
     if lot is None:
-        raise LotRefused(lot_code=lot_code, sku=sku.sku, problem="there is no such lot")
+        raise LotRefused(lot_code=lot_code, sku=sku.sku, problem="no_such_lot")
     if lot.expiry_date is not None and lot.expiry_date < uow.today:
-        raise LotRefused(lot_code=lot_code, sku=sku.sku, problem=f"it expired on {lot.expiry_date}")
-    raise LotRefused(lot_code=lot_code, sku=sku.sku, problem=f"take {sku.lot_code} first, {picks.number} says")
+        raise LotRefused(lot_code=lot_code, sku=sku.sku, problem="lot_expired", expiry_date=lot.expiry_date)
+    raise LotRefused(
+        lot_code=lot_code, sku=sku.sku, problem="other_lot_first", first_lot=sku.lot_code, pick_list=picks.number
+    )
 
 
 def _at(picks: Any, lines: Sequence[Any], position: int) -> Any:

@@ -108,7 +108,9 @@ def require_facts(template: str, facts: Mapping[str, Any]) -> None:
         InvalidCommand: No such template, or a fact is missing; names all that are.
     """
     if template not in TEMPLATES:
-        raise InvalidCommand(field="template", problem=f"there is no {template!r}; known: {', '.join(TEMPLATES)}")
+        raise InvalidCommand(
+            field="template", problem="no_such_template", template=template, known=", ".join(TEMPLATES)
+        )
     missing = sorted(TEMPLATES[template] - facts.keys())
     if missing:
-        raise InvalidCommand(field=f"notice {template}", problem=f"missing facts: {', '.join(missing)}")
+        raise InvalidCommand(field=f"notice {template}", problem="facts_missing", missing=", ".join(missing))
