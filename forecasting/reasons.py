@@ -38,7 +38,7 @@ WORDS: dict[str, tuple[str, str]] = {
 REASONS: dict[str, tuple[str, str]] = {
     # why this model
     "default_of_class": (
-        "{demand_class} 类需求默认用 {model}，{folds} 折回测中没有模型明显更好"
+        "{demand_class}需求默认用 {model}，{folds} 折回测中没有模型明显更好"
         "（周误差 {error:.2f}，简单规则 {baseline_model} 为 {baseline_error:.2f}）",
         "{model} is the default for {demand_class} demand; in {folds} backtest folds no model was clearly better "
         "(weekly error {error:.2f}, simple rule {baseline_model} {baseline_error:.2f})",

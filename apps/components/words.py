@@ -45,8 +45,8 @@ WORDS: dict[str, tuple[str, str]] = {
     # home
     "home.next_up": ("接下来处理", "Next up"),
     "home.next_up.sentence": (
-        "剩余时间最少的 {n} 单，点订单号处理。",
-        "The {n} orders with least time left; click a number to deal with it.",
+        "最该先办的 {n} 单：优先单在前，再看剩余时间。点订单号处理。",
+        "The {n} orders to deal with first: priority orders, then least time left. Click a number to open it.",
     ),
     "home.stages": ("各环节积压与等待时间", "Work by stage and age"),
     "home.stages.help": ("点击色块打开该队列。", "Click a bar to open its queue."),
@@ -121,8 +121,8 @@ WORDS: dict[str, tuple[str, str]] = {
     ),
     "orders.paste.missing": ("未找到：{numbers}", "Not found: {numbers}"),
     "orders.count": (
-        "共 {total} 单，第 {first}–{last} 单，剩余时间最少的在前。",
-        "{total} orders, {first}–{last} shown, least time left first.",
+        "共 {total} 单，第 {first}–{last} 单，优先单在前，再按剩余时间。",
+        "{total} orders, {first}–{last} shown: priority orders first, then least time left.",
     ),
     "orders.empty": ("没有符合条件的订单。", "No order matches."),
     "orders.empty.view": ("这个视图里没有订单。", "No order is in this view."),

@@ -355,7 +355,7 @@ def _one_day(uow: UnitOfWork, world: World, n: int, day: date, orders_per_day: f
 
 
 def _leave_questions(uow: UnitOfWork, world: World, day: date) -> None:
-    """What a desk finds in the morning: a large order, one that looks sent twice, a parcel in trouble."""
+    """What a desk finds in the morning: a large order, one that looks sent twice, a return, a parcel in trouble."""
     large, twice = [b for b in world.buyers if b.is_dealer and b.payment == "credit" and b.language == "zh"][:2]
     in_stock = [item.sku for item in sorted(c.ITEMS, key=lambda item: -item.price_yuan) if item.born == 0][:4]
     event = PlaceOrder("phone", large.code, [LineIn(sku, 15) for sku in in_stock], idem_key="event", note="周年庆用")
@@ -364,6 +364,15 @@ def _leave_questions(uow: UnitOfWork, world: World, day: date) -> None:
         uow.now += timedelta(minutes=9)
         again = PlaceOrder("phone", twice.code, [LineIn(in_stock[-1], 2)], idem_key=f"{key}-{day:%y%m%d}")
         _try(uow, place_order, SAM, again)
+    arrived = uow.rows(
+        select(t.Order.number)
+        .join(t.OrderLine, t.OrderLine.order_id == t.Order.id)
+        .where(t.Order.status == "delivered", t.OrderLine.line_no == 1, t.OrderLine.kind == "item")
+        .order_by(t.Order.id.desc())
+        .limit(1)
+    )
+    for row in arrived:
+        _try(uow, request_return, ANN, RequestReturn(row.number, {1: 1}, "颜色与图片不符"))
     for events in (world.events[due] for due in sorted(world.events) if due > day):
         if events:
             event_to_come = events[0]
