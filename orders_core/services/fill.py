@@ -114,6 +114,12 @@ _LOCK_LEVELS = (
     .order_by(StockLevel.sku_id, StockLevel.location_id)
     .with_for_update(key_share=True)
 )
+_WAITS_AT = (
+    select(ShipmentLine.sku_id, Shipment.location_id)
+    .join(Shipment, Shipment.id == ShipmentLine.shipment_id)
+    .join(OrderLine, OrderLine.id == ShipmentLine.order_line_id)
+    .where(OrderLine.order_id == bindparam("order_id"), ShipmentLine.backordered_qty > 0)
+)
 _FILL_LINES = text(
     "UPDATE shipment_line SET reserved_qty = reserved_qty + :qty, backordered_qty = backordered_qty - :qty"
     " WHERE id = :shipment_line_id"
@@ -176,6 +182,14 @@ def free_expired(uow: UnitOfWork, sku_ids: Collection[int]) -> bool:
     hand_on(uow)
     uow.freed = before
     return is_any
+
+
+def fill_where_waits(uow: UnitOfWork, order_id: int) -> list[Filled]:
+    """Give away what is free where this order waits, now that it is served again: it was passed over while on hold."""
+    levels = sorted({(row.sku_id, row.location_id) for row in uow.rows(_WAITS_AT, {"order_id": order_id})})
+    if levels and not uow.is_sqlite:
+        uow.rows(_LOCK_LEVELS, {"levels": levels})
+    return fill_waiting(uow, SYSTEM, levels)
 
 
 def fill_waiting(uow: UnitOfWork, actor: Actor, levels: Collection[Level]) -> list[Filled]:

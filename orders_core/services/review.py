@@ -16,7 +16,7 @@ from orders_core.errors import InvalidCommand, OrdersError
 from orders_core.notifications.tell import tell_customer
 from orders_core.services.credit import settle_claim
 from orders_core.services.drafting import rules_for
-from orders_core.services.fill import hand_on
+from orders_core.services.fill import fill_where_waits, hand_on
 from orders_core.services.idempotency import is_repeat
 from orders_core.services.orders_state import OrderState, has_shipped, order_for_change, sync_order
 from orders_core.services.refunds import grant_refund
@@ -207,11 +207,15 @@ def hold_order(uow: UnitOfWork, actor: Actor, command: HoldOrder) -> OrderState:
 
 
 def resume_order(uow: UnitOfWork, actor: Actor, command: ResumeOrder) -> OrderState:
-    """Let a held order go on where it stood."""
+    """Let a held order go on where it stood; it gets what came free meanwhile and nobody else took."""
     actor.must("order.hold")
     order = order_for_change(uow, number=command.number, expected_version=command.expected_version)
     must_allow("resume", status=order.status, key=order.number)
-    return _set_hold(uow, actor, order.id, None, "order.resume")
+    state = _set_hold(uow, actor, order.id, None, "order.resume")
+    if not fill_where_waits(uow, order.id):
+        return state
+    now = order_for_change(uow, order_id=order.id)
+    return OrderState(order.id, order.number, now.status, now.version)
 
 
 def _set_hold(uow: UnitOfWork, actor: Actor, order_id: int, reason: str | None, action: str) -> OrderState:

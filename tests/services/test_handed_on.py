@@ -8,7 +8,7 @@ from orders_core.services.cancel import CancelOrder, cancel_order
 from orders_core.services.carts import SetCartLine, set_cart_line
 from orders_core.services.edit import EditOrder, LineChange, edit_order, preview_edit
 from orders_core.services.place_order import LineIn
-from orders_core.services.review import HoldOrder, RejectOrder, hold_order, reject_order
+from orders_core.services.review import HoldOrder, RejectOrder, ResumeOrder, hold_order, reject_order, resume_order
 from orders_core.services.warehouse import ShortPick, short_pick
 from orders_core.store.uow import Store
 from tests.support import build
@@ -54,6 +54,30 @@ def test_freed_units_go_by_priority_then_age_and_past_orders_on_hold(shop: Store
     assert units(shop, old.number) == [("LAMP", 4, 0)]
     assert units(shop, new.number) == [("LAMP", 1, 3)]
     assert units(shop, held.number) == [("LAMP", 0, 3)]
+
+
+def test_a_resumed_order_gets_what_came_free_while_it_was_held(shop: Store) -> None:
+    first, held = build.order(shop, "LAMP 10"), build.order(shop, "LAMP 3")
+    shop.run(hold_order, MANAGER, HoldOrder(held.number, "wait"))
+    shop.run(cancel_order, CLERK, CancelOrder(first.number, "no"))
+    assert units(shop, held.number) == [("LAMP", 0, 3)]
+    state = shop.run(resume_order, MANAGER, ResumeOrder(held.number))
+    assert units(shop, held.number) == [("LAMP", 3, 0)]
+    row = build.order_row(shop, held.number)
+    assert row.status == "ready"
+    assert (state.status, state.version) == (row.status, row.version)
+
+
+def test_a_resumed_order_takes_nothing_from_who_waits_with_more_right(shop: Store) -> None:
+    first = build.order(shop, "LAMP 10")
+    held, urgent = build.order(shop, "LAMP 8"), build.order(shop, "LAMP 6", priority=1)
+    for number in (held.number, urgent.number):
+        shop.run(hold_order, MANAGER, HoldOrder(number, "wait"))
+    shop.run(cancel_order, CLERK, CancelOrder(first.number, "no"))
+    shop.run(resume_order, MANAGER, ResumeOrder(urgent.number))
+    shop.run(resume_order, MANAGER, ResumeOrder(held.number))
+    assert units(shop, urgent.number) == [("LAMP", 6, 0)]
+    assert units(shop, held.number) == [("LAMP", 4, 4)]
 
 
 def test_an_order_made_smaller_gives_the_rest_to_who_waits(shop: Store) -> None:
