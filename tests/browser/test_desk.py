@@ -103,6 +103,22 @@ def test_two_quick_clicks_approve_once(desk: Desk, page: Page, pause_ms: int) ->
     assert order_row(desk.store, number).status == "ready"
 
 
+def test_two_quick_clicks_write_one_note(desk: Desk, page: Page) -> None:
+    number = to_review(desk)
+    desk.app.visit(page, f"order?no={number}")
+    page.get_by_role("button", name="备注/联系记录").click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_role("textbox").fill("客户要早到")
+    dialog.get_by_role("textbox").press("Tab")
+    settled(page)
+    dialog.get_by_role("button", name="备注/联系记录").dblclick()
+    expect(dialog).to_have_count(0)
+    settled(page)
+    note = tables.OrderNote
+    written = select(note.text).where(note.order_id == order_row(desk.store, number).id)
+    assert [row.text for row in rows(desk.store, written)] == ["客户要早到"]
+
+
 @pytest.mark.parametrize("locale", ["zh-CN", "en-US"])
 def test_who_clicks_second_hears_who_was_first(desk: Desk, page: Page, locale: str) -> None:
     number = to_review(desk)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -500,6 +501,8 @@ def _approve_once(screen: Screen, order: Any, reason: Mapping[str, Any]) -> None
 
 
 def _note(screen: Screen, number: str) -> None:
+    key = uuid.uuid4().hex  # of this opening of the dialog: a second click writes nothing twice
+
     @st.dialog(f"{screen.t('action.note')} {number}")
     def ask() -> None:
         medium = st.segmented_control(
@@ -511,7 +514,7 @@ def _note(screen: Screen, number: str) -> None:
         )
         text = st.text_area(screen.t("ask.note"))
         if st.button(screen.t("action.note"), type="primary", key="go_note") and text.strip():
-            command = AddNote(number, text.strip(), None if medium == "none" else medium)
+            command = AddNote(number, text.strip(), None if medium == "none" else medium, idem_key=key)
             _run(screen, add_note, command, "note", number)
             st.rerun()
 
