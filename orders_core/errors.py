@@ -5,7 +5,7 @@ thing, the place and the numbers, in the reader's language.
 >>> str(error)
 'LAMP: 3 asked for, 2 available to promise'
 >>> error.text("zh")
-'LAMP:需要 3,可售 2'
+'LAMP：需要 3，可售 2'
 >>> error.code
 'E_STOCK_SHORT'
 """
@@ -73,7 +73,7 @@ class InvalidCommand(OrdersError):
 class InvalidQuantity(InvalidCommand):
     code = "E_QTY"
     en = "{place}: quantity {qty} is not a whole number from 1 to 9,999,999"
-    zh = "{place}:数量 {qty} 不是 1 到 9,999,999 的整数"
+    zh = "{place}：数量 {qty} 不是 1 到 9,999,999 的整数"
 
 
 class InsufficientStock(OrdersError):
@@ -81,13 +81,13 @@ class InsufficientStock(OrdersError):
 
     code = "E_STOCK_SHORT"
     en = "{sku}: {asked_qty} asked for, {available_qty} available to promise"
-    zh = "{sku}:需要 {asked_qty},可售 {available_qty}"
+    zh = "{sku}：需要 {asked_qty}，可售 {available_qty}"
 
 
 class CreditExceeded(OrdersError):
     code = "E_CREDIT"
     en = "customer {customer}: open {used_cents} + this {asked_cents} exceeds the limit {limit_cents} (in cents, {currency})"
-    zh = "客户 {customer}:已用 {used_cents} + 本单 {asked_cents} 超过额度 {limit_cents}（{currency}，单位：分）"
+    zh = "客户 {customer}：已用 {used_cents} + 本单 {asked_cents} 超过额度 {limit_cents}（{currency}，单位：分）"
 
 
 class VersionConflict(OrdersError):
@@ -95,7 +95,7 @@ class VersionConflict(OrdersError):
 
     code = "E_VERSION"
     en = "{entity} {key} is at version {current_version}, you saw {expected_version}"
-    zh = "{entity} {key} 当前版本 {current_version},您看到的是 {expected_version}"
+    zh = "{entity} {key} 当前版本 {current_version}，您看到的是 {expected_version}"
 
 
 class NotAllowed(OrdersError):
@@ -103,7 +103,7 @@ class NotAllowed(OrdersError):
 
     code = "E_STAGE"
     en = "{action} is not possible for {entity} {key} in stage {status}: {reason}"
-    zh = "{entity} {key} 处于 {status},不能{action}:{reason}"
+    zh = "{entity} {key} 处于 {status}，不能{action}：{reason}"
 
 
 class PermissionDenied(OrdersError):
@@ -117,19 +117,19 @@ class IdempotencyMismatch(OrdersError):
 
     code = "E_IDEMPOTENCY_MISMATCH"
     en = "key {key} was used before for {number} with other content"
-    zh = "幂等键 {key} 已用于 {number},但内容不同"
+    zh = "幂等键 {key} 已用于 {number}，但内容不同"
 
 
 class BelowShipped(OrdersError):
     code = "E_BELOW_SHIPPED"
     en = "order {number} line {line_no}: {asked_qty} asked for, the minimum is {shipped_qty} already shipped"
-    zh = "订单 {number} 第 {line_no} 行:要改为 {asked_qty},但已发货 {shipped_qty},不能更少"
+    zh = "订单 {number} 第 {line_no} 行：要改为 {asked_qty}，但已发货 {shipped_qty}，不能更少"
 
 
 class BelowFloorPrice(OrdersError):
     code = "E_FLOOR_PRICE"
     en = "{sku}: price {price_cents} is below the floor {floor_cents} (in cents); a second person must approve"
-    zh = "{sku}:价格 {price_cents} 低于底价 {floor_cents}(分),需要第二人审批"
+    zh = "{sku}：价格 {price_cents} 低于底价 {floor_cents}(分)，需要第二人审批"
 
 
 class OverPayment(OrdersError):
@@ -137,7 +137,7 @@ class OverPayment(OrdersError):
 
     code = "E_MONEY"
     en = "{what}: {asked_cents} asked for, at most {limit_cents} possible (in cents)"
-    zh = "{what}:要求 {asked_cents},最多 {limit_cents}(分)"
+    zh = "{what}：要求 {asked_cents}，最多 {limit_cents}(分)"
 
 
 class QuantityExceeded(OrdersError):
@@ -145,19 +145,19 @@ class QuantityExceeded(OrdersError):
 
     code = "E_QTY_EXCEEDED"
     en = "{what}: {asked_qty} asked for, at most {limit_qty} possible"
-    zh = "{what}:要求 {asked_qty},最多 {limit_qty}"
+    zh = "{what}：要求 {asked_qty}，最多 {limit_qty}"
 
 
 class WrongScan(OrdersError):
     code = "E_SCAN"
     en = "pick list {number}: scanned {scanned}, expected {expected}"
-    zh = "拣货单 {number}:扫到 {scanned},应为 {expected}"
+    zh = "拣货单 {number}：扫到 {scanned}，应为 {expected}"
 
 
 class LotRefused(OrdersError):
     code = "E_LOT"
     en = "lot {lot_code} of {sku}: {problem}"
-    zh = "{sku} 批次 {lot_code}:{problem}"
+    zh = "{sku} 批次 {lot_code}：{problem}"
 
 
 class AlreadyExists(OrdersError):
@@ -171,16 +171,16 @@ class Busy(OrdersError):
 
     code = "E_BUSY"
     en = "the database was busy for {seconds} s; nothing was written, try again"
-    zh = "数据库繁忙 {seconds} 秒,未写入任何内容,请重试"
+    zh = "数据库繁忙 {seconds} 秒，未写入任何内容，请重试"
 
 
 class SchemaVersion(OrdersError):
     code = "E_SCHEMA_VERSION"
     en = "database is at schema {found}, this program needs {needed}"
-    zh = "数据库结构版本为 {found},程序需要 {needed}"
+    zh = "数据库结构版本为 {found}，程序需要 {needed}"
 
 
 class ConfigError(OrdersError):
     code = "E_CONFIG"
     en = "setting {key}: {problem}"
-    zh = "设置 {key}:{problem}"
+    zh = "设置 {key}：{problem}"

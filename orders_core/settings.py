@@ -27,21 +27,21 @@ class UnknownSetting(ConfigError):
     """Nothing of that name can be set."""
 
     en = "setting {key} is not known; did you mean {nearest}?"
-    zh = "未知设置 {key};是否想写 {nearest}?"
+    zh = "未知设置 {key}；是否想写 {nearest}？"
 
 
 class WrongSetting(ConfigError):
     """The value is not what the setting takes."""
 
     en = "setting {key} is {value}; expected {expected}"
-    zh = "设置 {key} 的值为 {value};应为{expected_zh}"
+    zh = "设置 {key} 的值为 {value}；应为{expected_zh}"
 
 
 class MissingSetting(ConfigError):
     """Another setting makes this one necessary."""
 
     en = "setting {key} is needed with {because}"
-    zh = "设置了 {because} 时,必须同时设置 {key}"
+    zh = "设置了 {because} 时，必须同时设置 {key}"
 
 
 class Settings(BaseSettings):

@@ -64,10 +64,10 @@ REASONS = {
     "no_stock": ("nothing of it is in stock yet", "暂无库存"),
     "in_warehouse": (
         "the warehouse is picking it; the picker is stopped by a cancel or a hold",
-        "仓库正在拣货,请先取消或挂起",
+        "仓库正在拣货，请先取消或挂起",
     ),
     "gone": ("the goods have left", "货物已发出"),
-    "delivered": ("it is delivered; open a return instead", "订单已送达,请走退货"),
+    "delivered": ("it is delivered; open a return instead", "订单已送达，请走退货"),
     "not_gone": ("nothing of it has left yet", "尚未发货"),
     "cancelled": ("it is cancelled", "订单已取消"),
     "rejected": ("it was rejected", "订单已驳回"),

@@ -17,34 +17,34 @@ REASONS: dict[str, tuple[str, str]] = {
     "customer_closed": ("The customer's account is closed.", "客户账户已关闭。"),
     "overdue": (
         "An order of {oldest_date} is unpaid; terms are {terms_days} days.",
-        "{oldest_date} 的订单仍未付款,账期 {terms_days} 天。",
+        "{oldest_date} 的订单仍未付款，账期 {terms_days} 天。",
     ),
-    "address_incomplete": ("The delivery address lacks: {missing}.", "收货信息不完整,缺少:{missing}。"),
+    "address_incomplete": ("The delivery address lacks: {missing}.", "收货信息不完整，缺少：{missing}。"),
     "phone_invalid": ("The phone number {phone} cannot be one.", "电话号码 {phone} 无效。"),
     "price_changed": (
         "{sku}: price given {price_cents} differs from the list {expected_cents} (cents).",
-        "{sku}:填写价格 {price_cents} 与价目 {expected_cents} 不同(分)。",
+        "{sku}：填写价格 {price_cents} 与价目 {expected_cents} 不同(分)。",
     ),
     "below_floor": (
         "{sku}: price {price_cents} is below the floor {floor_cents} (cents).",
-        "{sku}:价格 {price_cents} 低于底价 {floor_cents}(分)。",
+        "{sku}：价格 {price_cents} 低于底价 {floor_cents}(分)。",
     ),
     "credit_exceeded": (
         "Credit: open {used_cents} + this {asked_cents} exceeds the limit {limit_cents} by {over_cents} (cents).",
-        "信用:已用 {used_cents} + 本单 {asked_cents},超出额度 {limit_cents} 共 {over_cents}(分)。",
+        "信用：已用 {used_cents} + 本单 {asked_cents}，超出额度 {limit_cents} 共 {over_cents}(分)。",
     ),
-    "no_credit": ("The customer has no credit; ask for payment.", "客户没有信用额度,请先收款。"),
-    "payment_waiting": ("Prepaid: {due_cents} (cents) are still to be paid.", "预付订单:还需付款 {due_cents}(分)。"),
+    "no_credit": ("The customer has no credit; ask for payment.", "客户没有信用额度，请先收款。"),
+    "payment_waiting": ("Prepaid: {due_cents} (cents) are still to be paid.", "预付订单：还需付款 {due_cents}(分)。"),
     "possible_duplicate": (
         "The same customer ordered the same lines today: {other_number}.",
-        "同一客户今天已有相同内容的订单:{other_number}。",
+        "同一客户今天已有相同内容的订单：{other_number}。",
     ),
-    "short": ("{sku}: {short_qty} of {asked_qty} are not in stock.", "{sku}:{asked_qty} 中缺 {short_qty}。"),
+    "short": ("{sku}: {short_qty} of {asked_qty} are not in stock.", "{sku}：{asked_qty} 中缺 {short_qty}。"),
     "amount_high": (
         "The total {total_cents} is above {max_cents} (cents), the most approved without a person.",
         "金额 {total_cents} 超过自动审核上限 {max_cents}(分)。",
     ),
-    "held_by_hand": ("Put on hold: {reason}", "人工挂起:{reason}"),
+    "held_by_hand": ("Put on hold: {reason}", "人工挂起：{reason}"),
     "auto_approval_off": ("Automatic approval is switched off.", "自动审核已关闭。"),
 }
 """Every reason an order waits, as sentences (en, zh) over the check's facts."""

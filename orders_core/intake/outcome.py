@@ -31,7 +31,7 @@ class RowProblem:
         text = self.problem.message(language)
         if not self.line:
             return text
-        return f"第 {self.line} 行:{text}" if language == "zh" else f"line {self.line}: {text}"
+        return f"第 {self.line} 行：{text}" if language == "zh" else f"line {self.line}: {text}"
 
 
 @dataclass
@@ -96,7 +96,7 @@ class Outcome:
         """One line for a person."""
         n = (self.read, self.accepted, self.quarantined, self.duplicates)
         if language == "zh":
-            refused = ",整个文件未导入" if self.is_refused else ""
+            refused = "，整个文件未导入" if self.is_refused else ""
             return "读取 {} 行 = 导入 {} + 隔离 {} + 重复 {}".format(*n) + refused
         refused = "; the whole file stays out" if self.is_refused else ""
         return "{} rows read = {} accepted + {} quarantined + {} duplicates".format(*n) + refused

@@ -92,7 +92,7 @@ MESSAGES: dict[str, tuple[str, str]] = {
     ),
     "E_TRUNCATED.trailer": (
         "{file} has no closing row '#rows,COUNT'; without it a broken upload can't be told from a short file",
-        "{file} 没有结尾行“#rows,行数”；没有它就无法分辨文件是否上传完整",
+        "{file} 没有结尾行“#rows，行数”；没有它就无法分辨文件是否上传完整",
     ),
     "E_TRUNCATED.quote": (
         "{file} ends inside the quoted field that begins on line {line}; send the whole file again",

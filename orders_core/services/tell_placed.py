@@ -6,8 +6,11 @@ from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import Any
 
+from sqlalchemy import select
+
 from orders_core.domain.rules import Rules
 from orders_core.services.drafting import Draft
+from orders_core.store.tables import Staff
 from orders_core.store.uow import UnitOfWork
 
 
@@ -61,13 +64,15 @@ def tell_placed(
             facts=facts,
             **common,  # type: ignore[arg-type]
         )
-    if reasons or rules.notices.tell_clerks == "all":
+    if rules.notices.clerks and (reasons or rules.notices.tell_clerks == "all"):
+        known = uow.rows(select(Staff.email, Staff.language).where(Staff.email.in_(rules.notices.clerks)))
+        languages = {row.email: row.language for row in known}
         for clerk in rules.notices.clerks:
             uow.notify(
                 "clerk_new_order",
                 dedupe_key=f"clerk_new_order:{order_id}:{clerk}",
                 recipient=clerk,
-                language="zh",
+                language=languages.get(clerk, "zh"),  # a shared mailbox is nobody's
                 facts={**facts, "reasons": list(reasons)},
                 **common,  # type: ignore[arg-type]
             )

@@ -131,7 +131,7 @@ _SENTENCES = {
     ),
     "missing": (
         "audit row {id} (seal {position}) was sealed but is not there any more",
-        "审计记录 {id}(封印 {position})已封存,但现已不存在",
+        "审计记录 {id}(封印 {position})已封存，但现已不存在",
     ),
     "inserted": (
         "audit row {id} appeared among rows that were sealed without it",
@@ -140,7 +140,7 @@ _SENTENCES = {
     "seal_missing": ("seal {position} is not there", "缺少封印 {position}"),
     "unknown_seal": (
         "the seal you kept is not in the chain: the trail was cut off or rewritten",
-        "您保存的封印不在链中:审计记录被截断或改写",
+        "您保存的封印不在链中：审计记录被截断或改写",
     ),
 }
 

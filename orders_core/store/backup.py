@@ -43,7 +43,7 @@ class DatabaseNotEmpty(AlreadyExists):
     """The database to restore into has rows; nothing was changed."""
 
     en = "{entity} {key} has {rows} rows already; restoring would replace them"
-    zh = "{entity} {key} 中已有 {rows} 行数据,恢复会将其覆盖"
+    zh = "{entity} {key} 中已有 {rows} 行数据，恢复会将其覆盖"
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,7 @@ def _check_file(file: Path, *, named: Path) -> None:
     except sqlite3.DatabaseError as error:
         found, orphans = str(error), 0
     if found != "ok":
-        raise BackupDamaged(file=named, problem=f"damaged: {found}", problem_zh=f"文件损坏:{found}")
+        raise BackupDamaged(file=named, problem=f"damaged: {found}", problem_zh=f"文件损坏：{found}")
     if orphans:
         problem = f"{orphans} rows refer to nothing"
         raise BackupDamaged(file=named, problem=problem, problem_zh=f"{orphans} 行引用的数据不存在")

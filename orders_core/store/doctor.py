@@ -61,7 +61,7 @@ def _python() -> Finding:
     version = ".".join(map(str, sys.version_info[:3]))
     if (3, 11) <= sys.version_info[:2] < (3, 14):
         return Finding("ok", "python", f"Python {version}", f"Python {version}")
-    return Finding("fail", "python", f"Python {version}; use 3.11 to 3.13", f"Python {version};请使用 3.11 至 3.13")
+    return Finding("fail", "python", f"Python {version}; use 3.11 to 3.13", f"Python {version}；请使用 3.11 至 3.13")
 
 
 def _packages() -> Finding:
@@ -69,7 +69,7 @@ def _packages() -> Finding:
     try:
         asked = [Requirement(line) for line in metadata.requires("dinghuo") or []]
     except metadata.PackageNotFoundError:
-        return Finding("warn", "packages", "not installed; run `make setup`", "未安装;请运行 `make setup`")
+        return Finding("warn", "packages", "not installed; run `make setup`", "未安装；请运行 `make setup`")
     wrong = []
     needed = [requirement for requirement in asked if requirement.marker is None or requirement.marker.evaluate()]
     for requirement in needed:
@@ -89,7 +89,7 @@ def _sqlite(version: tuple[int, int, int], *, is_used: bool) -> Iterator[Finding
     name = ".".join(map(str, version))
     if version < (3, 37, 0):  # STRICT tables
         yield Finding(
-            "fail", "sqlite", f"SQLite {name}; 3.37 or newer is needed", f"SQLite {name};需要 3.37 或更新版本"
+            "fail", "sqlite", f"SQLite {name}; 3.37 or newer is needed", f"SQLite {name}；需要 3.37 或更新版本"
         )
     elif is_used and has_wal_reset_bug(version):
         yield Finding(
@@ -97,8 +97,8 @@ def _sqlite(version: tuple[int, int, int], *, is_used: bool) -> Iterator[Finding
             "sqlite_wal_reset",
             f"SQLite {name} has the WAL-reset bug (rarely, two processes at a checkpoint lose a page); use 3.51.3, 3.50.7"
             " or 3.44.6, or PostgreSQL, and keep backups",
-            f"SQLite {name} 存在 WAL 重置缺陷(极少数情况下,两个进程同时做检查点会丢失页面);请升级到 3.51.3、3.50.7"
-            " 或 3.44.6,或改用 PostgreSQL,并保持备份",
+            f"SQLite {name} 存在 WAL 重置缺陷(极少数情况下，两个进程同时做检查点会丢失页面)；请升级到 3.51.3、3.50.7"
+            " 或 3.44.6，或改用 PostgreSQL，并保持备份",
         )
     else:
         yield Finding("ok", "sqlite", f"SQLite {name}", f"SQLite {name}")
@@ -145,7 +145,7 @@ def _folder(name: str, folder: Path) -> Finding:
             "fail",
             "folder",
             f"{name}: there is no folder {folder}; make it, or name another database",
-            f"{name}:文件夹 {folder} 不存在;请先创建,或改用其他数据库",
+            f"{name}：文件夹 {folder} 不存在；请先创建，或改用其他数据库",
         )
     try:
         with tempfile.TemporaryFile(dir=_existing(folder)):
@@ -155,9 +155,9 @@ def _folder(name: str, folder: Path) -> Finding:
             "fail",
             "folder",
             f"{name}: {folder} can't be written ({error.strerror}); give this user the right, or name another place",
-            f"{name}:无法写入 {folder}({error.strerror});请授予权限,或改用其他位置",
+            f"{name}：无法写入 {folder}({error.strerror})；请授予权限，或改用其他位置",
         )
-    return Finding("ok", "folder", f"{name}: {folder} can be written", f"{name}:{folder} 可写")
+    return Finding("ok", "folder", f"{name}: {folder} can be written", f"{name}：{folder} 可写")
 
 
 def _free_space(folder: Path) -> Finding:
@@ -168,7 +168,7 @@ def _free_space(folder: Path) -> Finding:
             "warn",
             "disk",
             f"{size} free at {folder}, less than {LEAST_FREE_BYTES / 1e9:.0f} GB; free some space before work stops",
-            f"{folder} 剩余 {size},不足 {LEAST_FREE_BYTES / 1e9:.0f} GB;请尽快清理空间",
+            f"{folder} 剩余 {size}，不足 {LEAST_FREE_BYTES / 1e9:.0f} GB；请尽快清理空间",
         )
     return Finding("ok", "disk", f"{size} free at {folder}", f"{folder} 剩余 {size}")
 
@@ -190,7 +190,7 @@ def _database(settings: Settings) -> Iterator[Finding]:
         yield Finding("fail", "schema", error.text("en"), error.text("zh"))
     except SQLAlchemyError as error:
         reason = str(getattr(error, "orig", error)).strip()
-        yield Finding("fail", "schema", f"{place} can't be read: {reason}", f"无法读取 {place}:{reason}")
+        yield Finding("fail", "schema", f"{place} can't be read: {reason}", f"无法读取 {place}：{reason}")
     else:
         needed = schema.newest_version()
         if found is None:
@@ -202,7 +202,7 @@ def _database(settings: Settings) -> Iterator[Finding]:
                 "fail",
                 "schema",
                 f"{place} is at schema {found}, {needed} is needed; make a backup, then run `dinghuo upgrade`",
-                f"{place} 的结构版本为 {found},需要 {needed};请先备份,再运行 `dinghuo upgrade`",
+                f"{place} 的结构版本为 {found}，需要 {needed}；请先备份，再运行 `dinghuo upgrade`",
             )
         else:
             yield Finding("ok", "schema", f"{place} is at schema {found}", f"{place} 的结构版本为 {found}")
@@ -222,7 +222,7 @@ def _postgresql(url: str, place: str) -> Finding:
             "fail",
             "postgresql",
             f"{place} can't be reached: {reason}; is the server running, are host and password right?",
-            f"无法连接 {place}:{reason};请检查服务器是否运行、主机与密码是否正确",
+            f"无法连接 {place}：{reason}；请检查服务器是否运行、主机与密码是否正确",
         )
     finally:
         engine.dispose()
@@ -232,7 +232,7 @@ def _postgresql(url: str, place: str) -> Finding:
             "fail",
             "postgresql",
             f"PostgreSQL {name}; {least} or newer is needed",
-            f"PostgreSQL {name};需要 {least} 或更新版本",
+            f"PostgreSQL {name}；需要 {least} 或更新版本",
         )
     return Finding("ok", "postgresql", f"PostgreSQL {name} at {place}", f"PostgreSQL {name}({place})")
 
@@ -246,19 +246,19 @@ def _warehouse(folder: Path) -> Finding:
                 "fail",
                 "warehouse",
                 f"{link} is a file, not the link that publishing swaps; move it away",
-                f"{link} 是普通文件,而不是发布用的链接;请将其移走",
+                f"{link} 是普通文件，而不是发布用的链接；请将其移走",
             )
         return Finding(
             "warn",
             "warehouse",
             f"no warehouse is published yet at {link}; run `dinghuo run daily`",
-            f"{link} 尚未发布数据仓库;请运行 `dinghuo run daily`",
+            f"{link} 尚未发布数据仓库；请运行 `dinghuo run daily`",
         )
     if not link.exists():
         return Finding(
             "fail",
             "warehouse",
             f"{link} leads to {link.readlink()}, which is not there; run `dinghuo run daily`",
-            f"{link} 指向的 {link.readlink()} 不存在;请运行 `dinghuo run daily`",
+            f"{link} 指向的 {link.readlink()} 不存在；请运行 `dinghuo run daily`",
         )
     return Finding("ok", "warehouse", f"{link} leads to {link.readlink()}", f"{link} 指向 {link.readlink()}")

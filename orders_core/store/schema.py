@@ -34,21 +34,21 @@ class NotADatabase(SchemaVersion):
     """The file is no SQLite database."""
 
     en = "{place} is not an SQLite database; nothing was changed (this program needs schema {needed})"
-    zh = "{place} 不是 SQLite 数据库,未做任何改动(程序需要结构版本 {needed})"
+    zh = "{place} 不是 SQLite 数据库，未做任何改动(程序需要结构版本 {needed})"
 
 
 class ForeignDatabase(SchemaVersion):
     """A database, but of another program."""
 
     en = "{place} belongs to another program: it has {tables}, no {version_table}; this program needs schema {needed}"
-    zh = "{place} 属于其他程序:其中有 {tables},但没有 {version_table};程序需要结构版本 {needed}"
+    zh = "{place} 属于其他程序：其中有 {tables}，但没有 {version_table}；程序需要结构版本 {needed}"
 
 
 class NoFolder(ConfigError):
     """The database file's folder is not there."""
 
     en = "setting {key}: there is no folder {folder}; make it, or name another database"
-    zh = "设置 {key}:文件夹 {folder} 不存在;请先创建,或改用其他数据库"
+    zh = "设置 {key}：文件夹 {folder} 不存在；请先创建，或改用其他数据库"
 
 
 def alembic_config() -> Config:

@@ -45,7 +45,7 @@ def test_a_shortage_is_said_in_the_readers_language_without_a_traceback(shop: St
     asked = ("orders", "place", "LAMP:21", "--customer", "ACME", "--channel", "phone")
     assert cli(*asked).err == "E_STOCK_SHORT LAMP: 21 asked for, 20 available to promise\n"
     said = cli(*asked, "--lang", "zh")
-    assert (said.code, said.out, said.err) == (1, "", "E_STOCK_SHORT LAMP:需要 21,可售 20\n")
+    assert (said.code, said.out, said.err) == (1, "", "E_STOCK_SHORT LAMP：需要 21，可售 20\n")
 
 
 @pytest.mark.parametrize("line", ["LAMP", "LAMP:", "LAMP:two", ":2", "LAMP:-1", "LAMP:2:", "LAMP:12345678"])

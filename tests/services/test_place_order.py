@@ -7,10 +7,11 @@ import pytest
 from orders_core.domain.permissions import Actor
 from orders_core.errors import IdempotencyMismatch, InvalidCommand
 from orders_core.services.cancel import CancelOrder, cancel_order
+from orders_core.services.master_data import StaffIn, save_staff
 from orders_core.services.place_order import LineIn, PlaceOrder, place_order
 from orders_core.store.uow import Store
 from tests.support import build
-from tests.support.build import CLERK
+from tests.support.build import CLERK, MANAGER
 
 
 def test_too_few_over_all_locations_are_not_reserved_and_wait_in_one_place(store: Store) -> None:
@@ -89,3 +90,13 @@ def test_a_customer_is_not_told_the_number_of_anothers_order(store: Store) -> No
     assert number not in str(refused.value)
     with pytest.raises(IdempotencyMismatch, match=number):
         build.order(store, "LAMP 2", channel="web", external_id="X1", actor=_buyer(store, build.CUSTOMER))
+
+
+def test_a_clerk_is_told_of_an_order_in_his_own_language(store: Store) -> None:
+    build.company(store)
+    build.stock(store, "LAMP@WH1: 9")
+    build.rules(store, notices={"clerks": ["jo@shop.example", "desk@shop.example"], "tell_clerks": "all"})
+    store.run(save_staff, MANAGER, StaffIn("jo", "Jo", ["clerk"], "jo@shop.example", "en"))
+    number = build.order(store, "LAMP 1").number
+    told = {row.recipient: row.language for row in build.notices(store, "clerk_new_order", number=number)}
+    assert told == {"jo@shop.example": "en", "desk@shop.example": "zh"}
