@@ -39,6 +39,10 @@ def add_to(app: typer.Typer) -> None:
     command(orders, "resume", "Let held orders go on.", "恢复挂起的订单。")(resume)
     command(orders, "reject", "Turn waiting orders down.", "驳回待审核订单。")(reject)
     command(orders, "cancel", "Cancel what has not left yet.", "取消尚未发出的部分。")(cancel)
+    command(orders, "perform", "Say that the services sold with orders were performed.", "登记订单中的服务已完成。")(
+        perform
+    )
+    command(orders, "invoice", "Ask for the invoice of an order.", "申请开票。")(invoice)
     command(orders, "pay", "Record a payment for an order.", "登记订单收款。")(pay)
 
 
@@ -465,6 +469,13 @@ def cancel(out: Context, numbers: Numbers, reason: Reason, dry_run: DryRun = Fal
     return _decide(out, cancel_order, [CancelOrder(number, reason) for number in numbers], dry_run)
 
 
+def perform(out: Context, numbers: Numbers, dry_run: DryRun = False) -> int:
+    """Record what is still to be performed as performed."""
+    from orders_core.services.perform import PerformServices, perform_services
+
+    return _decide(out, perform_services, [PerformServices(number) for number in numbers], dry_run)
+
+
 def _dropped(out: Context, done: Mapping[str, Any]) -> str:
     """What a cancel takes off an order of which a part stays; nothing where all is gone, or nothing was cancelled."""
     if done["status"] == "cancelled":
@@ -497,6 +508,44 @@ def _decide(out: Context, service: Callable[..., Any], commands: Sequence[Any], 
     if not refused:
         return 0
     return REFUSED if done else FAILED
+
+
+def invoice(
+    out: Context,
+    number: Annotated[str, typer.Argument(help=both("order number", "订单号"))],
+    title: Annotated[
+        str | None, typer.Option("--title", help=both("default: the customer's", "抬头，默认为客户的"))
+    ] = None,
+    tax_number: Annotated[
+        str | None, typer.Option("--tax-number", help=both("default: the customer's", "税号，默认为客户的"))
+    ] = None,
+    amount: Annotated[
+        str | None,
+        typer.Option("--amount", metavar="1234.50", help=both("default: all that is left", "默认为全部余额")),
+    ] = None,
+    key: Key = None,
+    dry_run: DryRun = False,
+) -> None:
+    """Ask for an invoice."""
+    from babel.numbers import get_currency_precision
+
+    from orders_core.errors import NotFound
+    from orders_core.services.invoices import RequestInvoice, request_invoice
+    from orders_core.store.queries import order_page
+
+    with out.store() as store:
+        with store.reading() as conn:
+            page = order_page(conn, number)
+        if page is None:
+            raise NotFound(entity="订单" if out.language == "zh" else "order", key=number)
+        cents = None if amount is None else _cents("--amount", amount, get_currency_precision(page.order.currency))
+        asked = RequestInvoice(number, title, tax_number, cents, idem_key=key)
+        result = out.run(store, request_invoice, asked, dry_run=dry_run)
+    data = {**plain(result), "dry_run": dry_run}
+    del data["request_id"]
+    out.emit(data, result.number)
+    total = money(result.amount_cents, result.currency)
+    out.say(f"{total} for {number}, made out to {result.title}", f"{number} 开票 {total}，抬头 {result.title}")
 
 
 def pay(

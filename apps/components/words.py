@@ -327,6 +327,7 @@ WORDS: dict[str, tuple[str, str]] = {
     "done.hold": ("{number} 已挂起。", "{number} is on hold."),
     "done.resume": ("{number} 已恢复。", "{number} goes on."),
     "done.reject": ("{number} 已驳回，库存已释放。", "{number} is rejected; its stock is free again."),
+    "done.perform": ("{number} 的服务已记为完成。", "The services of {number} are recorded as performed."),
     "done.cancel": ("{number} 已取消，库存和款项已处理。", "{number} is cancelled; stock and money went back."),
     "done.note": ("已记录。", "Noted."),
     "done.edit": ("{number} 已修改。", "{number} is changed."),

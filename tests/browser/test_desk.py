@@ -14,7 +14,7 @@ from orders_core.store import tables
 from orders_core.store.verify import verify
 from tests.browser.conftest import Desk
 from tests.support.browser import settled
-from tests.support.build import MANAGER, customer, order, order_row, rows
+from tests.support.build import MANAGER, customer, order, order_row, rows, sku
 
 APPROVE = re.compile("^(审核通过|Approve)$")
 SAYS = {
@@ -101,6 +101,15 @@ def test_two_quick_clicks_approve_once(desk: Desk, page: Page, pause_ms: int) ->
     settled(page)
     assert audits(desk, number, "order.approve") == 1
     assert order_row(desk.store, number).status == "ready"
+
+
+def test_a_service_is_said_to_be_performed(desk: Desk, page: Page) -> None:
+    sku(desk.store, "FIT", price_cents=3_000, kind="service")
+    number = order(desk.store, "FIT 1", customer="SHOP").number
+    desk.app.visit(page, f"order?no={number}")
+    page.get_by_role("button", name="完成服务").click()
+    expect(page.get_by_text(f"{number} 的服务已记为完成")).to_be_visible()
+    assert order_row(desk.store, number).status == "delivered"
 
 
 def test_two_quick_clicks_write_one_note(desk: Desk, page: Page) -> None:

@@ -113,6 +113,20 @@ def test_decisions_on_many_orders_do_what_can_be_done_and_explain_the_rest(shop:
     assert build.level(shop, "LAMP@WH1").reserved_qty == 0
 
 
+def test_a_service_is_performed_and_an_invoice_asked_for_once(shop: Store, cli: Cli) -> None:
+    build.sku(shop, "FIT", price_cents=3_000, kind="service")
+    number = place(cli, "FIT:2", "--payment", "credit")
+    assert cli("orders", "perform", number, "--dry-run", "--json").data["done"][0]["status"] == "delivered"
+    assert cli("orders", "perform", number).out == f"{number}  delivered\n"
+    assert cli("orders", "perform", number).code == 1
+    asked = cli("orders", "invoice", number, "--title", "Acme Ltd", "--amount", "40.00", "--key", "k1", "--json").data
+    assert (asked["amount_cents"], asked["title"], asked["is_repeat"]) == (4_000, "Acme Ltd", False)
+    again = cli("orders", "invoice", number, "--title", "Acme Ltd", "--amount", "40.00", "--key", "k1", "--json").data
+    assert (again["number"], again["is_repeat"]) == (asked["number"], True)
+    too_much = cli("orders", "invoice", number, "--title", "Acme Ltd", "--amount", "40.00")
+    assert (too_much.code, too_much.err.split(" ")[0]) == (1, "E_MONEY")
+
+
 def test_approving_can_be_rehearsed(shop: Store, cli: Cli) -> None:
     number = place(cli, "LAMP:2", *WAITING)
     said = cli("orders", "approve", number, "--dry-run", "--json").data

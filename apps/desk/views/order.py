@@ -28,6 +28,7 @@ from apps.readers import locations
 from orders_core.errors import OrdersError
 from orders_core.services.cancel import CancelOrder, cancel_order, preview_cancel
 from orders_core.services.edit import EditOrder, LineChange, edit_order, preview_edit
+from orders_core.services.perform import PerformServices, perform_services
 from orders_core.services.review import (
     AddNote,
     ApproveOrder,
@@ -59,6 +60,7 @@ STATUS_LOOK = {
 PERMISSION = {
     "approve": "order.approve", "reject": "order.approve", "hold": "order.hold", "resume": "order.hold",
     "split": "order.split", "edit": "order.edit", "cancel": "order.cancel", "note": "order.note",
+    "perform": "service.perform",
 }  # fmt: skip
 
 
@@ -417,6 +419,9 @@ def _actions(screen: Screen, page: OrderPage) -> None:
             _ask_reason(screen, "hold", number, lambda why: (hold_order, HoldOrder(number, why, version)))
         if can["split"] is None and any(line.backordered_qty for line in page.lines):
             button("split", on_click=_split, args=(screen, SplitByStock(number, version)))
+        if can["perform"] is None and any(_open_service(line) for line in page.lines):
+            performed = PerformServices(number, idem_key=f"desk:{number}:{version}")
+            button("perform", on_click=_run, args=(screen, perform_services, performed, "perform", number))
         if can["edit"] is None and order.origin == "live" and button("edit"):
             _edit(screen, page)
         if button("note"):
@@ -431,6 +436,10 @@ def _actions(screen: Screen, page: OrderPage) -> None:
                 lambda why: (cancel_order, CancelOrder(number, why, version)),
                 said=_services_dropped(screen, number),
             )
+
+
+def _open_service(line: Any) -> bool:
+    return bool(line.kind == "service" and line.ordered_qty - line.cancelled_qty > line.delivered_qty)
 
 
 def _approve(screen: Screen, command: ApproveOrder) -> None:
