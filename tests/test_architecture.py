@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from orders_core.domain.lifecycle import ACTIONS, REASONS, STAGES
+from orders_core.domain.lifecycle import ACTIONS, PERMISSIONS, REASONS, STAGES
+from orders_core.domain.permissions import ROLES
 
 PAGE = Path(__file__).parents[1] / "docs" / "architecture.md"
 
 
 def stage_table() -> str:
-    """The stage × action table as Markdown."""
+    """The stage × action table as Markdown; the first row says who may do it at all."""
     head = f"| stage | {' | '.join(ACTIONS)} |\n|{' --- |' * (len(ACTIONS) + 1)}\n"
+    who = [", ".join(sorted(role for role, may in ROLES.items() if PERMISSIONS[action] in may)) for action in ACTIONS]
+    head += f"| **who** | {' | '.join(who)} |\n"
     rows = (f"| {stage} | {' | '.join(row[action] for action in ACTIONS)} |\n" for stage, row in STAGES.items())
     return head + "".join(rows)
 
@@ -33,6 +36,11 @@ def test_the_printed_stage_table_is_the_one_in_use() -> None:
 
 def test_the_printed_reasons_are_the_ones_in_use() -> None:
     assert _between("reasons") == reason_table()
+
+
+def test_every_action_takes_a_permission_that_somebody_has() -> None:
+    for action in ACTIONS:
+        assert any(PERMISSIONS[action] in may for may in ROLES.values()), action
 
 
 def test_every_stage_answers_every_action_with_a_known_reason() -> None:

@@ -75,23 +75,26 @@ REASONS = {
 }
 """Why an action is not possible: (en, zh)."""
 
-ACTIONS = (
-    "edit",
-    "readdress",
-    "approve",
-    "reject",
-    "hold",
-    "resume",
-    "split",
-    "release",
-    "pick",
-    "ship",
-    "cancel",
-    "perform",
-    "return",
-    "refund",
-    "invoice",
-)
+PERMISSIONS = {
+    "edit": "order.edit",
+    "readdress": "order.edit",
+    "approve": "order.approve",
+    "reject": "order.approve",
+    "hold": "order.hold",
+    "resume": "order.hold",
+    "split": "order.split",
+    "release": "shipment.release",
+    "pick": "shipment.pick",
+    "ship": "shipment.ship",
+    "cancel": "order.cancel",
+    "perform": "service.perform",
+    "return": "return.request",
+    "refund": "money.refund",
+    "invoice": "invoice.request",
+}
+"""What can be done with an order, and the permission it takes (`permissions.ROLES` says who has it)."""
+
+ACTIONS = tuple(PERMISSIONS)
 
 _YES = ""
 STAGES: dict[str, dict[str, str]] = {

@@ -25,6 +25,7 @@ from apps.components.words import has
 from apps.desk.screen import Screen, Service, show_told
 from apps.desk.views.home import promise_words
 from apps.readers import locations
+from orders_core.domain.lifecycle import PERMISSIONS
 from orders_core.errors import OrdersError
 from orders_core.services.cancel import CancelOrder, cancel_order, preview_cancel
 from orders_core.services.edit import EditOrder, LineChange, edit_order, preview_edit
@@ -57,11 +58,7 @@ STATUS_LOOK = {
     "cancelled": ("gray", ":material/cancel:"),
     "rejected": ("gray", ":material/cancel:"),
 }
-PERMISSION = {
-    "approve": "order.approve", "reject": "order.approve", "hold": "order.hold", "resume": "order.hold",
-    "split": "order.split", "edit": "order.edit", "cancel": "order.cancel", "note": "order.note",
-    "perform": "service.perform",
-}  # fmt: skip
+PERMISSION = {**PERMISSIONS, "note": "order.note"}
 
 
 def show(screen: Screen) -> None:
