@@ -27,16 +27,19 @@ _SYNC_LINES = Prepared(
     WHERE order_id = :order_id AND kind IN ('item', 'component', 'gift')
     """
 )
-# A kit counts as shipped as far as its scarcest component is.
+# A kit counts as shipped as far as its scarcest component is, and never more of it than was ordered: what is sent beyond
+# that stays a matter of its components.
 _SYNC_KITS = Prepared(
-    """
-    UPDATE order_line SET
-        shipped_qty = COALESCE((SELECT MIN(c.shipped_qty * order_line.ordered_qty / c.ordered_qty) FROM order_line c
-            WHERE c.parent_line_id = order_line.id AND c.kind = 'component' AND c.ordered_qty > 0), 0),
-        delivered_qty = COALESCE((SELECT MIN(c.delivered_qty * order_line.ordered_qty / c.ordered_qty) FROM order_line c
-            WHERE c.parent_line_id = order_line.id AND c.kind = 'component' AND c.ordered_qty > 0), 0)
-    WHERE order_id = :order_id AND kind = 'kit'
-    """
+    "UPDATE order_line SET "
+    + ", ".join(
+        f"""{column} = COALESCE((SELECT MIN(CASE
+            WHEN c.{column} * order_line.ordered_qty / c.ordered_qty < order_line.ordered_qty - order_line.cancelled_qty
+            THEN c.{column} * order_line.ordered_qty / c.ordered_qty
+            ELSE order_line.ordered_qty - order_line.cancelled_qty END) FROM order_line c
+            WHERE c.parent_line_id = order_line.id AND c.kind = 'component' AND c.ordered_qty > 0), 0)"""
+        for column in ("shipped_qty", "delivered_qty")
+    )
+    + " WHERE order_id = :order_id AND kind = 'kit'"
 )
 _FACTS = Prepared(
     """

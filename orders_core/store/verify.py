@@ -267,8 +267,12 @@ FACTS: dict[str, Facts] = {
         "(SELECT o.number FROM orders o WHERE o.id = q.order_id) || ' line ' || q.line_no",
         """
         SELECT l.order_id, l.line_no, l.shipped_qty, l.delivered_qty,
-          coalesce(min(c.shipped_qty * l.ordered_qty / c.ordered_qty), 0) AS parts_shipped_qty,
-          coalesce(min(c.delivered_qty * l.ordered_qty / c.ordered_qty), 0) AS parts_delivered_qty
+          coalesce(min(CASE WHEN c.shipped_qty * l.ordered_qty / c.ordered_qty < l.ordered_qty - l.cancelled_qty
+            THEN c.shipped_qty * l.ordered_qty / c.ordered_qty ELSE l.ordered_qty - l.cancelled_qty END), 0)
+            AS parts_shipped_qty,
+          coalesce(min(CASE WHEN c.delivered_qty * l.ordered_qty / c.ordered_qty < l.ordered_qty - l.cancelled_qty
+            THEN c.delivered_qty * l.ordered_qty / c.ordered_qty ELSE l.ordered_qty - l.cancelled_qty END), 0)
+            AS parts_delivered_qty
         FROM order_line l JOIN orders o ON o.id = l.order_id
           LEFT JOIN order_line c ON c.order_id = l.order_id AND c.parent_line_id = l.id AND c.kind = 'component'
             AND c.ordered_qty > 0
