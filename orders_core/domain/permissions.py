@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from orders_core.errors import PermissionDenied
+from orders_core.errors import NotFound, PermissionDenied
 
 ROLES: dict[str, frozenset[str]] = {
     "customer": frozenset(
@@ -79,7 +79,8 @@ ROLES: dict[str, frozenset[str]] = {
 class Actor:
     """Who acts: a colleague, a customer, or the system.
 
-    `customer_id` limits an actor to one customer's own data; `location_codes` (empty = all) to some locations.
+    `customer_id` is whose data a customer may touch; a guest is a customer without one and owns nothing yet.
+    `location_codes` (empty = all) limits an actor to some locations.
     """
 
     name: str
@@ -98,6 +99,20 @@ class Actor:
         """Raise PermissionDenied unless the actor may."""
         if not self.may(permission):
             raise PermissionDenied(actor=self.name, permission=permission)
+
+    @property
+    def is_customer(self) -> bool:
+        """Whether this is a customer or a guest, and none of us."""
+        return "customer" in self.roles or self.customer_id is not None
+
+    def owns(self, customer_id: int | None) -> bool:
+        """Whether the actor may touch what belongs to this customer: one of us always, a customer only his own."""
+        return not self.is_customer or (customer_id is not None and customer_id == self.customer_id)
+
+    def must_own(self, customer_id: int | None, *, entity: str, key: object) -> None:
+        """Raise NotFound, as if it were not there, unless the actor may touch what belongs to this customer."""
+        if not self.owns(customer_id):
+            raise NotFound(entity=entity, key=key)
 
     @property
     def scope(self) -> str:

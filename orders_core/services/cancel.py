@@ -11,7 +11,6 @@ from sqlalchemy import bindparam, delete, insert, select, text, update
 from orders_core.domain.lifecycle import must_allow
 from orders_core.domain.money import half_up
 from orders_core.domain.permissions import Actor
-from orders_core.errors import NotFound
 from orders_core.notifications.tell import tell_customer
 from orders_core.services.credit import settle_claim
 from orders_core.services.edit import EditOrder, LineChange, edit_order, must_stay_qty
@@ -74,9 +73,7 @@ def cancel_order(uow: UnitOfWork, actor: Actor, command: CancelOrder) -> Cancell
         NotAllowed: everything has left; the message says to open a return.
     """
     actor.must("order.cancel")
-    order = order_for_change(uow, number=command.number, expected_version=command.expected_version)
-    if actor.customer_id is not None and actor.customer_id != order.customer_id:
-        raise NotFound(entity="order", key=command.number)
+    order = order_for_change(uow, number=command.number, expected_version=command.expected_version, actor=actor)
     where = {"order_id": order.id}
     before = uow.rows(_STANDING, where)
     state = _cancel(uow, actor, order, command)

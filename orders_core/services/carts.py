@@ -117,7 +117,7 @@ def set_cart_line(uow: UnitOfWork, actor: Actor, command: SetCartLine) -> CartVi
 def _open_cart(uow: UnitOfWork, actor: Actor, command: SetCartLine) -> Any:
     cart = uow.row(select(Cart.__table__).where(Cart.token == command.token))
     if cart is not None:
-        if actor.customer_id is not None and cart.customer_id not in (None, actor.customer_id):
+        if not _may_touch(actor, cart):
             raise NotFound(entity="cart", key=command.token)
         if cart.status != "open":
             raise InvalidCommand(field="token", problem="cart_is_closed", status=cart.status)
@@ -130,6 +130,7 @@ def _open_cart(uow: UnitOfWork, actor: Actor, command: SetCartLine) -> Any:
         customer = uow.row(select(Customer.id, Customer.currency).where(Customer.code == command.customer))
         if customer is None:
             raise NotFound(entity="customer", key=command.customer)
+        actor.must_own(customer.id, entity="customer", key=command.customer)
     uow.conn.execute(
         insert(Cart),
         {
@@ -144,6 +145,11 @@ def _open_cart(uow: UnitOfWork, actor: Actor, command: SetCartLine) -> Any:
         },
     )
     return uow.rows(select(Cart.__table__).where(Cart.token == command.token))[0]
+
+
+def _may_touch(actor: Actor, cart: Any) -> bool:
+    """A cart of nobody yet belongs to whoever knows its token."""
+    return cart.customer_id is None or actor.owns(cart.customer_id)
 
 
 def _units_per_pack(uow: UnitOfWork, sku: Any, code: str, unit: str) -> int:
@@ -204,7 +210,7 @@ def _drop_holds(uow: UnitOfWork, cart_id: int, line_id: int | None = None) -> No
 def look_at_cart(uow: UnitOfWork, actor: Actor, token: str, *, mark_seen: bool = False) -> CartView:
     """The cart with today's prices and stock; `mark_seen` remembers these prices as shown."""
     cart = uow.row(select(Cart.__table__).where(Cart.token == token))
-    if cart is None or (actor.customer_id is not None and cart.customer_id not in (None, actor.customer_id)):
+    if cart is None or not _may_touch(actor, cart):
         raise NotFound(entity="cart", key=token)
     lines = uow.rows(
         select(
@@ -342,7 +348,7 @@ def check_out(uow: UnitOfWork, actor: Actor, command: Checkout) -> PlacedOrder:
     A hold that expired protects nothing: stock is checked anew, and refused when someone else has it now.
     """
     cart = uow.row(select(Cart.__table__).where(Cart.token == command.token))
-    if cart is None or (actor.customer_id is not None and cart.customer_id not in (None, actor.customer_id)):
+    if cart is None or not _may_touch(actor, cart):
         raise NotFound(entity="cart", key=command.token)
     customer = command.customer
     if customer is None and cart.customer_id is not None:

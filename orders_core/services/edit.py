@@ -151,9 +151,7 @@ def edit_order(uow: UnitOfWork, actor: Actor, command: EditOrder) -> Edited:
         InsufficientStock, NotFound, InvalidCommand, NotAllowed.
     """
     actor.must("order.edit")
-    order = order_for_change(uow, number=command.number, expected_version=command.expected_version)
-    if actor.customer_id is not None and actor.customer_id != order.customer_id:
-        raise NotFound(entity="order", key=command.number)
+    order = order_for_change(uow, number=command.number, expected_version=command.expected_version, actor=actor)
     must_allow("edit", status=order.status, key=order.number)
     if order.origin == "history":
         raise InvalidCommand(field="number", problem="imported_history", number=order.number)
@@ -173,7 +171,7 @@ def edit_order(uow: UnitOfWork, actor: Actor, command: EditOrder) -> Edited:
         rules=rules,
         offers=_offers_of(uow, order, customer.offers_version or 1),
         coupon_code=order.coupon_code,
-        may_set_prices="customer" not in actor.roles,
+        may_set_prices=not actor.is_customer,
         offers_at=order.placed_at,
         has_spent_coupon=order.coupon_code is not None,
         is_free=order.kind in ("exchange", "resend"),
@@ -696,7 +694,7 @@ def open_change(uow: UnitOfWork, actor: Actor, command: OpenChange) -> int:
     """
     actor.must("order.edit")
     edit = command.edit
-    order = order_for_change(uow, number=edit.number)
+    order = order_for_change(uow, number=edit.number, actor=actor)
     key = keyed(uow, OrderChange, command, OrderChange.order_id == order.id)
     if key.row is not None:
         return int(key.row.id)
@@ -729,16 +727,15 @@ def open_change(uow: UnitOfWork, actor: Actor, command: OpenChange) -> int:
 
 def apply_change(uow: UnitOfWork, actor: Actor, change_id: int) -> Edited:
     """Apply an open change set; refused with VersionConflict when the order changed since it was drafted."""
-    change = _close(uow, change_id, "applied")
+    change = _close(uow, actor, change_id, "applied")
     facts = change.changes
-    number = uow.conn.execute(select(Order.number).where(Order.id == change.order_id)).scalar_one()
     address = facts.get("address")
     day = facts.get("requested_date")
     return edit_order(
         uow,
         actor,
         EditOrder(
-            number=number,
+            number=change.number,
             expected_version=change.base_version,
             lines=tuple(LineChange(**line) for line in facts["lines"]),
             add=tuple(LineIn(**line) for line in facts["add"]),
@@ -753,16 +750,18 @@ def apply_change(uow: UnitOfWork, actor: Actor, change_id: int) -> Edited:
 def drop_change(uow: UnitOfWork, actor: Actor, change_id: int) -> None:
     """Drop an open change set; the order stays as it is."""
     actor.must("order.edit")
-    change = _close(uow, change_id, "dropped")
-    owner = uow.conn.execute(select(Order.customer_id).where(Order.id == change.order_id)).scalar_one()
-    if actor.customer_id is not None and actor.customer_id != owner:
-        raise NotFound(entity="open change set", key=change_id)
+    change = _close(uow, actor, change_id, "dropped")
     uow.audit(actor, "order.change_dropped", "orders", change.order_id, facts={"change_id": change_id})
 
 
-def _close(uow: UnitOfWork, change_id: int, status: str) -> Any:
-    change = uow.row(select(OrderChange.__table__).where(OrderChange.id == change_id, OrderChange.status == "open"))
+def _close(uow: UnitOfWork, actor: Actor, change_id: int, status: str) -> Any:
+    change = uow.row(
+        select(OrderChange.__table__, Order.number, Order.customer_id)
+        .join(Order, Order.id == OrderChange.order_id)
+        .where(OrderChange.id == change_id, OrderChange.status == "open")
+    )
     if change is None:
         raise NotFound(entity="open change set", key=change_id)
+    actor.must_own(change.customer_id, entity="open change set", key=change_id)
     uow.conn.execute(update(OrderChange).where(OrderChange.id == change_id).values(status=status, closed_at=uow.now))
     return change

@@ -15,7 +15,7 @@ from sqlalchemy import bindparam, case, func, insert, select
 from orders_core.domain.lifecycle import must_allow
 from orders_core.domain.money import share, tax_contained
 from orders_core.domain.permissions import Actor
-from orders_core.errors import InvalidCommand, NotFound, OverPayment
+from orders_core.errors import InvalidCommand, OverPayment
 from orders_core.services.idempotency import keyed
 from orders_core.services.orders_state import order_for_change
 from orders_core.store.tables import Customer, InvoiceRequest, InvoiceRequestLine, OrderLine
@@ -82,15 +82,14 @@ def request_invoice(uow: UnitOfWork, actor: Actor, command: RequestInvoice) -> I
     The amount is shared over the lines by what each still has to be invoiced; shipping and other charges go with them.
 
     Raises:
+        NotFound: no such order of the actor's own.
         NotAllowed: the order is on hold, waits for review, was cancelled or rejected.
         OverPayment: more than is left; names both amounts.
         InvalidCommand: a blank title, a tax number that cannot be one, an amount of nothing, imported history.
         IdempotencyMismatch: the key asked for another invoice before.
     """
     actor.must("invoice.request")
-    order = order_for_change(uow, number=command.order_number)
-    if actor.customer_id is not None and actor.customer_id != order.customer_id:
-        raise NotFound(entity="order", key=command.order_number)
+    order = order_for_change(uow, number=command.order_number, actor=actor)
     key = keyed(uow, InvoiceRequest, command, InvoiceRequest.customer_id == order.customer_id)
     if key.row is not None:
         return _answer(key.row, is_repeat=True)

@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import bindparam, select
 
 from orders_core.domain.lifecycle import OrderFacts, order_status
+from orders_core.domain.permissions import Actor
 from orders_core.errors import NotFound, VersionConflict
 from orders_core.store.prepared import Prepared
 from orders_core.store.tables import Order
@@ -127,9 +128,16 @@ _BY_ID = Prepared(select(Order.__table__).where(Order.id == bindparam("order_id"
 
 
 def order_for_change(
-    uow: UnitOfWork, *, number: str | None = None, order_id: int | None = None, expected_version: int | None = None
+    uow: UnitOfWork,
+    *,
+    number: str | None = None,
+    order_id: int | None = None,
+    expected_version: int | None = None,
+    actor: Actor | None = None,
 ) -> Any:
     """The order's row, locked until the transaction ends; refused when someone changed it since `expected_version`.
+
+    A service that customers may call gives its `actor`, to whom another customer's order is not there.
 
     Raises:
         NotFound: no such order.
@@ -139,6 +147,8 @@ def order_for_change(
     row = uow.row(statement, where)
     if row is None:
         raise NotFound(entity="order", key=number or order_id)
+    if actor is not None:
+        actor.must_own(row.customer_id, entity="order", key=number or order_id)
     if expected_version is not None and row.version != expected_version:
         raise VersionConflict(
             entity="order", key=row.number, current_version=row.version, expected_version=expected_version

@@ -203,7 +203,7 @@ def place_order(uow: UnitOfWork, actor: Actor, command: PlaceOrder) -> PlacedOrd
         actor.must("return.decide")
         if command.source_order_id is None:
             raise InvalidCommand(field="source_order_id", problem="original_missing", kind=command.kind)
-    if command.priority and actor.customer_id is not None:
+    if command.priority and actor.is_customer:
         raise InvalidCommand(field="priority", problem="priority_is_ours")
     body_hash, lines_hash = _hashes(command)
     # what is sent again is meant to be like its original; no order has an empty hash
@@ -219,7 +219,7 @@ def place_order(uow: UnitOfWork, actor: Actor, command: PlaceOrder) -> PlacedOrd
         rules=rules,
         offers=offers_in_force(uow, caller.offers_version or 1),
         coupon_code=command.coupon_code,
-        may_set_prices="customer" not in actor.roles,
+        may_set_prices=not actor.is_customer,
         is_free=is_free,
     )
     draft = draft_order(uow, pricing, command.lines)
@@ -296,8 +296,7 @@ def _caller(uow: UnitOfWork, actor: Actor, command: PlaceOrder, lines_hash: str)
         known = uow.row(select(Customer.id).where(Customer.code == command.customer))
         what = ("customer", command.customer) if known is None else ("channel", command.channel)
         raise NotFound(entity=what[0], key=what[1])
-    if actor.customer_id is not None and row.id != actor.customer_id:
-        raise NotFound(entity="customer", key=command.customer)
+    actor.must_own(row.id, entity="customer", key=command.customer)
     if command.address_id is not None and row.address_id is None:
         raise NotFound(entity="address", key=command.address_id)
     if command.payment_method not in ("prepaid", "credit", "on_delivery"):
@@ -327,8 +326,7 @@ def idempotency(actor: Actor, command: PlaceOrder) -> tuple[str | None, str | No
 def _repeat(uow: UnitOfWork, actor: Actor, order_id: int, body_hash: str, command: PlaceOrder) -> PlacedOrder:
     row = uow.rows(select(Order.__table__).where(Order.id == order_id))[0]
     if row.body_hash != body_hash:
-        is_anothers = actor.customer_id is not None and actor.customer_id != row.customer_id
-        number = "-" if is_anothers else row.number
+        number = row.number if actor.owns(row.customer_id) else "-"
         raise IdempotencyMismatch(key=command.external_id or command.idem_key, number=number)
     late = uow.conn.execute(
         select(func.coalesce(func.sum(OrderLine.backordered_qty), 0)).where(OrderLine.order_id == order_id)

@@ -165,9 +165,7 @@ def request_return(uow: UnitOfWork, actor: Actor, command: RequestReturn) -> Ret
             value=command.kind,
             choices="return, exchange, repair, resend, refund_only",
         )
-    order = order_for_change(uow, number=command.order_number)
-    if actor.customer_id is not None and actor.customer_id != order.customer_id:
-        raise NotFound(entity="order", key=command.order_number)
+    order = order_for_change(uow, number=command.order_number, actor=actor)
     key = keyed(uow, ReturnAuthorization, command, ReturnAuthorization.order_id == order.id)
     if key.row is not None:
         return _state(uow, key.row.id, is_repeat=True)

@@ -244,9 +244,7 @@ def answer_offer(uow: UnitOfWork, actor: Actor, command: AnswerOffer) -> OrderSt
         VersionConflict: the order changed since; offer anew.
     """
     actor.must("order.edit")
-    order = order_for_change(uow, number=command.number)
-    if actor.customer_id is not None and actor.customer_id != order.customer_id:
-        raise NotFound(entity="order", key=command.number)
+    order = order_for_change(uow, number=command.number, actor=actor)
     offer = uow.row(
         select(OrderChange.id).where(
             OrderChange.order_id == order.id, OrderChange.status == "open", OrderChange.reason == _OFFER

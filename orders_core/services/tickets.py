@@ -64,8 +64,9 @@ def open_ticket(uow: UnitOfWork, actor: Actor, command: OpenTicket) -> TicketSta
     """Open a ticket with the answer time the rules give its kind; the customer is told the number and the time."""
     actor.must("ticket.open")
     order = uow.row(select(Order.__table__).where(Order.number == command.order_number))
-    if order is None or (actor.customer_id is not None and actor.customer_id != order.customer_id):
+    if order is None:
         raise NotFound(entity="order", key=command.order_number)
+    actor.must_own(order.customer_id, entity="order", key=command.order_number)
     key = keyed(uow, Ticket, command)
     if key.row is not None:
         return TicketState(key.row.id, key.row.number, key.row.status, key.row.due_at, is_repeat=True)
@@ -89,7 +90,7 @@ def open_ticket(uow: UnitOfWork, actor: Actor, command: OpenTicket) -> TicketSta
             **key.columns,
         },
     )
-    _say(uow, ticket_id, actor, command.text, is_from_customer=actor.customer_id is not None)
+    _say(uow, ticket_id, actor, command.text, is_from_customer=actor.is_customer)
     uow.changed("ticket", ticket_id, 1, "insert")
     uow.audit(actor, "ticket.open", "orders", order.id, facts={"ticket": number, "kind": command.kind})
     tell_customer(
