@@ -17,7 +17,6 @@ from orders_core.domain.lifecycle import must_allow
 from orders_core.domain.permissions import Actor
 from orders_core.domain.returns import worth_cents
 from orders_core.domain.rules import Rules
-from orders_core.domain.validation import phone_is_possible
 from orders_core.errors import AlreadyExists, BelowShipped, InvalidCommand, InvalidQuantity, NotFound
 from orders_core.notifications.tell import tell_customer
 from orders_core.routing.assign import Assigned
@@ -40,11 +39,19 @@ from orders_core.services.drafting import (
 from orders_core.services.fill import hand_on
 from orders_core.services.idempotency import keyed
 from orders_core.services.orders_state import order_for_change, sync_order
-from orders_core.services.place_order import AddressIn, insert_lines, insert_shipments, promised_date
+from orders_core.services.place_order import (
+    SENT_AGAIN,
+    AddressIn,
+    failing,
+    insert_lines,
+    insert_shipments,
+    must_not_refuse,
+    promised_date,
+)
 from orders_core.services.plan_stock import changes_of, plan_stock
 from orders_core.services.refunds import grant_refund
 from orders_core.services.releasing import give_back, lines_as_they_stand
-from orders_core.services.review import reconsider, rules_of
+from orders_core.services.review import checks_now, reconsider, rules_of
 from orders_core.services.supply import request_supply
 from orders_core.store.inventory import lock_levels, promise
 from orders_core.store.tables import (
@@ -174,7 +181,7 @@ def edit_order(uow: UnitOfWork, actor: Actor, command: EditOrder) -> Edited:
         may_set_prices=not actor.is_customer,
         offers_at=order.placed_at,
         has_spent_coupon=order.coupon_code is not None,
-        is_free=order.kind in ("exchange", "resend"),
+        is_free=order.kind in SENT_AGAIN,
     )
     problems: Sequence[Mapping[str, Any]] = ()
     if command.lines or command.add:
@@ -275,35 +282,18 @@ def _offers_of(uow: UnitOfWork, order: Any, version: int) -> Offers:
 
 
 def _look_again(uow: UnitOfWork, actor: Actor, order: Any, rules: Rules, problems: Sequence[Mapping[str, Any]]) -> None:
-    """What an edit made doubtful waits for review again: prices always, amount and address unless a reviewer edits.
+    """What an edit made doubtful waits for review again: prices always; a larger total and another address are checked
+    as those of a new order, unless a reviewer edits.
 
     An order that waits already keeps its reasons and gets these added.
     """
-    now = uow.rows(
-        select(
-            Order.total_cents,
-            Order.recipient,
-            Order.phone,
-            Order.street,
-            Order.country,
-            Order.address_id,
-            Order.review_reasons,
-            Order.approved_at,
-        ).where(Order.id == order.id)
-    )[0]
+    now = order_for_change(uow, order_id=order.id)
     reasons = [dict(p) for p in problems] if rules.checks.price == "review" else []
-    if not actor.may("order.approve"):
-        most = rules.auto_approve.max_total_cents.get(order.currency)
-        if rules.checks.amount == "review" and most is not None and now.total_cents > max(most, order.total_cents):
-            reasons.append({"code": "amount_high", "total_cents": now.total_cents, "max_cents": most})
-        is_new_address = now.address_id is None and (now.recipient, now.phone, now.street) != (
-            order.recipient,
-            order.phone,
-            order.street,
-        )
-        can_be_called = now.phone and phone_is_possible(now.phone, now.country)
-        if is_new_address and not can_be_called and rules.checks.address == "review":
-            reasons.append({"code": "phone_invalid", "phone": now.phone or ""})
+    asked = set() if actor.may("order.approve") else _made_doubtful(order, now)
+    if asked:
+        checks = [check for check in checks_now(uow, now, rules) if check.name in asked]
+        must_not_refuse(checks, rules)
+        reasons += [dict(check.reason) for check in failing(checks, rules)]
     if reasons:
         uow.conn.execute(
             update(Order)
@@ -322,6 +312,16 @@ def _change_lines(
     if command.add:
         last = max(line.line_no for line in [*kept, *added])
         drafted = draft_order(uow, pricing, command.add)
+def _made_doubtful(before: Any, now: Any) -> set[str]:
+    """The checks that an edit asks again."""
+    asked = {"customer", "payment", "amount"} if now.total_cents > before.total_cents else set()
+    if now.address_id is None and any(
+        getattr(now, x) != getattr(before, x) for x in ("recipient", "phone", "street", "country")
+    ):
+        asked.add("address")
+    return asked
+
+
         problems = drafted.price_problems
         for line in drafted.lines:
             line.line_no += last

@@ -110,7 +110,7 @@ class PlacedOrder:
     is_repeat: bool = False
 
 
-_SENT_AGAIN = ("exchange", "resend")
+SENT_AGAIN = ("exchange", "resend")
 _SCOPED_ORDER = (
     select(Order.id)
     .where(Order.idem_scope == bindparam("idem_scope"), Order.idem_key == bindparam("idem_key"))
@@ -122,7 +122,7 @@ _SAME_TODAY = (
         Order.customer_id == Customer.id,
         Order.business_date == bindparam("today"),
         Order.lines_hash == bindparam("lines_hash"),
-        Order.kind.not_in(_SENT_AGAIN),
+        Order.kind.not_in(SENT_AGAIN),
         Order.cancelled_at.is_(None),
         Order.rejected_at.is_(None),
     )
@@ -198,7 +198,7 @@ def place_order(uow: UnitOfWork, actor: Actor, command: PlaceOrder) -> PlacedOrd
         NotFound, InvalidCommand, InvalidQuantity: the order itself is wrong; the message names the line.
     """
     actor.must("order.place")
-    is_free = command.kind in _SENT_AGAIN
+    is_free = command.kind in SENT_AGAIN
     if is_free:  # only a decided return makes one
         actor.must("return.decide")
         if command.source_order_id is None:
@@ -358,6 +358,16 @@ def failing(checks: Sequence[Check], rules: Rules) -> list[Check]:
     return [c for c in checks if not c.is_passed and verdicts[c.name] == "review"]
 
 
+def must_not_refuse(checks: Sequence[Check], rules: Rules) -> None:
+    """Raise InvalidCommand with the reason of the first failed check that the rules answer with a refusal."""
+    verdicts = rules.checks.model_dump()
+    for check in checks:
+        if not check.is_passed and verdicts[check.name] == "refuse":
+            raise InvalidCommand(
+                field=check.name, problem=reason_text(check.reason, "en"), problem_zh=reason_text(check.reason, "zh")
+            )
+
+
 def _write(
     uow: UnitOfWork,
     actor: Actor,
@@ -402,13 +412,7 @@ def _write(
         ),
         rules,
     )
-    refused = [c for c in checks if not c.is_passed and rules.checks.model_dump()[c.name] == "refuse"]
-    if refused:
-        raise InvalidCommand(
-            field=refused[0].name,
-            problem=reason_text(refused[0].reason, "en"),
-            problem_zh=reason_text(refused[0].reason, "zh"),
-        )
+    must_not_refuse(checks, rules)
     waits = failing(checks, rules)
     # levels before the customer's credit: everybody locks in this order (decisions.md, 9)
     promise(uow, changes_of(plan.parts), channel_id=caller.channel_id, any_backorder=plan.any_backorder)

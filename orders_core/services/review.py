@@ -11,7 +11,7 @@ from sqlalchemy import bindparam, insert, select, text, update
 from orders_core.domain.lifecycle import must_allow
 from orders_core.domain.permissions import SYSTEM, Actor
 from orders_core.domain.rules import Rules
-from orders_core.domain.validation import CheckInput, run_checks
+from orders_core.domain.validation import Check, CheckInput, run_checks
 from orders_core.errors import InvalidCommand, OrdersError
 from orders_core.notifications.tell import tell_customer
 from orders_core.services.credit import settle_claim
@@ -286,24 +286,17 @@ def _noted(uow: UnitOfWork, order_id: int, command: AddNote) -> int:
     return int(uow.conn.execute(query.order_by(OrderNote.id).limit(1)).scalar_one())
 
 
-def reconsider(uow: UnitOfWork, order_id: int) -> OrderState | None:
-    """Check a waiting order again after its money or customer changed; approve it when nothing stands against it.
-
-    Only reasons that can go away by themselves are looked at again (credit, payment, customer); an order that waits
-    for a person's judgement keeps waiting for it. Returns the new state when something changed, else None.
-    """
-    order = order_for_change(uow, order_id=order_id)
-    if order.status != "review":
-        return None
+def checks_now(uow: UnitOfWork, order: Any, rules: Rules) -> list[Check]:
+    """Every check as it stands today for an order's row; what was asked of its lines when it was placed is not asked
+    again."""
     (row,) = uow.rows(_CUSTOMER_NOW, {"customer_id": order.customer_id, "address_id": order.address_id})
-    rules, version = rules_of(uow, order.channel_id)
-    checks = run_checks(
+    return run_checks(
         CheckInput(
             customer_status=row.status,
             terms_days=row.terms_days,
             oldest_owing_date=row.oldest_owing_date,
             credit_limit_cents=row.credit_limit_cents,
-            credit_used_cents=row.credit_used_cents,
+            credit_used_cents=row.credit_used_cents - order.credit_claimed_cents,  # by others
             payment_method=order.payment_method,
             paid_cents=order.paid_cents - order.refunded_cents,
             total_cents=order.total_cents,
@@ -322,6 +315,19 @@ def reconsider(uow: UnitOfWork, order_id: int) -> OrderState | None:
         rules,
     )
     verdicts = rules.checks.model_dump()
+
+
+def reconsider(uow: UnitOfWork, order_id: int) -> OrderState | None:
+    """Check a waiting order again after its money or customer changed; approve it when nothing stands against it.
+
+    Only reasons that can go away by themselves are looked at again (credit, payment, customer); an order that waits
+    for a person's judgement keeps waiting for it. Returns the new state when something changed, else None.
+    """
+    order = order_for_change(uow, order_id=order_id)
+    if order.status != "review":
+        return None
+    rules, version = rules_of(uow, order.channel_id)
+    checks = checks_now(uow, order, rules)
     fresh = [c for c in checks if c.name in ("customer", "address", "credit", "payment", "amount")]
     kept = [r for r in order.review_reasons or [] if r["code"] in _NEEDS_A_PERSON]
     reasons = kept + [dict(c.reason) for c in fresh if not c.is_passed and verdicts[c.name] == "review"]
