@@ -21,6 +21,10 @@ PROBLEMS: dict[str, tuple[str, str]] = {
     "event_incomplete": ("tracking_number and raw_status must not be empty", "运单号和状态不能为空"),
     "fact_is_none": ("a fact is None where the text needs it", "通知缺少必要内容"),
     "facts_missing": ("missing facts: {missing}", "缺少内容：{missing}"),
+    "free_goods_grow": (
+        "{number} is sent for nothing: ask for a return or place an order for more",
+        "{number} 是免费补发的订单，不能增加商品，请另行下单",
+    ),
     "imported_history": ("{number} is imported history", "{number} 是导入的历史订单"),
     "invoice_without_title": ("an invoice needs the buyer's name", "开票需要抬头"),
     "kit_in_a_kit": ("a kit cannot contain a kit", "套装不能包含套装"),

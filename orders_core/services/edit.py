@@ -166,6 +166,7 @@ def edit_order(uow: UnitOfWork, actor: Actor, command: EditOrder) -> Edited:
     command = _real_changes(order, before, command)
     if not (command.lines or command.add or command.address or command.requested_date or command.note is not None):
         return _unchanged(order)
+    _free_goods_stay(actor, order, before, command)
     if command.address is not None:
         must_allow("readdress", status=order.status, key=order.number)
     stood_before = lines_as_they_stand(uow, order.id)
@@ -252,6 +253,15 @@ def _real_changes(order: Any, before: Sequence[Any], command: EditOrder) -> Edit
     )
 
 
+def _free_goods_stay(actor: Actor, order: Any, before: Sequence[Any], command: EditOrder) -> None:
+    """An exchange or a resend costs nothing: only who decides returns makes it larger."""
+    if order.kind not in SENT_AGAIN or actor.may("return.decide"):
+        return
+    packs = {row.line_no: row.pack_qty for row in before}
+    if command.add or any(change.pack_qty > packs[change.line_no] for change in command.lines):
+        raise InvalidCommand(field="lines", problem="free_goods_grow", number=order.number)
+
+
 def _unchanged(order: Any) -> Edited:
     return Edited(
         order_id=order.id,
@@ -302,16 +312,6 @@ def _look_again(uow: UnitOfWork, actor: Actor, order: Any, rules: Rules, problem
         )
 
 
-def _change_lines(
-    uow: UnitOfWork, order: Any, before: Sequence[Any], command: EditOrder, pricing: Pricing
-) -> Sequence[Mapping[str, Any]]:
-    """Move quantities, stock and money of the lines to what the command asks; returns what is odd about new prices."""
-    wanted = _wanted_packs(order, before, command)
-    problems: Sequence[Mapping[str, Any]] = ()
-    kept, added = _kept_lines(uow, before, wanted, pricing)
-    if command.add:
-        last = max(line.line_no for line in [*kept, *added])
-        drafted = draft_order(uow, pricing, command.add)
 def _made_doubtful(before: Any, now: Any) -> set[str]:
     """The checks that an edit asks again."""
     asked = {"customer", "payment", "amount"} if now.total_cents > before.total_cents else set()
@@ -322,6 +322,16 @@ def _made_doubtful(before: Any, now: Any) -> set[str]:
     return asked
 
 
+def _change_lines(
+    uow: UnitOfWork, order: Any, before: Sequence[Any], command: EditOrder, pricing: Pricing
+) -> Sequence[Mapping[str, Any]]:
+    """Move quantities, stock and money of the lines to what the command asks; returns what is odd about new prices."""
+    wanted = _wanted_packs(order, before, command)
+    problems: Sequence[Mapping[str, Any]] = ()
+    kept, added = _kept_lines(uow, before, wanted, pricing)
+    if command.add:
+        last = max(line.line_no for line in [*kept, *added])
+        drafted = draft_order(uow, pricing, command.add)
         problems = drafted.price_problems
         for line in drafted.lines:
             line.line_no += last
