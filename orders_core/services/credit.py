@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from sqlalchemy import bindparam, select, text, update
+from sqlalchemy import bindparam, exists, select, text, update
 
 from orders_core.errors import CreditExceeded
 from orders_core.store.prepared import Prepared
-from orders_core.store.tables import Customer, Order
+from orders_core.store.tables import Customer, Order, OrderLine
 from orders_core.store.uow import UnitOfWork
 
 _CLAIM = Prepared(
@@ -33,7 +33,9 @@ def claim_anyway(uow: UnitOfWork, customer_id: int, asked_cents: int) -> None:
 
 
 def settle_claim(uow: UnitOfWork, order_id: int, *, may_exceed: bool = False) -> int:
-    """Bring an order's claim to what it still owes: total − (paid − refunded) while approved on credit, else nothing.
+    """Bring an order's claim to what it still owes: total − (paid − refunded) on credit, else nothing.
+
+    It owes from its approval on, and as long as any of it has left: an edit that waits for review takes nothing off.
 
     Returns the change in cents. Raises CreditExceeded when more is needed than the limit leaves, unless `may_exceed`.
     """
@@ -48,11 +50,12 @@ def settle_claim(uow: UnitOfWork, order_id: int, *, may_exceed: bool = False) ->
             Order.paid_cents,
             Order.refunded_cents,
             Order.credit_claimed_cents,
+            exists().where(OrderLine.order_id == Order.id, OrderLine.shipped_qty > 0).label("has_shipped"),
         ).where(Order.id == order_id)
     )[0]
     owes = 0
     is_dead = order.cancelled_at is not None or order.rejected_at is not None
-    if order.payment_method == "credit" and order.approved_at is not None and not is_dead:
+    if order.payment_method == "credit" and (order.approved_at is not None or order.has_shipped) and not is_dead:
         owes = max(0, order.total_cents - (order.paid_cents - order.refunded_cents))
     delta: int = owes - order.credit_claimed_cents
     if delta == 0:

@@ -23,6 +23,7 @@ from orders_core.errors import (
     QuantityExceeded,
 )
 from orders_core.notifications.tell import line_facts, tell_customer
+from orders_core.services.credit import settle_claim
 from orders_core.services.fill import hand_on
 from orders_core.services.lookups import must_be_qty
 from orders_core.services.orders_state import OrderState, sync_order
@@ -752,6 +753,7 @@ def take_back(uow: UnitOfWork, actor: Actor, command: TakeBack) -> tuple[OrderSt
                 {"qty": dropped, "id": line.order_line_id},
             )
     for state in states:
+        settle_claim(uow, state.order_id)  # nothing of it may have left any more
         uow.audit(
             actor,
             "shipment.take_back",

@@ -455,7 +455,8 @@ FACTS: dict[str, Facts] = {
         SELECT o.id, o.number, o.origin, count(l.id) AS lines_count, o.goods_cents, o.discount_cents, o.charges_cents,
           o.tax_cents, o.total_cents, o.paid_cents, o.refunded_cents, o.credit_claimed_cents,
           (o.cancelled_at IS NOT NULL OR o.rejected_at IS NOT NULL) AS is_dead,
-          (o.origin = 'live' AND o.payment_method = 'credit' AND o.approved_at IS NOT NULL) AS may_claim,
+          (o.origin = 'live' AND o.payment_method = 'credit'
+            AND (o.approved_at IS NOT NULL OR coalesce(sum(l.shipped_qty), 0) > 0)) AS may_claim,
           coalesce(sum(l.pack_qty * l.unit_price_cents), 0) AS lines_goods_cents,
           coalesce(sum(l.discount_cents), 0) AS lines_discount_cents,
           coalesce(sum(l.tax_cents), 0) AS lines_tax_cents,
