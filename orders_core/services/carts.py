@@ -15,7 +15,7 @@ from orders_core.errors import InvalidCommand, InvalidQuantity, NotFound
 from orders_core.routing.assign import assign
 from orders_core.services.drafting import MAX_QTY, LineIn, Pricing, load_skus, offers_in_force
 from orders_core.services.fill import free_expired, hand_on
-from orders_core.services.place_order import AddressIn, PlacedOrder, PlaceOrder, place_order
+from orders_core.services.place_order import AddressIn, PlacedOrder, PlaceOrder, order_placed, place_order
 from orders_core.services.review import rules_of
 from orders_core.store.inventory import (
     Change,
@@ -24,7 +24,7 @@ from orders_core.store.inventory import (
     release_holds,
     supply_for,
 )
-from orders_core.store.tables import Cart, CartHold, CartLine, Channel, Customer, NumberSeries, Sku, SkuUnit
+from orders_core.store.tables import Cart, CartHold, CartLine, Channel, Customer, NumberSeries, Order, Sku, SkuUnit
 from orders_core.store.uow import UnitOfWork
 
 
@@ -115,12 +115,9 @@ def set_cart_line(uow: UnitOfWork, actor: Actor, command: SetCartLine) -> CartVi
 
 
 def _open_cart(uow: UnitOfWork, actor: Actor, command: SetCartLine) -> Any:
-    cart = uow.row(select(Cart.__table__).where(Cart.token == command.token))
+    cart = _cart_for_change(uow, actor, command.token)
     if cart is not None:
-        if not _may_touch(actor, cart):
-            raise NotFound(entity="cart", key=command.token)
-        if cart.status != "open":
-            raise InvalidCommand(field="token", problem="cart_is_closed", status=cart.status)
+        _must_be_open(cart)
         return cart
     channel = uow.row(select(Channel.id).where(Channel.code == command.channel, Channel.is_active))
     if channel is None:
@@ -145,6 +142,19 @@ def _open_cart(uow: UnitOfWork, actor: Actor, command: SetCartLine) -> Any:
         },
     )
     return uow.rows(select(Cart.__table__).where(Cart.token == command.token))[0]
+
+
+def _cart_for_change(uow: UnitOfWork, actor: Actor, token: str) -> Any:
+    """The cart's row, locked until the transaction ends: it becomes one order, and no line comes too late."""
+    cart = uow.row(select(Cart.__table__).where(Cart.token == token).with_for_update(key_share=True))
+    if cart is not None and not _may_touch(actor, cart):
+        raise NotFound(entity="cart", key=token)
+    return cart
+
+
+def _must_be_open(cart: Any) -> None:
+    if cart.status != "open":
+        raise InvalidCommand(field="token", problem="cart_is_closed", status=cart.status)
 
 
 def _may_touch(actor: Actor, cart: Any) -> bool:
@@ -329,7 +339,7 @@ def _channel(uow: UnitOfWork, cart: Any) -> str:
 
 @dataclass(frozen=True)
 class Checkout:
-    """Turn a cart into an order; the cart itself is the key, so a double click gives one order."""
+    """Turn a cart into an order; the cart itself is the key, so a double click by whomever gives one order."""
 
     token: str
     customer: str | None = None
@@ -345,11 +355,19 @@ class Checkout:
 def check_out(uow: UnitOfWork, actor: Actor, command: Checkout) -> PlacedOrder:
     """Place the cart's order: its own holds are given back and promised again in the same transaction.
 
-    A hold that expired protects nothing: stock is checked anew, and refused when someone else has it now.
+    A hold that expired protects nothing: stock is checked anew, and refused when someone else has it now. A cart that
+    was ordered answers with its order.
+
+    Raises:
+        InvalidCommand: the cart was merged into another or abandoned, or nobody is named whose order it is.
+        And what `place_order` raises.
     """
-    cart = uow.row(select(Cart.__table__).where(Cart.token == command.token))
-    if cart is None or not _may_touch(actor, cart):
+    cart = _cart_for_change(uow, actor, command.token)
+    if cart is None:
         raise NotFound(entity="cart", key=command.token)
+    if cart.order_id is not None:
+        return order_placed(uow, uow.rows(select(Order.__table__).where(Order.id == cart.order_id))[0])
+    _must_be_open(cart)
     customer = command.customer
     if customer is None and cart.customer_id is not None:
         customer = uow.conn.execute(select(Customer.code).where(Customer.id == cart.customer_id)).scalar_one()
@@ -361,8 +379,7 @@ def check_out(uow: UnitOfWork, actor: Actor, command: Checkout) -> PlacedOrder:
         .where(CartLine.cart_id == cart.id)
         .order_by(CartLine.id)
     )
-    if cart.status == "open":
-        _drop_holds(uow, cart.id)
+    _drop_holds(uow, cart.id)
     placed = place_order(
         uow,
         actor,
@@ -370,7 +387,6 @@ def check_out(uow: UnitOfWork, actor: Actor, command: Checkout) -> PlacedOrder:
             channel=_channel(uow, cart),
             customer=customer,
             lines=tuple(LineIn(line.sku, line.pack_qty, line.unit) for line in lines),
-            idem_key=f"cart:{cart.id}",
             address_id=command.address_id,
             address=command.address,
             payment_method=command.payment_method,
@@ -380,12 +396,11 @@ def check_out(uow: UnitOfWork, actor: Actor, command: Checkout) -> PlacedOrder:
             note=command.note,
         ),
     )
-    if not placed.is_repeat:
-        uow.conn.execute(
-            update(Cart)
-            .where(Cart.id == cart.id)
-            .values(status="ordered", order_id=placed.order_id, changed_at=uow.now, version=Cart.version + 1)
-        )
-        uow.changed("cart", cart.id, cart.version + 1)
+    uow.conn.execute(
+        update(Cart)
+        .where(Cart.id == cart.id)
+        .values(status="ordered", order_id=placed.order_id, changed_at=uow.now, version=Cart.version + 1)
+    )
+    uow.changed("cart", cart.id, cart.version + 1)
     hand_on(uow)
     return placed

@@ -328,8 +328,13 @@ def _repeat(uow: UnitOfWork, actor: Actor, order_id: int, body_hash: str, comman
     if row.body_hash != body_hash:
         number = row.number if actor.owns(row.customer_id) else "-"
         raise IdempotencyMismatch(key=command.external_id or command.idem_key, number=number)
+    return order_placed(uow, row)
+
+
+def order_placed(uow: UnitOfWork, row: Any) -> PlacedOrder:
+    """What the caller of an order that is there already gets; `row` is its row."""
     late = uow.conn.execute(
-        select(func.coalesce(func.sum(OrderLine.backordered_qty), 0)).where(OrderLine.order_id == order_id)
+        select(func.coalesce(func.sum(OrderLine.backordered_qty), 0)).where(OrderLine.order_id == row.id)
     ).scalar_one()
     return PlacedOrder(
         order_id=row.id,
