@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import bindparam, delete, insert, select, text, update
+from sqlalchemy import bindparam, insert, select, text, update
 
 from orders_core.domain.lifecycle import must_allow
 from orders_core.domain.money import half_up
@@ -16,10 +16,10 @@ from orders_core.services.credit import settle_claim
 from orders_core.services.edit import EditOrder, LineChange, edit_order, must_stay_qty
 from orders_core.services.fill import hand_on
 from orders_core.services.orders_state import OrderState, has_shipped, order_for_change, sync_order
-from orders_core.services.refunds import grant_refund
+from orders_core.services.refunds import give_coupon_back, grant_refund
 from orders_core.services.releasing import give_back, lines_as_they_stand
 from orders_core.store.base import to_micros
-from orders_core.store.tables import Coupon, CouponUse, Order, OrderCharge, OrderLine, Sku
+from orders_core.store.tables import Order, OrderCharge, OrderLine, Sku
 from orders_core.store.uow import UnitOfWork
 
 _LINES = select(OrderLine.__table__).where(OrderLine.order_id == bindparam("order_id")).order_by(OrderLine.line_no)
@@ -63,11 +63,11 @@ def preview_cancel(uow: UnitOfWork, actor: Actor, command: CancelOrder) -> Cance
         return cancel_order(uow, actor, command)
 
 
-def cancel_order(uow: UnitOfWork, actor: Actor, command: CancelOrder) -> Cancelled:
+def cancel_order(uow: UnitOfWork, actor: Actor, command: CancelOrder, *, return_id: int | None = None) -> Cancelled:
     """Cancel an order: its units go back, the picker is stopped, credit and payments are given back.
 
     An order part of which has left keeps that part and loses the rest, services that were not performed included;
-    `dropped` names all it loses. Cancelling twice does nothing.
+    `dropped` names all it loses. Cancelling twice does nothing. `return_id`: the request whose approval this is.
 
     Raises:
         NotAllowed: everything has left; the message says to open a return.
@@ -76,14 +76,14 @@ def cancel_order(uow: UnitOfWork, actor: Actor, command: CancelOrder) -> Cancell
     order = order_for_change(uow, number=command.number, expected_version=command.expected_version, actor=actor)
     where = {"order_id": order.id}
     before = uow.rows(_STANDING, where)
-    state = _cancel(uow, actor, order, command)
+    state = _cancel(uow, actor, order, command, return_id)
     hand_on(uow)
     after = {line.line_no: line.qty for line in uow.rows(_STANDING, where)}
     dropped = [Dropped(x.line_no, x.sku, x.kind, x.qty - after[x.line_no]) for x in before if x.qty > after[x.line_no]]
     return Cancelled(state.order_id, state.number, state.status, state.version, dropped)
 
 
-def _cancel(uow: UnitOfWork, actor: Actor, order: Any, command: CancelOrder) -> OrderState:
+def _cancel(uow: UnitOfWork, actor: Actor, order: Any, command: CancelOrder, return_id: int | None) -> OrderState:
     if order.status == "cancelled":
         return OrderState(order.id, order.number, order.status, order.version)
     must_allow("cancel", status=order.status, key=order.number)
@@ -101,12 +101,18 @@ def _cancel(uow: UnitOfWork, actor: Actor, order: Any, command: CancelOrder) -> 
     uow.conn.execute(
         text("UPDATE order_line SET cancelled_qty = ordered_qty WHERE order_id = :order_id"), {"order_id": order.id}
     )
-    _give_coupon_back(uow, order.id)
+    give_coupon_back(uow, order.id)
     settle_claim(uow, order.id)
     paid = order.paid_cents - order.refunded_cents
     if paid > 0:
         grant_refund(
-            uow, actor, order_id=order.id, amount_cents=paid, reason=command.reason, idem_key=f"cancel:{order.id}"
+            uow,
+            actor,
+            order_id=order.id,
+            amount_cents=paid,
+            reason=command.reason,
+            idem_key=f"cancel:{order.id}",
+            return_id=return_id,
         )
     state = sync_order(uow, order.id)
     facts = {"reason": command.reason, "before": stood_before}
@@ -120,13 +126,6 @@ def _cancel(uow: UnitOfWork, actor: Actor, order: Any, command: CancelOrder) -> 
         refund_cents=max(0, paid),
     )
     return state
-
-
-def _give_coupon_back(uow: UnitOfWork, order_id: int) -> None:
-    """A cancelled order has not used its coupon."""
-    for use in uow.rows(select(CouponUse.coupon_id).where(CouponUse.order_id == order_id)):
-        uow.conn.execute(delete(CouponUse).where(CouponUse.order_id == order_id, CouponUse.coupon_id == use.coupon_id))
-        uow.conn.execute(update(Coupon).where(Coupon.id == use.coupon_id).values(used_count=Coupon.used_count - 1))
 
 
 def _cancel_rest(uow: UnitOfWork, actor: Actor, order_id: int, command: CancelOrder) -> OrderState:

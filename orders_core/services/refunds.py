@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import insert, select, text
+from sqlalchemy import delete, insert, select, text, update
 
 from orders_core.domain.permissions import Actor
 from orders_core.errors import IdempotencyMismatch, NotFound, OverPayment
 from orders_core.notifications.tell import tell_customer
-from orders_core.store.tables import Order, Refund
+from orders_core.store.tables import Coupon, CouponUse, Order, Refund
 from orders_core.store.uow import UnitOfWork
 
 _GRANT = text(
@@ -98,3 +98,10 @@ def grant_refund(
         reason=reason,
     )
     return Granted(refund_id, number, amount_cents)
+
+
+def give_coupon_back(uow: UnitOfWork, order_id: int) -> None:
+    """An order that was cancelled or turned down has not used its coupon."""
+    for use in uow.rows(select(CouponUse.coupon_id).where(CouponUse.order_id == order_id)):
+        uow.conn.execute(delete(CouponUse).where(CouponUse.order_id == order_id, CouponUse.coupon_id == use.coupon_id))
+        uow.conn.execute(update(Coupon).where(Coupon.id == use.coupon_id).values(used_count=Coupon.used_count - 1))

@@ -18,14 +18,14 @@ from orders_core.domain.lifecycle import must_allow
 from orders_core.domain.money import half_up
 from orders_core.domain.permissions import Actor
 from orders_core.domain.returns import worth_cents
-from orders_core.errors import InvalidCommand, LotRefused, NotFound, QuantityExceeded
+from orders_core.errors import AlreadyExists, InvalidCommand, LotRefused, NotFound, QuantityExceeded
 from orders_core.notifications.tell import tell_customer
 from orders_core.services.cancel import CancelOrder, cancel_order
 from orders_core.services.credit import settle_claim
 from orders_core.services.drafting import LineIn
 from orders_core.services.idempotency import is_repeat, keyed
 from orders_core.services.lookups import location_named
-from orders_core.services.orders_state import order_for_change, sync_order
+from orders_core.services.orders_state import has_shipped, order_for_change, sync_order
 from orders_core.services.place_order import AddressIn, PlaceOrder, place_order
 from orders_core.services.refunds import grant_refund
 from orders_core.services.review import HoldOrder, ResumeOrder, hold_order, resume_order
@@ -149,6 +149,11 @@ _ASKED = (
     )
 )
 _ASKED_BEFORE = _ASKED.where(ReturnAuthorization.kind.not_in(["resend", "refund_only"]))
+_OPEN_REFUND_ONLY = select(ReturnAuthorization.number).where(
+    ReturnAuthorization.order_id == bindparam("order_id"),
+    ReturnAuthorization.kind == "refund_only",
+    ReturnAuthorization.status == "requested",
+)
 _RESENT_BEFORE = _ASKED.where(ReturnAuthorization.kind == "resend")  # a unit is sent again once
 
 
@@ -169,12 +174,10 @@ def request_return(uow: UnitOfWork, actor: Actor, command: RequestReturn) -> Ret
     key = keyed(uow, ReturnAuthorization, command, ReturnAuthorization.order_id == order.id)
     if key.row is not None:
         return _state(uow, key.row.id, is_repeat=True)
-    if command.kind != "refund_only":
+    if command.kind == "refund_only":
+        _stop_for_money(uow, actor, order)
+    elif not has_shipped(uow, order.id):  # what has left can come back, also of an order that waits for review again
         must_allow("return", status=order.status, key=order.number)
-    elif order.status in ("review", "waiting_stock", "ready", "picking"):
-        hold_order(uow, _as_clerk(actor), HoldOrder(order.number, _stopped_for(command.reason)))
-    elif order.status != "held":
-        raise InvalidCommand(field="kind", problem="order_has_left", number=order.number)
     lines = {row.line_no: row for row in uow.rows(select(OrderLine.__table__).where(OrderLine.order_id == order.id))}
     if not command.units and command.kind != "refund_only":
         raise InvalidCommand(field="units", problem="no_units_named")
@@ -228,9 +231,26 @@ def _insert_line(uow: UnitOfWork, return_id: int, line: Any, qty: int) -> None:
     uow.conn.execute(insert(ReturnLine), {"id": uow.new_id(), **row})
 
 
-def _stopped_for(reason: str | None) -> str:
-    """The hold that a refund-only request puts on its order, and that ends with its refusal; another hold stays."""
-    return f"refund only: {reason}"
+_STOPPED = "refund_only"
+"""The hold that a refund-only request puts on its order, and that ends with its refusal; another hold stays."""
+
+
+def _stop_for_money(uow: UnitOfWork, actor: Actor, order: Any) -> None:
+    """Hold an order of which nothing has left; one such request at a time, or refusing one would let the goods go."""
+    if order.status not in ("review", "waiting_stock", "ready", "picking", "held"):
+        raise InvalidCommand(field="kind", problem="order_has_left", number=order.number)
+    _must_be_whole(uow, order)
+    other = uow.row(_OPEN_REFUND_ONLY, {"order_id": order.id})
+    if other is not None:
+        raise AlreadyExists(entity="return", key=other.number)
+    if order.status != "held":
+        hold_order(uow, _as_clerk(actor), HoldOrder(order.number, _STOPPED))
+
+
+def _must_be_whole(uow: UnitOfWork, order: Any) -> None:
+    """An order on hold does not say by its status that part of it has left; the money of that part is a return's."""
+    if has_shipped(uow, order.id):
+        raise InvalidCommand(field="kind", problem="order_has_left", number=order.number)
 
 
 def _as_clerk(actor: Actor) -> Actor:
@@ -249,10 +269,9 @@ def decide_return(uow: UnitOfWork, actor: Actor, command: DecideReturn) -> Retur
     refund = 0
     if rma.kind == "refund_only":
         if command.is_approved:
-            refund = order.paid_cents - order.refunded_cents
-            cancel_order(uow, actor, CancelOrder(order.number, reason=rma.reason or "refund only"))
+            refund = _cancel_for_money(uow, actor, rma, order)
             status = "closed"
-        elif order.status == "held" and order.hold_reason == _stopped_for(rma.reason):
+        elif order.status == "held" and order.hold_reason == _STOPPED:
             resume_order(uow, actor, ResumeOrder(order.number))
     elif rma.kind == "return" and command.is_approved:
         refund = _credit_services(uow, actor, rma, order)
@@ -287,6 +306,14 @@ def decide_return(uow: UnitOfWork, actor: Actor, command: DecideReturn) -> Retur
         return_to=_return_address(uow) if status == "approved" else None,
     )
     return _state(uow, rma.id)
+
+
+def _cancel_for_money(uow: UnitOfWork, actor: Actor, rma: Any, order: Any) -> int:
+    """Cancel the order of an approved refund-only request; the cents that this gives back, its refund named after it."""
+    _must_be_whole(uow, order)
+    cancel_order(uow, actor, CancelOrder(order.number, reason=rma.reason or _STOPPED), return_id=rma.id)
+    refunded: int = uow.conn.execute(select(Order.refunded_cents).where(Order.id == order.id)).scalar_one()
+    return refunded - int(order.refunded_cents)
 
 
 def _credit_services(uow: UnitOfWork, actor: Actor, rma: Any, order: Any) -> int:

@@ -19,7 +19,7 @@ from orders_core.services.drafting import rules_for
 from orders_core.services.fill import fill_where_waits, hand_on
 from orders_core.services.idempotency import is_repeat
 from orders_core.services.orders_state import OrderState, has_shipped, order_for_change, sync_order
-from orders_core.services.refunds import grant_refund
+from orders_core.services.refunds import give_coupon_back, grant_refund
 from orders_core.services.releasing import give_back
 from orders_core.services.supply import request_units
 from orders_core.store.base import to_micros
@@ -178,6 +178,7 @@ def reject_order(uow: UnitOfWork, actor: Actor, command: RejectOrder) -> OrderSt
         text("UPDATE orders SET rejected_at = :now, cancel_reason = :reason, hold_reason = NULL WHERE id = :order_id"),
         {"now": to_micros(uow.now), "reason": command.reason, "order_id": order.id},
     )
+    give_coupon_back(uow, order.id)
     paid = order.paid_cents - order.refunded_cents
     if paid > 0:
         grant_refund(
@@ -314,7 +315,6 @@ def checks_now(uow: UnitOfWork, order: Any, rules: Rules) -> list[Check]:
         ),
         rules,
     )
-    verdicts = rules.checks.model_dump()
 
 
 def reconsider(uow: UnitOfWork, order_id: int) -> OrderState | None:
@@ -328,6 +328,7 @@ def reconsider(uow: UnitOfWork, order_id: int) -> OrderState | None:
         return None
     rules, version = rules_of(uow, order.channel_id)
     checks = checks_now(uow, order, rules)
+    verdicts = rules.checks.model_dump()
     fresh = [c for c in checks if c.name in ("customer", "address", "credit", "payment", "amount")]
     kept = [r for r in order.review_reasons or [] if r["code"] in _NEEDS_A_PERSON]
     reasons = kept + [dict(c.reason) for c in fresh if not c.is_passed and verdicts[c.name] == "review"]

@@ -374,8 +374,10 @@ FACTS: dict[str, Facts] = {
         SELECT r.number, r.refund_cents,
           coalesce((SELECT sum(l.refund_cents) FROM return_line l WHERE l.return_id = r.id), 0) AS lines_cents,
           coalesce((SELECT -sum(c.amount_cents) FROM order_charge c WHERE c.order_id = r.order_id
-            AND c.code = 'return:' || r.number), 0) AS charged_cents
-        FROM return_authorization r WHERE r.origin = 'live' AND r.kind <> 'refund_only'""",
+            AND c.code = 'return:' || r.number), 0) AS charged_cents,
+          r.kind = 'refund_only' AS is_money_only,
+          coalesce((SELECT sum(f.amount_cents) FROM refund f WHERE f.return_id = r.id), 0) AS granted_cents
+        FROM return_authorization r WHERE r.origin = 'live'""",
     ),
     "goods_receipt_ledger": Facts(
         "goods_receipt",
@@ -890,9 +892,16 @@ INVARIANTS: tuple[Invariant, ...] = (
     Invariant(
         "return_worth",
         "return_money",
-        "refund_cents <> lines_cents OR refund_cents <> charged_cents",
+        "NOT is_money_only AND (refund_cents <> lines_cents OR refund_cents <> charged_cents)",
         en="it is worth {refund_cents}, but its lines sum to {lines_cents} and the order fell by {charged_cents} (in cents)",
         zh="退货价值 {refund_cents}，但明细合计 {lines_cents}、订单减少 {charged_cents}(分)",
+    ),
+    Invariant(
+        "return_refund",
+        "return_money",
+        "is_money_only AND refund_cents <> granted_cents",
+        en="it says that {refund_cents} were given back, but its refunds sum to {granted_cents} (in cents)",
+        zh="退款 {refund_cents}，但退款单合计 {granted_cents}(分)",
     ),
     Invariant(
         "receipt_in_stock",

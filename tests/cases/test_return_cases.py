@@ -70,7 +70,7 @@ def test_case_21_a_line_is_not_lowered_below_what_has_shipped(store: Store) -> N
         store.run(edit_order, CLERK, EditOrder(number, lines=[LineChange(1, 4)]))
     with pytest.raises(BelowShipped, match="0 asked for, the minimum is 5 already shipped") as refused:
         store.run(edit_order, CLERK, EditOrder(number, lines=[LineChange(1, 0)]))
-    assert "已发货 5,不能更少" in refused.value.text("zh")
+    assert "已发货 5，不能更少" in refused.value.text("zh")
     assert order_lines(store, number)[0].ordered_qty == 5
     assert order_row(store, number).total_cents == 5_000
 

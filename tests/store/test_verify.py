@@ -111,6 +111,10 @@ BREAKS: dict[str, list[str]] = {
     "return_restocked": [f"{_MOVE} source = NULL WHERE source = 'return_authorization' AND state = 'on_hand'"],
     "return_inspecting": [f"{_MOVE} source = NULL WHERE reason = 'return'"],
     "return_worth": ["UPDATE return_authorization SET refund_cents = 1"],
+    "return_refund": [
+        "UPDATE return_line SET refund_cents = 0",
+        "UPDATE return_authorization SET kind = 'refund_only', refund_cents = 1",
+    ],
     "receipt_in_stock": [f"{_MOVE} reason = 'adjust' WHERE reason = 'receipt' AND state = 'inspection'"],
     "purchase_order_total": ["UPDATE purchase_order SET total_cents = 1001"],
     "purchase_line_received": ["UPDATE purchase_order_line SET received_qty = 8"],
@@ -223,7 +227,7 @@ def test_the_sentence_names_key_and_numbers(business: Store) -> None:
     execute(business, f"UPDATE stock_level SET on_hand_qty = 4 WHERE location_id = {TUR}")
     (violation,) = verify(business)
     assert str(violation) == "stock_on_hand: stock_level LAMP@TUR: 4 on hand, but its movements sum to 1"
-    assert violation.text("zh") == "stock_on_hand: stock_level LAMP@TUR: 实物库存 4,但流水合计为 1"
+    assert violation.text("zh") == "stock_on_hand: stock_level LAMP@TUR: 实物库存 4，但流水合计为 1"
 
 
 @pytest.mark.breaks_invariants

@@ -1,0 +1,102 @@
+"""Money goes back once, in the sum that is said, and a coupon with it; what stands against it is said first."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import insert, select
+
+from orders_core.errors import AlreadyExists, InvalidCommand
+from orders_core.services.cancel import CancelOrder, cancel_order
+from orders_core.services.master_data import PromotionIn, save_promotion
+from orders_core.services.payments import ReceivePayment, receive_payment
+from orders_core.services.returns import DecideReturn, RequestReturn, decide_return, request_return
+from orders_core.services.review import HoldOrder, RejectOrder, ResumeOrder, hold_order, reject_order, resume_order
+from orders_core.services.shipping import PackageIn, ShipShipment, ship_shipment
+from orders_core.store.tables import Coupon, CouponUse, Refund
+from orders_core.store.uow import Store
+from orders_core.store.verify import verify
+from tests.support import build
+from tests.support.build import CASHIER, CLERK, MANAGER, PICKER
+
+
+def _prepaid(store: Store, lines: str = "LAMP 4", *, cents: int = 4_000) -> str:
+    build.company(store)
+    build.stock(store, "LAMP@WH1: 10")
+    number = build.order(store, lines, payment_method="prepaid").number
+    store.run(receive_payment, CASHIER, ReceivePayment("ACME", cents, f"pay {number}"))
+    return number
+
+
+def _send(store: Store, number: str, **quantities: int) -> None:
+    """Send a part of what is planned."""
+    build.carrier(store)
+    parcel = next(x for x in build.shipments(store, number) if x.status == "planned")
+    boxes = [PackageIn(tracking_number=f"SF{parcel.id}")]
+    store.run(ship_shipment, PICKER, ShipShipment(parcel.number, carrier="SF", packages=boxes, quantities=quantities))
+
+
+def _money_only(number: str) -> RequestReturn:
+    return RequestReturn(number, {}, "changed mind", kind="refund_only")
+
+
+def test_money_only_is_refused_once_a_part_has_left_also_on_hold(store: Store) -> None:
+    number = _prepaid(store)
+    _send(store, number, LAMP=3)
+    store.run(hold_order, CLERK, HoldOrder(number, "wait"))
+    with pytest.raises(InvalidCommand, match="has left"):
+        store.run(request_return, CLERK, _money_only(number))
+
+
+def test_money_only_is_not_approved_once_a_part_has_left(store: Store) -> None:
+    number = _prepaid(store)
+    asked = store.run(request_return, CLERK, _money_only(number))
+    store.run(resume_order, CLERK, ResumeOrder(number))
+    _send(store, number, LAMP=3)
+    with pytest.raises(InvalidCommand, match="has left"):
+        store.run(decide_return, CLERK, DecideReturn(asked.number, is_approved=True))
+    assert store.run(decide_return, CLERK, DecideReturn(asked.number, is_approved=False)).status == "refused"
+
+
+def test_money_only_says_what_it_gave_back_and_no_more(store: Store) -> None:
+    number = _prepaid(store)
+    asked = store.run(request_return, CLERK, _money_only(number))
+    decided = store.run(decide_return, CLERK, DecideReturn(asked.number, is_approved=True))
+    assert decided.refund_cents == 4_000
+    assert build.rows(store, select(Refund.amount_cents, Refund.return_id)) == [(4_000, decided.return_id)]
+    other = _prepaid(store)
+    asked = store.run(request_return, CLERK, _money_only(other))
+    store.run(cancel_order, CLERK, CancelOrder(other, "no"))  # gives the money back before the request is decided
+    decided = store.run(decide_return, CLERK, DecideReturn(asked.number, is_approved=True))
+    assert (decided.status, decided.refund_cents) == ("closed", 0)
+    assert verify(store) == []
+
+
+def test_a_second_request_for_money_only_waits_for_the_first(store: Store) -> None:
+    number = _prepaid(store)
+    first = store.run(request_return, CLERK, _money_only(number))
+    with pytest.raises(AlreadyExists, match=first.number):
+        store.run(request_return, CLERK, _money_only(number))
+    store.run(decide_return, CLERK, DecideReturn(first.number, is_approved=False))
+    assert build.order_row(store, number).status == "ready"
+    assert store.run(request_return, CLERK, _money_only(number)).status == "requested"
+
+
+def test_an_order_turned_down_gives_its_coupon_back(store: Store) -> None:
+    build.company(store)
+    build.stock(store, "LAMP@WH1: 9")
+    build.rules(store, auto_approve={"max_total_cents": {"CNY": 100}})
+    rule = {"from_cents": 0, "off_cents": 300}
+    starts = store.clock.now() - timedelta(days=1)
+    promotion = PromotionIn("C", "券", "order_threshold", rule, starts, needs_coupon=True)
+    saved = store.run(save_promotion, MANAGER, promotion)
+    with store.unit_of_work() as uow:
+        uow.conn.execute(insert(Coupon), {"id": uow.new_id(), "code": "C1", "promotion_id": saved.id})
+    number = build.order(store, "LAMP 2", coupon_code="C1").number
+    assert build.rows(store, select(Coupon.used_count)) == [(1,)]
+    store.run(reject_order, MANAGER, RejectOrder(number, "typo"))
+    assert build.rows(store, select(Coupon.used_count)) == [(0,)]
+    assert build.rows(store, select(CouponUse.order_id)) == []
+    assert build.order_row(store, build.order(store, "LAMP 2", coupon_code="C1").number).total_cents == 1_700
+    assert verify(store) == []
