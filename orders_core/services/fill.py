@@ -21,7 +21,7 @@ from orders_core.notifications.tell import line_facts, tell_customer
 from orders_core.services.drafting import rules_for
 from orders_core.services.orders_state import sync_order
 from orders_core.services.shipments import touch_shipments
-from orders_core.store.inventory import Change, promise, release_expired_holds
+from orders_core.store.inventory import EXPIRED_QTY, Change, promise, release_expired_holds
 from orders_core.store.tables import (
     CartHold,
     Channel,
@@ -88,6 +88,7 @@ _SHORT_LEVELS = (
         StockLevel.on_hand_qty,
         StockLevel.reserved_qty,
         StockLevel.safety_qty,
+        EXPIRED_QTY,
         StockProtection.channel_id,
         StockProtection.protected_qty,
     )
@@ -235,7 +236,7 @@ def who_would_get(uow: UnitOfWork, arriving: Mapping[Level, int]) -> list[Filled
 def _free(uow: UnitOfWork, levels: Collection[Level] | None) -> dict[Level, Free]:
     """What the levels somebody waits at have to give; negative where more is promised than there.
 
-    Units of carts whose time is over are free.
+    Units of carts whose time is over are free, those of expired lots are not.
     """
     query = _SHORT_LEVELS
     if levels is not None:
@@ -243,14 +244,16 @@ def _free(uow: UnitOfWork, levels: Collection[Level] | None) -> dict[Level, Free
             return {}
         query = query.where(StockLevel.sku_id.in_(sorted({sku_id for sku_id, _ in levels})))
     free: dict[Level, Free] = {}
-    for row in uow.rows(query):
+    for row in uow.rows(query, {"today": uow.today}):
         level = (row.sku_id, row.location_id)
         if levels is not None and level not in levels:
             continue
         protected = dict(free[level].protected) if level in free else {}
         if row.protected_qty:
             protected[row.channel_id] = row.protected_qty
-        free[level] = Free(row.on_hand_qty - row.reserved_qty - max(0, row.safety_qty), protected)
+        free[level] = Free(
+            row.on_hand_qty - int(row.expired_qty) - row.reserved_qty - max(0, row.safety_qty), protected
+        )
     for hold in uow.rows(_EXPIRED_HOLDS, {"now": uow.now}) if free else ():
         level = (hold.sku_id, hold.location_id)
         if level in free:

@@ -31,7 +31,7 @@ from orders_core.services.review import rules_of
 from orders_core.services.shipments import close_waves, settle_shipments, touch_shipments
 from orders_core.services.shortage import tell_delay, want_more
 from orders_core.services.stock import LotTake, free_lots, take_fefo
-from orders_core.store.inventory import Change, Move, move, promise, release_expired_holds
+from orders_core.store.inventory import FREE_QTY, TODAY, Change, Move, move, promise, release_expired_holds
 from orders_core.store.prepared import Prepared
 from orders_core.store.tables import (
     Bin,
@@ -635,7 +635,7 @@ def short_pick(uow: UnitOfWork, actor: Actor, command: ShortPick) -> PickProgres
 def _to_backorder(uow: UnitOfWork, actor: Actor, picks: Any, line: Any, missing: int, note: str | None) -> None:
     """Missing units leave the books; the line waits for them, or gets other free units of the location."""
     release_expired_holds(uow, [line.sku_id])
-    level = uow.rows(_FREE, {"sku_id": line.sku_id, "location_id": line.location_id, "channel_id": line.channel_id})[0]
+    level = _level_of(uow, line)
     gone = max(0, missing - level.overcommitted_qty)  # a count may have taken them out before
     again = max(0, min(missing, level.free_qty))
     if gone:
@@ -688,11 +688,17 @@ def _to_backorder(uow: UnitOfWork, actor: Actor, picks: Any, line: Any, missing:
 
 
 _FREE = Prepared(
-    "SELECT s.on_hand_qty - s.reserved_qty - CASE WHEN s.safety_qty > 0 THEN s.safety_qty ELSE 0 END"
-    " - COALESCE((SELECT SUM(p.protected_qty) FROM stock_protection p WHERE p.sku_id = s.sku_id"
-    " AND p.location_id = s.location_id AND p.channel_id <> :channel_id), 0) AS free_qty, s.overcommitted_qty"
-    " FROM stock_level s WHERE s.sku_id = :sku_id AND s.location_id = :location_id"
+    text(
+        f"SELECT {FREE_QTY} AS free_qty, s.overcommitted_qty"
+        " FROM stock_level s WHERE s.sku_id = :sku_id AND s.location_id = :location_id"
+    ).bindparams(TODAY)
 )
+
+
+def _level_of(uow: UnitOfWork, line: Any) -> Any:
+    """What the line's channel may still reserve of its stock level, and how many units are promised that are not there."""
+    level = {"sku_id": line.sku_id, "location_id": line.location_id}
+    return uow.row(_FREE, {**level, "channel_id": line.channel_id, "today": uow.today})
 
 
 def _scanned(uow: UnitOfWork, code: str) -> tuple[int | None, int]:
@@ -910,7 +916,7 @@ def send_more(uow: UnitOfWork, line: Any, over: int) -> None:
 
 def reserve_free(uow: UnitOfWork, line: Any, qty: int, *, of_backorder: int = 0) -> None:
     release_expired_holds(uow, [line.sku_id])
-    level = uow.row(_FREE, {"sku_id": line.sku_id, "location_id": line.location_id, "channel_id": line.channel_id})
+    level = _level_of(uow, line)
     free = 0 if level is None else max(0, level.free_qty)
     if qty > free:
         raise QuantityExceeded(what=f"{line.sku}: more than reserved", asked_qty=qty, limit_qty=free)

@@ -11,13 +11,22 @@ from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import TextClause, bindparam, delete, insert, not_, or_, select, text
+from sqlalchemy import TextClause, bindparam, delete, func, insert, not_, or_, select, text
 
 from orders_core.domain.permissions import Actor
 from orders_core.errors import InsufficientStock, QuantityExceeded
 from orders_core.routing.assign import Offered, Site, distance_km
 from orders_core.store.prepared import Prepared
-from orders_core.store.tables import CartHold, Location, Sku, StockLevel, StockMovement, StockProtection
+from orders_core.store.tables import (
+    CartHold,
+    Location,
+    Lot,
+    LotLevel,
+    Sku,
+    StockLevel,
+    StockMovement,
+    StockProtection,
+)
 from orders_core.store.uow import Contended, UnitOfWork
 
 
@@ -31,6 +40,29 @@ class Change:
     backorder_qty: int = 0  # negative withdraws
 
 
+EXPIRED_QTY = (
+    select(func.coalesce(func.sum(LotLevel.on_hand_qty), 0))
+    .join(Lot, Lot.id == LotLevel.lot_id)
+    .where(
+        Lot.sku_id == StockLevel.sku_id,
+        LotLevel.location_id == StockLevel.location_id,
+        Lot.expiry_date < bindparam("today"),
+    )
+    .correlate(StockLevel)
+    .scalar_subquery()
+    .label("expired_qty")
+)
+"""Units of a stock level whose lots were good until before `today`: they are on hand and may not be promised."""
+FREE_QTY = (
+    "s.on_hand_qty - s.reserved_qty - CASE WHEN s.safety_qty > 0 THEN s.safety_qty ELSE 0 END"
+    " - COALESCE((SELECT SUM(b.on_hand_qty) FROM lot e JOIN lot_level b ON b.lot_id = e.id"
+    " WHERE e.sku_id = s.sku_id AND b.location_id = s.location_id AND e.expiry_date < :today), 0)"
+    " - COALESCE((SELECT SUM(p.protected_qty) FROM stock_protection p WHERE p.sku_id = s.sku_id"
+    " AND p.location_id = s.location_id AND p.channel_id <> :channel_id), 0)"
+)
+"""What one channel may still reserve of the level `s`, in SQL; negative where more is promised than may be."""
+TODAY: Any = bindparam("today", type_=Lot.__table__.c.expiry_date.type)
+
 _LEVELS = (
     select(
         Location.id.label("location_id"),
@@ -40,6 +72,7 @@ _LEVELS = (
         StockLevel.backordered_qty,
         StockLevel.safety_qty,
         StockLevel.is_backorderable,
+        EXPIRED_QTY,
         StockProtection.protected_qty,
         StockProtection.channel_id.label("protected_for_id"),
         Location.code,
@@ -96,7 +129,7 @@ def supply_for(
     """What can be reserved or backordered now. `any_backorder`: the shortage policy lets every location owe any depth."""
     if uow.attempt:
         lock_levels(uow, sku_ids)
-    rows = uow.rows(_LEVELS_READ, {"sku_ids": sorted(sku_ids)})
+    rows = uow.rows(_LEVELS_READ, {"sku_ids": sorted(sku_ids), "today": uow.today})
     sites: dict[int, Site] = {}
     levels: dict[tuple[int, int], Any] = {}
     protected: dict[tuple[int, int], int] = defaultdict(int)
@@ -117,7 +150,7 @@ def supply_for(
     offered: dict[int, dict[int, Offered]] = defaultdict(dict)
     available: dict[int, int] = defaultdict(int)
     for (location_id, sku_id), row in levels.items():
-        free = row.on_hand_qty - row.reserved_qty - protected[location_id, sku_id]
+        free = row.on_hand_qty - int(row.expired_qty) - row.reserved_qty - protected[location_id, sku_id]
         reservable = max(0, free - max(0, row.safety_qty))
         depth: int | None = max(0, -row.safety_qty - row.backordered_qty) if row.safety_qty < 0 else 0
         available[sku_id] += reservable + (depth or 0)
@@ -147,7 +180,7 @@ def promise(uow: UnitOfWork, changes: Sequence[Change], *, channel_id: int, any_
     statement = uow.cache.get(("promise", len(wanted)))
     if statement is None:
         statement = uow.cache["promise", len(wanted)] = Prepared(_guarded_update(len(wanted), is_sqlite=uow.is_sqlite))
-    parameters: dict[str, Any] = {"channel_id": channel_id}
+    parameters: dict[str, Any] = {"channel_id": channel_id, "today": uow.today}
     for i, change in enumerate(wanted):
         parameters[f"s{i}"] = change.sku_id
         parameters[f"l{i}"] = change.location_id
@@ -183,14 +216,11 @@ def _guarded_update(count: int, *, is_sqlite: bool) -> TextClause:
         " overcommitted_qty = CASE WHEN s.reserved_qty + w.reserve > s.on_hand_qty"
         " THEN s.reserved_qty + w.reserve - s.on_hand_qty ELSE 0 END"
         f" FROM {source} s.sku_id = w.sku_id AND s.location_id = w.location_id"
-        " AND (w.reserve <= 0 OR s.on_hand_qty - s.reserved_qty"
-        " - CASE WHEN s.safety_qty > 0 THEN s.safety_qty ELSE 0 END"
-        " - COALESCE((SELECT SUM(p.protected_qty) FROM stock_protection p WHERE p.sku_id = s.sku_id"
-        " AND p.location_id = s.location_id AND p.channel_id <> :channel_id), 0) >= w.reserve)"
+        f" AND (w.reserve <= 0 OR {FREE_QTY} >= w.reserve)"
         " AND (w.backorder <= 0 OR w.any_depth = 1 OR s.is_backorderable"
         " OR -s.safety_qty - s.backordered_qty >= w.backorder)"
         " RETURNING on_hand_qty"
-    )
+    ).bindparams(TODAY)
 
 
 @dataclass(frozen=True)

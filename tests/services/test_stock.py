@@ -10,6 +10,7 @@ from sqlalchemy import select
 from orders_core.domain.permissions import Actor
 from orders_core.errors import (
     IdempotencyMismatch,
+    InsufficientStock,
     InvalidCommand,
     LotRefused,
     NotAllowed,
@@ -59,6 +60,7 @@ from orders_core.services.transfers import (
     receive_transfer,
     ship_transfer,
 )
+from orders_core.services.warehouse import ShortPick, short_pick
 from orders_core.store import tables
 from tests.support import build
 from tests.support.build import MANAGER, PICKER, PLANNER
@@ -210,6 +212,49 @@ def test_lots_must_be_named_keep_their_expiry_and_are_listed_before_they_expire(
     shop.run(ship_transfer, PICKER, ShipTransfer(moved.number))
     shop.run(receive_transfer, PICKER, ReceiveTransfer(moved.number))
     assert build.on_hand(shop, "TEA@WH2") == 5
+
+
+@pytest.fixture
+def milk(shop, clock):
+    """Five bottles of milk of which three are good until today; it is tomorrow."""
+    build.sku(shop, "MILK", is_lot_tracked=True)
+    lots = [StockIn("MILK", 3, lot_code="OLD", expiry_date=TODAY), StockIn("MILK", 2, lot_code="NEW")]
+    shop.run(opening_stock, PICKER, OpeningStock("WH1", lots))
+    clock.advance(days=1)
+    return shop
+
+
+def test_expired_lots_are_promised_to_nobody(milk) -> None:
+    placed = build.order(milk, "MILK 3")
+    (line,) = build.order_lines(milk, placed.number)
+    assert (line.reserved_qty, line.backordered_qty) == (2, 1)
+    assert build.release_all(milk, "WH1")
+    build.rules(milk, shortage={"policy": "refuse"})
+    with pytest.raises(InsufficientStock) as refusal:
+        build.order(milk, "MILK 1")
+    assert refusal.value.facts["available_qty"] == 0
+
+
+def test_a_lot_is_good_through_its_last_day(shop) -> None:
+    build.sku(shop, "MILK", is_lot_tracked=True)
+    last_day = StockIn("MILK", 3, lot_code="L", expiry_date=TODAY)
+    shop.run(opening_stock, PICKER, OpeningStock("WH1", [last_day]))
+    assert build.order(shop, "MILK 3").backordered_qty == 0
+
+
+def test_who_waits_gets_no_expired_units_when_more_arrive(milk) -> None:
+    placed = build.order(milk, "MILK 6")
+    milk.run(adjust_stock, PICKER, AdjustStock("WH1", [StockIn("MILK", 1, lot_code="NEW")], note="found"))
+    (line,) = build.order_lines(milk, placed.number)
+    assert (line.reserved_qty, line.backordered_qty) == (3, 3)
+
+
+def test_a_short_pick_is_not_made_good_by_expired_units(milk) -> None:
+    number = build.order(milk, "MILK 2").number
+    (picks,) = build.release_all(milk, "WH1")
+    milk.run(short_pick, PICKER, ShortPick(picks, 1, found_qty=1, note="broken"))
+    (line,) = build.order_lines(milk, number)
+    assert (line.reserved_qty, line.backordered_qty) == (1, 1)
 
 
 def test_goods_under_inspection_are_promised_to_nobody_until_accepted(shop) -> None:
