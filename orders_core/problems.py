@@ -7,6 +7,7 @@ PROBLEMS: dict[str, tuple[str, str]] = {
     "barcode_is_anothers": ("{barcode} belongs to another SKU", "{barcode} 属于另一个 SKU"),
     "boxes_without_contents": ("several boxes: say what is in each", "有多个包裹：请写明每箱内容"),
     "carrier_missing": ("a tracking number needs its carrier", "有运单号必须注明承运商"),
+    "cart_into_itself": ("a cart is not merged into itself", "购物车不能与自己合并"),
     "cart_is_closed": ("the cart is {status}", "购物车状态为 {status}"),
     "carts_of_two_currencies": (
         "the guest cart is in {guest}, yours in {own}",

@@ -30,7 +30,10 @@ from orders_core.store.uow import UnitOfWork
 
 @dataclass(frozen=True)
 class SetCartLine:
-    """Put `qty` of a SKU (in `unit`) into the cart named by its token; 0 takes it out. The cart is made when new."""
+    """Put `qty` of a SKU (in `unit`) into the cart named by its token; 0 takes it out.
+
+    The cart is made when new: `customer`'s, else the acting customer's own, else a guest's.
+    """
 
     token: str
     sku: str
@@ -122,12 +125,7 @@ def _open_cart(uow: UnitOfWork, actor: Actor, command: SetCartLine) -> Any:
     channel = uow.row(select(Channel.id).where(Channel.code == command.channel, Channel.is_active))
     if channel is None:
         raise NotFound(entity="channel", key=command.channel)
-    customer = None
-    if command.customer is not None:
-        customer = uow.row(select(Customer.id, Customer.currency).where(Customer.code == command.customer))
-        if customer is None:
-            raise NotFound(entity="customer", key=command.customer)
-        actor.must_own(customer.id, entity="customer", key=command.customer)
+    customer = _customer_named(uow, actor, command.customer)
     uow.conn.execute(
         insert(Cart),
         {
@@ -142,6 +140,18 @@ def _open_cart(uow: UnitOfWork, actor: Actor, command: SetCartLine) -> Any:
         },
     )
     return uow.rows(select(Cart.__table__).where(Cart.token == command.token))[0]
+
+
+def _customer_named(uow: UnitOfWork, actor: Actor, code: str | None) -> Any:
+    """Whose cart it is to be: the customer named, else the one who acts; None for a guest."""
+    if code is None and actor.customer_id is None:
+        return None
+    named = Customer.id == actor.customer_id if code is None else Customer.code == code
+    customer = uow.row(select(Customer.id, Customer.code, Customer.currency).where(named))
+    if customer is None:
+        raise NotFound(entity="customer", key=code)
+    actor.must_own(customer.id, entity="customer", key=code)
+    return customer
 
 
 def _cart_for_change(uow: UnitOfWork, actor: Actor, token: str) -> Any:
@@ -288,7 +298,7 @@ def _price(sku: Any, line: Any, per_pack: int) -> int | None:
 
 @dataclass(frozen=True)
 class MergeCarts:
-    """Join a guest's cart into the customer's own after login."""
+    """Join a guest's cart (or another one of the customer's) into the customer's own after login."""
 
     guest_token: str
     token: str
@@ -298,15 +308,24 @@ class MergeCarts:
 def merge_carts(uow: UnitOfWork, actor: Actor, command: MergeCarts) -> CartView:
     """Merge the guest cart's lines by the rules (`sum`, or `guest_wins`); the guest cart is closed.
 
-    Raises InvalidCommand when the two carts have different currencies: nothing is merged.
+    Raises:
+        NotFound: no such open cart, or one of the two is another customer's.
+        InvalidCommand: it is one cart, or the two have different currencies: nothing is merged.
     """
     actor.must("cart.change")
-    guest = uow.row(select(Cart.__table__).where(Cart.token == command.guest_token, Cart.status == "open"))
-    if guest is None:
+    if command.guest_token == command.token:
+        raise InvalidCommand(field="token", problem="cart_into_itself")
+    tokens = [command.guest_token, command.token]  # two merges at once lock in the same order
+    uow.rows(select(Cart.id).where(Cart.token.in_(tokens)).order_by(Cart.id).with_for_update(key_share=True))
+    customer = _customer_named(uow, actor, command.customer)
+    guest = _cart_for_change(uow, actor, command.guest_token)
+    if guest is None or guest.status != "open" or guest.customer_id not in (None, customer.id):
         raise NotFound(entity="cart", key=command.guest_token)
     mine = _open_cart(
         uow, actor, SetCartLine(command.token, sku="", qty=0, channel=_channel(uow, guest), customer=command.customer)
     )
+    if mine.customer_id != customer.id:
+        raise NotFound(entity="cart", key=command.token)
     lines = uow.rows(
         select(CartLine.unit, CartLine.pack_qty, Sku.sku, CartLine.sku_id)
         .join(Sku, Sku.id == CartLine.sku_id)
@@ -369,8 +388,9 @@ def check_out(uow: UnitOfWork, actor: Actor, command: Checkout) -> PlacedOrder:
         return order_placed(uow, uow.rows(select(Order.__table__).where(Order.id == cart.order_id))[0])
     _must_be_open(cart)
     customer = command.customer
-    if customer is None and cart.customer_id is not None:
-        customer = uow.conn.execute(select(Customer.code).where(Customer.id == cart.customer_id)).scalar_one()
+    owner_id = cart.customer_id or actor.customer_id
+    if customer is None and owner_id is not None:
+        customer = uow.conn.execute(select(Customer.code).where(Customer.id == owner_id)).scalar_one()
     if customer is None:
         raise InvalidCommand(field="customer", problem="no_customer")
     lines = uow.rows(

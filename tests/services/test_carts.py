@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import select
 
 from orders_core.domain.permissions import Actor
-from orders_core.errors import InvalidCommand
+from orders_core.errors import InvalidCommand, NotFound
 from orders_core.services.carts import Checkout, MergeCarts, SetCartLine, check_out, merge_carts, set_cart_line
 from orders_core.services.place_order import PlacedOrder
 from orders_core.store import tables
@@ -18,6 +18,7 @@ from tests.support.build import (
     company,
     customer,
     level,
+    order_row,
     rows,
     stock,
 )
@@ -69,3 +70,38 @@ def test_a_merged_cart_is_not_ordered(shop: Store) -> None:
     with pytest.raises(InvalidCommand, match="the cart is merged"):
         shop.run(check_out, CLERK, Checkout("guest", customer="ACME"))
     assert rows(shop, select(tables.Order.id)) == []
+
+
+def test_nobody_merges_the_cart_of_another_customer(shop: Store) -> None:
+    buyer, other = _buyer(shop), _buyer(shop, "OTHER")
+    shop.run(set_cart_line, buyer, SetCartLine("mine", "LAMP", 2))
+    shop.run(set_cart_line, buyer, SetCartLine("mine too", "LAMP", 1))
+    for actor, command in (
+        (other, MergeCarts("mine", "theirs", "OTHER")),
+        (other, MergeCarts("guest", "mine", "OTHER")),
+        (CLERK, MergeCarts("mine", "theirs", "OTHER")),
+        (CLERK, MergeCarts("guest", "mine", "OTHER")),
+    ):
+        shop.run(set_cart_line, CLERK, SetCartLine("guest", "LAMP", 1))
+        with pytest.raises(NotFound):
+            shop.run(merge_carts, actor, command)
+    assert {row.status for row in rows(shop, select(CART))} == {"open"}
+    merged = shop.run(merge_carts, buyer, MergeCarts("mine too", "mine", "ACME"))
+    assert [item.pack_qty for item in merged.items] == [3]
+
+
+def test_a_cart_merged_into_itself_stays(shop: Store) -> None:
+    shop.run(set_cart_line, CLERK, SetCartLine("c", "LAMP", 2, customer="ACME"))
+    with pytest.raises(InvalidCommand, match="not merged into itself"):
+        shop.run(merge_carts, CLERK, MergeCarts("c", "c", "ACME"))
+    assert shop.run(check_out, CLERK, Checkout("c")).total_cents == 2_000
+
+
+def test_the_cart_of_a_customer_is_his_without_saying_so(shop: Store) -> None:
+    buyer = _buyer(shop)
+    shop.run(set_cart_line, buyer, SetCartLine("c", "LAMP", 2))
+    assert rows(shop, select(CART.c.customer_id))[0].customer_id == buyer.customer_id
+    shop.run(set_cart_line, Actor("guest", frozenset({"customer"})), SetCartLine("g", "LAMP", 1))
+    for token in ("c", "g"):  # a guest who logged in goes on with his cart
+        placed = shop.run(check_out, buyer, Checkout(token))
+        assert order_row(shop, placed.number).customer_id == buyer.customer_id
