@@ -6,20 +6,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import bindparam, insert, select, text, update
+from sqlalchemy import bindparam, select, text, update
 
 from orders_core.domain.lifecycle import must_allow
-from orders_core.domain.money import half_up
 from orders_core.domain.permissions import Actor
 from orders_core.notifications.tell import tell_customer
 from orders_core.services.credit import settle_claim
-from orders_core.services.edit import EditOrder, LineChange, edit_order, must_stay_qty
+from orders_core.services.edit import EditOrder, LineChange, change_order, must_stay_qty
 from orders_core.services.fill import hand_on
 from orders_core.services.orders_state import OrderState, has_shipped, order_for_change, sync_order
 from orders_core.services.refunds import give_coupon_back, grant_refund
 from orders_core.services.releasing import give_back, lines_as_they_stand
+from orders_core.services.returned_money import refund_instead
 from orders_core.store.base import to_micros
-from orders_core.store.tables import Order, OrderCharge, OrderLine, Sku
+from orders_core.store.tables import OrderLine, Sku
 from orders_core.store.uow import UnitOfWork
 
 _LINES = select(OrderLine.__table__).where(OrderLine.order_id == bindparam("order_id")).order_by(OrderLine.line_no)
@@ -114,6 +114,8 @@ def _cancel(uow: UnitOfWork, actor: Actor, order: Any, command: CancelOrder, ret
             idem_key=f"cancel:{order.id}",
             return_id=return_id,
         )
+    if order.kind == "exchange":
+        refund_instead(uow, actor, order)
     state = sync_order(uow, order.id)
     facts = {"reason": command.reason, "before": stood_before}
     uow.audit(actor, "order.cancel", "orders", order.id, version=state.version, facts=facts)
@@ -129,55 +131,32 @@ def _cancel(uow: UnitOfWork, actor: Actor, order: Any, command: CancelOrder, ret
 
 
 def _cancel_rest(uow: UnitOfWork, actor: Actor, order_id: int, command: CancelOrder) -> OrderState:
-    """Lower every line to what has shipped; money follows as in any edit. Nothing is left to hold back."""
+    """Lower every line to what has shipped; money follows as in any edit. Nothing is left to hold back.
+
+    Units left of a box part of which has gone are cancelled as pieces. Credit is never a reason against it.
+    """
     uow.conn.execute(text("UPDATE orders SET hold_reason = NULL WHERE id = :order_id"), {"order_id": order_id})
-    lines = uow.rows(_LINES, {"order_id": order_id})
-    changes = []
-    for line in lines:
-        packs = -(-must_stay_qty(line, lines) // line.units_per_pack)
-        if line.parent_line_id is None and packs < line.pack_qty:
-            changes.append(LineChange(line.line_no, packs))
-    if changes:
-        edit_order(uow, actor, EditOrder(command.number, lines=changes, reason=command.reason))
-    return _cancel_broken_packs(uow, actor, order_id, command.reason) or sync_order(uow, order_id)
-
-
-def _cancel_broken_packs(uow: UnitOfWork, actor: Actor, order_id: int, reason: str) -> OrderState | None:
-    """Units left of a box part of which has gone: cancelled as pieces, with their share of the line's money."""
-    broken = {}
-    worth = 0
     order = order_for_change(uow, order_id=order_id)
-    for line in uow.rows(_LINES, {"order_id": order_id}):
-        rest = line.ordered_qty - line.cancelled_qty - line.shipped_qty
+    lines = uow.rows(_LINES, {"order_id": order_id})
+    changes, broken = [], {}
+    for line in lines:
+        packs = line.pack_qty
+        if line.parent_line_id is None:
+            packs = min(packs, -(-must_stay_qty(line, lines) // line.units_per_pack))
+        if packs < line.pack_qty:
+            changes.append(LineChange(line.line_no, packs))
+        rest = packs * line.units_per_pack - line.cancelled_qty - line.shipped_qty
         if line.kind in ("item", "gift") and rest > 0:
             broken[line.id] = rest
-            whole = line.net_cents + (line.tax_cents if order.tax_cents else 0)
-            cents = half_up(whole * rest, line.ordered_qty)
-            worth += cents
-            row = {
-                "order_id": order_id,
-                "kind": "discount",
-                "code": f"cancelled:{line.line_no}",
-                "amount_cents": -cents,
-            }
-            if cents:
-                uow.conn.execute(insert(OrderCharge), {"id": uow.new_id(), **row})
-    if not broken:
-        return None
-    give_back(uow, order, units=broken)
+    if not changes and not broken:
+        return sync_order(uow, order_id)
+    if broken:
+        give_back(uow, order, units=broken)
     for line_id, rest in broken.items():
         uow.conn.execute(
             update(OrderLine).where(OrderLine.id == line_id).values(cancelled_qty=OrderLine.cancelled_qty + rest)
         )
-    total = uow.conn.execute(
-        update(Order)
-        .where(Order.id == order_id)
-        .values(charges_cents=Order.charges_cents - worth, total_cents=Order.total_cents - worth)
-        .returning(Order.total_cents)
-    ).scalar_one()
-    over = order.paid_cents - order.refunded_cents - total
-    if over > 0:
-        key = f"cancel_rest:{order_id}:{order.version}"
-        grant_refund(uow, actor, order_id=order_id, amount_cents=over, reason=reason, idem_key=key)
-    settle_claim(uow, order_id)
-    return sync_order(uow, order_id)
+    before = uow.rows(_LINES, {"order_id": order_id})
+    edit = EditOrder(command.number, lines=changes, reason=command.reason)
+    done = change_order(uow, actor, order, before, edit, may_exceed=True)
+    return OrderState(order_id, done.number, done.status, done.version)

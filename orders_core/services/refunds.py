@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import delete, insert, select, text, update
 
 from orders_core.domain.permissions import Actor
 from orders_core.errors import IdempotencyMismatch, NotFound, OverPayment
 from orders_core.notifications.tell import tell_customer
-from orders_core.store.tables import Coupon, CouponUse, Order, Refund
+from orders_core.services.credit import settle_claim
+from orders_core.store.tables import Coupon, CouponUse, Order, OrderCharge, Refund
 from orders_core.store.uow import UnitOfWork
 
 _GRANT = text(
@@ -98,6 +100,41 @@ def grant_refund(
         reason=reason,
     )
     return Granted(refund_id, number, amount_cents)
+
+
+def take_off(
+    uow: UnitOfWork,
+    actor: Actor,
+    order: Any,
+    *,
+    code: str,
+    cents: int,
+    reason: str,
+    idem_key: str,
+    return_id: int | None = None,
+) -> int:
+    """Let an order, locked by the caller, cost `cents` less, by a charge of this code: what was paid above its new total
+    goes back, what is owed on credit falls. Returns the cents given back."""
+    charge = {"kind": "discount", "code": code, "amount_cents": -cents}
+    uow.conn.execute(insert(OrderCharge), {"id": uow.new_id(), "order_id": order.id, **charge})
+    now = uow.rows(
+        update(Order)
+        .where(Order.id == order.id)
+        .values(
+            charges_cents=Order.charges_cents - cents,
+            total_cents=Order.total_cents - cents,
+            version=Order.version + 1,
+        )
+        .returning(Order.total_cents, Order.version)
+    )[0]
+    uow.changed("orders", order.id, now.version)
+    over: int = order.paid_cents - order.refunded_cents - max(0, now.total_cents)
+    if over > 0:
+        grant_refund(
+            uow, actor, order_id=order.id, amount_cents=over, reason=reason, idem_key=idem_key, return_id=return_id
+        )
+    settle_claim(uow, order.id)
+    return max(0, over)
 
 
 def give_coupon_back(uow: UnitOfWork, order_id: int) -> None:

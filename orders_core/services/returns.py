@@ -1,8 +1,7 @@
 """Goods that come back: asked for, decided, received under inspection, then restocked, repaired or scrapped; money follows.
 
-What a return is worth is each line's share of what was paid for it, cumulated, so that parts never exceed the whole and the
-last return takes the remainder. The order's total falls by that worth (a charge `return:<number>`); what was paid above
-the new total is refunded, what is owed on credit falls.
+What a return is worth, and how its money follows, is in `returned_money.py`. When the order of an exchange is cancelled, its
+return becomes one for money.
 """
 
 from __future__ import annotations
@@ -17,17 +16,15 @@ from sqlalchemy import bindparam, func, insert, select, update
 from orders_core.domain.lifecycle import must_allow
 from orders_core.domain.money import half_up
 from orders_core.domain.permissions import Actor
-from orders_core.domain.returns import worth_cents
 from orders_core.errors import AlreadyExists, InvalidCommand, LotRefused, NotFound, QuantityExceeded
 from orders_core.notifications.tell import tell_customer
 from orders_core.services.cancel import CancelOrder, cancel_order
-from orders_core.services.credit import settle_claim
 from orders_core.services.drafting import LineIn
 from orders_core.services.idempotency import is_repeat, keyed
 from orders_core.services.lookups import location_named
 from orders_core.services.orders_state import has_shipped, order_for_change, sync_order
 from orders_core.services.place_order import AddressIn, PlaceOrder, place_order
-from orders_core.services.refunds import grant_refund
+from orders_core.services.returned_money import RETURN_LINES, book_line, settle_worth
 from orders_core.services.review import HoldOrder, ResumeOrder, hold_order, resume_order
 from orders_core.services.stock import bring_in
 from orders_core.store.inventory import Move, move
@@ -36,7 +33,6 @@ from orders_core.store.tables import (
     Customer,
     Location,
     Order,
-    OrderCharge,
     OrderLine,
     ReturnAuthorization,
     ReturnLine,
@@ -112,34 +108,6 @@ class ReturnState:
     is_repeat: bool = False
 
 
-_LINES = (
-    select(
-        ReturnLine.id,
-        ReturnLine.order_line_id,
-        ReturnLine.sku_id,
-        ReturnLine.qty,
-        ReturnLine.received_qty,
-        ReturnLine.restocked_qty,
-        ReturnLine.repair_qty,
-        ReturnLine.scrapped_qty,
-        ReturnLine.refund_cents,
-        ReturnLine.lot_id,
-        OrderLine.line_no,
-        OrderLine.kind,
-        OrderLine.ordered_qty,
-        OrderLine.cancelled_qty,
-        OrderLine.shipped_qty,
-        OrderLine.returned_qty,
-        OrderLine.net_cents,
-        OrderLine.tax_cents,
-        OrderLine.refunded_cents.label("line_refunded_cents"),
-        Sku.sku,
-    )
-    .join(OrderLine, OrderLine.id == ReturnLine.order_line_id)
-    .join(Sku, Sku.id == ReturnLine.sku_id)
-    .where(ReturnLine.return_id == bindparam("return_id"))
-    .order_by(OrderLine.line_no)
-)
 _ASKED = (
     select(func.coalesce(func.sum(ReturnLine.qty), 0))
     .join(ReturnAuthorization, ReturnAuthorization.id == ReturnLine.return_id)
@@ -275,7 +243,7 @@ def decide_return(uow: UnitOfWork, actor: Actor, command: DecideReturn) -> Retur
             resume_order(uow, actor, ResumeOrder(order.number))
     elif rma.kind == "return" and command.is_approved:
         refund = _credit_services(uow, actor, rma, order)
-        if all(line.kind == "service" for line in uow.rows(_LINES, {"return_id": rma.id})):
+        if all(line.kind == "service" for line in uow.rows(RETURN_LINES, {"return_id": rma.id})):
             status = "closed"  # nothing is to come back
     elif rma.kind in ("exchange", "resend") and command.is_approved:
         exchange_id = _send_again(uow, rma, order)
@@ -319,11 +287,11 @@ def _cancel_for_money(uow: UnitOfWork, actor: Actor, rma: Any, order: Any) -> in
 def _credit_services(uow: UnitOfWork, actor: Actor, rma: Any, order: Any) -> int:
     """Services of an approved return cannot come back: they are taken off the order at once. Returns the cents."""
     worth = 0
-    for line in uow.rows(_LINES, {"return_id": rma.id}):
+    for line in uow.rows(RETURN_LINES, {"return_id": rma.id}):
         if line.kind == "service":
-            worth += _book_line(uow, line, line.qty, is_tax_on_top=order.tax_cents > 0, is_refunded=rma.is_refunded)
+            worth += book_line(uow, line, line.qty, is_tax_on_top=order.tax_cents > 0, is_refunded=rma.is_refunded)
     if worth:
-        _settle_worth(uow, actor, order, rma, worth)
+        settle_worth(uow, actor, order, rma, worth)
     return worth
 
 
@@ -334,7 +302,7 @@ def _return_address(uow: UnitOfWork) -> str | None:
 
 def _send_again(uow: UnitOfWork, rma: Any, order: Any) -> int:
     """The free order that an exchange or resend sends to the same address."""
-    lines = uow.rows(_LINES, {"return_id": rma.id})
+    lines = uow.rows(RETURN_LINES, {"return_id": rma.id})
     buyer = uow.rows(
         select(Customer.code, Channel.code.label("channel"))
         .select_from(Customer)
@@ -385,7 +353,7 @@ def receive_return(uow: UnitOfWork, actor: Actor, command: ReceiveReturn) -> Ret
             field="return", problem="return_not_expected", number=rma.number, kind=rma.kind, status=rma.status
         )
     location = location_named(uow, actor, command.location)
-    by_no = {line.line_no: line for line in uow.rows(_LINES, {"return_id": rma.id})}
+    by_no = {line.line_no: line for line in uow.rows(RETURN_LINES, {"return_id": rma.id})}
     lots = _lots_out(uow, order.id)
     moves: list[Move] = []
     worth = 0
@@ -396,7 +364,7 @@ def receive_return(uow: UnitOfWork, actor: Actor, command: ReceiveReturn) -> Ret
         left = line.qty - line.received_qty
         if type(qty) is not int or not 0 < qty <= left:
             raise QuantityExceeded(what=f"{rma.number} line {line_no}", asked_qty=qty, limit_qty=left)
-        worth += _book_line(uow, line, qty, is_tax_on_top=order.tax_cents > 0, is_refunded=rma.is_refunded)
+        worth += book_line(uow, line, qty, is_tax_on_top=order.tax_cents > 0, is_refunded=rma.is_refunded)
         moves += _came_back(uow, line, qty, rma.id, location, lots)
     if location.is_stock_tracked:
         move(uow, actor, moves)
@@ -413,43 +381,10 @@ def receive_return(uow: UnitOfWork, actor: Actor, command: ReceiveReturn) -> Ret
     )
     uow.changed("return_authorization", rma.id, rma.version + 1)
     if worth:
-        _settle_worth(uow, actor, order, rma, worth)
+        settle_worth(uow, actor, order, rma, worth)
     uow.audit(actor, "return.receive", "orders", order.id, facts={"return": rma.number, "units": dict(command.units)})
     sync_order(uow, order.id)
     return _state(uow, rma.id)
-
-
-def _book_line(uow: UnitOfWork, line: Any, qty: int, *, is_tax_on_top: bool, is_refunded: bool) -> int:
-    """Count `qty` of a return line as back, on it and on its order line; returns what they are worth in cents."""
-    cents = _worth(uow, line, qty, is_tax_on_top=is_tax_on_top) if is_refunded else 0
-    uow.conn.execute(
-        update(ReturnLine)
-        .where(ReturnLine.id == line.id)
-        .values(received_qty=ReturnLine.received_qty + qty, refund_cents=ReturnLine.refund_cents + cents)
-    )
-    uow.conn.execute(
-        update(OrderLine)
-        .where(OrderLine.id == line.order_line_id)
-        .values(returned_qty=OrderLine.returned_qty + qty, refunded_cents=OrderLine.refunded_cents + cents)
-    )
-    return cents
-
-
-def _worth(uow: UnitOfWork, line: Any, qty: int, *, is_tax_on_top: bool) -> int:
-    """The share of the line's money for `qty` more units, cumulated over earlier returns of the line."""
-    whole = line.net_cents + (line.tax_cents if is_tax_on_top else 0)
-    before = uow.conn.execute(
-        select(func.coalesce(func.sum(ReturnLine.received_qty), 0))
-        .join(ReturnAuthorization, ReturnAuthorization.id == ReturnLine.return_id)
-        .where(ReturnLine.order_line_id == line.order_line_id, ReturnAuthorization.is_refunded)
-    ).scalar_one()
-    worth = worth_cents(
-        whole,
-        ordered_qty=line.ordered_qty,
-        sent_free_qty=max(0, line.shipped_qty - line.ordered_qty + line.cancelled_qty),
-        came_back_qty=int(before) + qty,
-    )
-    return max(0, worth - int(line.line_refunded_cents))
 
 
 _Lots = dict[int, dict[int, int]]  # SKU id -> lot id -> units
@@ -548,38 +483,6 @@ def _take_lots(uow: UnitOfWork, free: dict[int, int], units: int, order_line_id:
             yield lot_id, part
 
 
-def _settle_worth(uow: UnitOfWork, actor: Actor, order: Any, rma: Any, worth: int) -> None:
-    """The order's total falls by what came back; what was paid above it is refunded, credit owed falls."""
-    uow.conn.execute(
-        insert(OrderCharge),
-        {
-            "id": uow.new_id(),
-            "order_id": order.id,
-            "kind": "discount",
-            "code": f"return:{rma.number}",
-            "amount_cents": -worth,
-        },
-    )
-    total = uow.conn.execute(
-        update(Order)
-        .where(Order.id == order.id)
-        .values(charges_cents=Order.charges_cents - worth, total_cents=Order.total_cents - worth)
-        .returning(Order.total_cents)
-    ).scalar_one()
-    over = (order.paid_cents - order.refunded_cents) - total
-    if over > 0:
-        grant_refund(
-            uow,
-            actor,
-            order_id=order.id,
-            amount_cents=over,
-            reason=rma.reason or "return",
-            idem_key=f"return:{rma.id}:{rma.version}",
-            return_id=rma.id,
-        )
-    settle_claim(uow, order.id)
-
-
 def inspect_return(uow: UnitOfWork, actor: Actor, command: InspectReturn) -> ReturnState:
     """Say what becomes of received units; restocked ones can be promised again, scrapped ones are written off."""
     actor.must("return.receive")
@@ -589,7 +492,7 @@ def inspect_return(uow: UnitOfWork, actor: Actor, command: InspectReturn) -> Ret
     if rma.status != "received" or rma.location_id is None:
         raise InvalidCommand(field="return", problem="nothing_to_inspect", number=rma.number, status=rma.status)
     location = uow.rows(select(Location.__table__).where(Location.id == rma.location_id))[0]
-    by_no = {line.line_no: line for line in uow.rows(_LINES, {"return_id": rma.id})}
+    by_no = {line.line_no: line for line in uow.rows(RETURN_LINES, {"return_id": rma.id})}
     lots = _lots_inspected(uow, rma.id)
     moves: list[Move] = []
     for item in command.dispositions:
@@ -624,7 +527,7 @@ def inspect_return(uow: UnitOfWork, actor: Actor, command: InspectReturn) -> Ret
         bring_in(uow, actor, moves)
     done = all(
         line.received_qty == line.restocked_qty + line.repair_qty + line.scrapped_qty and line.received_qty == line.qty
-        for line in uow.rows(_LINES, {"return_id": rma.id})
+        for line in uow.rows(RETURN_LINES, {"return_id": rma.id})
         if line.kind != "service"
     )
     uow.conn.execute(

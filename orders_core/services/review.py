@@ -21,7 +21,8 @@ from orders_core.services.idempotency import is_repeat
 from orders_core.services.orders_state import OrderState, has_shipped, order_for_change, sync_order
 from orders_core.services.refunds import give_coupon_back, grant_refund
 from orders_core.services.releasing import give_back
-from orders_core.services.supply import request_units
+from orders_core.services.returned_money import refund_instead
+from orders_core.services.supply import request_missing
 from orders_core.store.base import to_micros
 from orders_core.store.prepared import Prepared
 from orders_core.store.tables import (
@@ -118,11 +119,11 @@ def _approve(uow: UnitOfWork, actor: Actor, order: Any, *, by: str, may_exceed: 
     rules, _ = rules_of(uow, order.channel_id)
     if rules.shortage.purchase_request:
         for line in uow.rows(_BACKORDERED, {"order_id": order.id}):
-            request_units(
+            request_missing(
                 uow,
                 sku_id=line.sku_id,
                 location_id=line.location_id,
-                qty=line.backordered_qty,
+                waiting_qty=line.backordered_qty,
                 order_line_id=line.order_line_id,
                 supply_mode=line.supply_mode,
                 reason=f"order {order.number}",
@@ -185,6 +186,8 @@ def reject_order(uow: UnitOfWork, actor: Actor, command: RejectOrder) -> OrderSt
             uow, actor, order_id=order.id, amount_cents=paid, reason=command.reason, idem_key=f"reject:{order.id}"
         )
     settle_claim(uow, order.id)
+    if order.kind == "exchange":
+        refund_instead(uow, actor, order)
     state = sync_order(uow, order.id)
     uow.audit(actor, "order.reject", "orders", order.id, version=state.version, facts={"reason": command.reason})
     tell_customer(

@@ -11,7 +11,17 @@ from orders_core.errors import AlreadyExists, InvalidCommand
 from orders_core.services.cancel import CancelOrder, cancel_order
 from orders_core.services.master_data import PromotionIn, save_promotion
 from orders_core.services.payments import ReceivePayment, receive_payment
-from orders_core.services.returns import DecideReturn, RequestReturn, decide_return, request_return
+from orders_core.services.returns import (
+    DecideReturn,
+    Disposition,
+    InspectReturn,
+    ReceiveReturn,
+    RequestReturn,
+    decide_return,
+    inspect_return,
+    receive_return,
+    request_return,
+)
 from orders_core.services.review import HoldOrder, RejectOrder, ResumeOrder, hold_order, reject_order, resume_order
 from orders_core.services.shipping import PackageIn, ShipShipment, ship_shipment
 from orders_core.store.tables import Coupon, CouponUse, Refund
@@ -99,4 +109,52 @@ def test_an_order_turned_down_gives_its_coupon_back(store: Store) -> None:
     assert build.rows(store, select(Coupon.used_count)) == [(0,)]
     assert build.rows(store, select(CouponUse.order_id)) == []
     assert build.order_row(store, build.order(store, "LAMP 2", coupon_code="C1").number).total_cents == 1_700
+    assert verify(store) == []
+
+
+def _exchange(store: Store, qty: int = 2) -> tuple[str, str, str]:
+    """A prepaid order of four that arrived, of which some are to be exchanged: order, return, the order sent for it."""
+    number = _prepaid(store)
+    build.ship(store, number)
+    build.deliver(store, number)
+    asked = store.run(request_return, CLERK, RequestReturn(number, {1: qty}, "broken", kind="exchange"))
+    decided = store.run(decide_return, CLERK, DecideReturn(asked.number, is_approved=True))
+    assert decided.exchange_number is not None
+    return number, asked.number, decided.exchange_number
+
+
+def test_an_exchange_cancelled_after_the_goods_came_back_pays_for_them(store: Store) -> None:
+    number, back, instead = _exchange(store)
+    store.run(receive_return, PICKER, ReceiveReturn(back, {1: 2}, "WH1"))
+    store.run(inspect_return, PICKER, InspectReturn(back, [Disposition(1, restock_qty=2)]))
+    assert build.order_row(store, number).refunded_cents == 0
+    store.run(cancel_order, CLERK, CancelOrder(instead, "out of stock"))
+    order = build.order_row(store, number)
+    assert (order.refunded_cents, order.total_cents) == (2_000, 2_000)
+    assert build.notices(store, "refund_granted", number=number)[0].facts["refund_cents"] == 2_000
+    rest = store.run(request_return, CLERK, RequestReturn(number, {1: 2}, "no good"))
+    store.run(decide_return, CLERK, DecideReturn(rest.number, is_approved=True))
+    store.run(receive_return, PICKER, ReceiveReturn(rest.number, {1: 2}, "WH1"))
+    assert build.order_row(store, number).refunded_cents == 4_000
+    assert verify(store) == []
+
+
+def test_an_exchange_cancelled_before_the_goods_come_back_pays_when_they_do(store: Store) -> None:
+    number, back, instead = _exchange(store)
+    store.run(cancel_order, CLERK, CancelOrder(instead, "out of stock"))
+    assert build.order_row(store, number).refunded_cents == 0
+    assert store.run(receive_return, PICKER, ReceiveReturn(back, {1: 2}, "WH1")).refund_cents == 2_000
+    assert build.order_row(store, number).refunded_cents == 2_000
+    assert verify(store) == []
+
+
+def test_an_exchange_turned_down_pays_for_what_came_back(store: Store) -> None:
+    build.company(store)
+    number, back, instead = _exchange(store)
+    store.run(receive_return, PICKER, ReceiveReturn(back, {1: 1}, "WH1"))
+    store.run(hold_order, CLERK, HoldOrder(instead, "wait"))
+    store.run(reject_order, MANAGER, RejectOrder(instead, "out of stock"))
+    assert build.order_row(store, number).refunded_cents == 1_000
+    store.run(receive_return, PICKER, ReceiveReturn(back, {1: 1}, "WH1"))
+    assert build.order_row(store, number).refunded_cents == 2_000
     assert verify(store) == []
