@@ -38,7 +38,7 @@ class AssignTicket:
 
 @dataclass(frozen=True)
 class AnswerTicket:
-    """A message on a ticket, ours or the customer's. Our first one stops the answer clock."""
+    """A message on a ticket, ours or the customer's (what a customer sends always is). Our first stops the clock."""
 
     number: str
     text: str
@@ -108,16 +108,17 @@ def open_ticket(uow: UnitOfWork, actor: Actor, command: OpenTicket) -> TicketSta
 def assign_ticket(uow: UnitOfWork, actor: Actor, command: AssignTicket) -> TicketState:
     """Give a ticket its owner."""
     actor.must("ticket.work")
-    ticket = _open_one(uow, command.number)
+    ticket = _open_one(uow, actor, command.number)
     return _set(uow, actor, ticket, "ticket.assign", status="assigned", assigned_to=command.assigned_to)
 
 
 def answer_ticket(uow: UnitOfWork, actor: Actor, command: AnswerTicket) -> TicketState:
-    """Add a message; our first answer stops the clock."""
-    actor.must("ticket.open" if command.is_from_customer else "ticket.work")
-    ticket = _open_one(uow, command.number)
-    _say(uow, ticket.id, actor, command.text, is_from_customer=command.is_from_customer)
-    if command.is_from_customer:
+    """Add a message; our first answer stops the clock. Another customer's ticket is not there."""
+    is_from_customer = command.is_from_customer or actor.is_customer
+    actor.must("ticket.open" if is_from_customer else "ticket.work")
+    ticket = _open_one(uow, actor, command.number)
+    _say(uow, ticket.id, actor, command.text, is_from_customer=is_from_customer)
+    if is_from_customer:
         return _set(uow, actor, ticket, "ticket.customer", status="assigned" if ticket.assigned_to else "open")
     first = ticket.first_answer_at or uow.now
     return _set(uow, actor, ticket, "ticket.answer", status="waiting_customer", first_answer_at=first)
@@ -128,7 +129,7 @@ def solve_ticket(uow: UnitOfWork, actor: Actor, command: SolveTicket) -> TicketS
     actor.must("ticket.work")
     if not command.solution.strip():
         raise InvalidCommand(field="solution", problem="solution_missing")
-    ticket = _open_one(uow, command.number)
+    ticket = _open_one(uow, actor, command.number)
     first = ticket.first_answer_at or uow.now
     state = _set(
         uow,
@@ -162,10 +163,11 @@ def overdue_tickets(conn: Connection, now: datetime) -> Sequence[Any]:
     ).all()
 
 
-def _open_one(uow: UnitOfWork, number: str) -> Any:
+def _open_one(uow: UnitOfWork, actor: Actor, number: str) -> Any:
     ticket = uow.row(select(Ticket.__table__).where(Ticket.number == number))
     if ticket is None:
         raise NotFound(entity="ticket", key=number)
+    actor.must_own(ticket.customer_id, entity="ticket", key=number)
     if ticket.status in ("solved", "closed"):
         raise InvalidCommand(field="ticket", problem="ticket_is_closed", number=number, status=ticket.status)
     return ticket
