@@ -21,6 +21,7 @@ from orders_core.notifications.tell import line_facts, tell_customer
 from orders_core.services.drafting import rules_for
 from orders_core.services.orders_state import sync_order
 from orders_core.services.shipments import touch_shipments
+from orders_core.services.supply import shrink_requests
 from orders_core.store.inventory import EXPIRED_QTY, Change, promise, release_expired_holds
 from orders_core.store.tables import (
     CartHold,
@@ -218,6 +219,7 @@ def fill_waiting(uow: UnitOfWork, actor: Actor, levels: Collection[Level]) -> li
     by_order: dict[int, list[Given]] = defaultdict(list)
     for part in given:
         by_order[part.waiting.order_id].append(part)
+    shrink_requests(uow, by_order)
     for order_id, parts in sorted(by_order.items()):
         _settle_order(uow, actor, order_id, parts, rows[parts[0].waiting.shipment_line_id])
     return _named(uow, given)

@@ -9,6 +9,7 @@ from sqlalchemy import bindparam, select, text
 
 from orders_core.services.orders_state import sync_lines
 from orders_core.services.shipments import stop_picking
+from orders_core.services.supply import shrink_requests
 from orders_core.store.inventory import Change, promise
 from orders_core.store.tables import OrderLine, Shipment, ShipmentLine
 from orders_core.store.uow import UnitOfWork
@@ -108,7 +109,7 @@ def give_back(uow: UnitOfWork, order: Any, *, units: Mapping[int, int] | None = 
     )
     stop_picking(uow, touched)
     sync_lines(uow, order.id)  # at once: a line may not be lowered below what it still has promised
-    _cancel_requests(uow, order.id)
+    shrink_requests(uow, [order.id])
 
 
 def _to_take(lines: Sequence[Any], units: Mapping[int, int]) -> dict[int, int]:
@@ -148,30 +149,3 @@ def _close_if_empty(uow: UnitOfWork, shipment_id: int) -> None:
         {"id": shipment_id},
     ).scalar_one()
     uow.changed("shipment", shipment_id, version)
-
-
-def _cancel_requests(uow: UnitOfWork, order_id: int) -> None:
-    """Requests for units nobody waits for any more shrink to what is still backordered, or are cancelled."""
-    rows = uow.rows(
-        text(
-            "SELECT r.id, r.version, r.qty, COALESCE((SELECT SUM(sl.backordered_qty) FROM shipment_line sl"
-            " WHERE sl.order_line_id = r.order_line_id), 0) AS still_qty, 'purchase_request' AS entity"
-            " FROM purchase_request r JOIN order_line l ON l.id = r.order_line_id"
-            " WHERE l.order_id = :order_id AND r.status = 'open'"
-            " UNION ALL SELECT m.id, m.version, m.qty, COALESCE((SELECT SUM(sl.backordered_qty) FROM shipment_line sl"
-            " WHERE sl.order_line_id = m.order_line_id), 0), 'production_order'"
-            " FROM production_order m JOIN order_line l ON l.id = m.order_line_id"
-            " WHERE l.order_id = :order_id AND m.status = 'open'"
-        ),
-        {"order_id": order_id},
-    )
-    for row in rows:
-        if row.still_qty >= row.qty:
-            continue
-        if row.still_qty > 0:
-            statement = text(f"UPDATE {row.entity} SET qty = :qty, version = version + 1 WHERE id = :id")
-        else:
-            statement = text(f"UPDATE {row.entity} SET status = 'cancelled', version = version + 1 WHERE id = :id")
-        parameters = {"id": row.id, "qty": row.still_qty} if row.still_qty > 0 else {"id": row.id}
-        uow.conn.execute(statement, parameters)
-        uow.changed(row.entity, row.id, row.version + 1)

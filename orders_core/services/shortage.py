@@ -34,7 +34,7 @@ from orders_core.services.orders_state import OrderState, order_for_change, sync
 from orders_core.services.place_order import promised_date
 from orders_core.services.review import rules_of
 from orders_core.services.split import SplitByStock, split_by_stock
-from orders_core.services.supply import expected_date, request_units
+from orders_core.services.supply import expected_date, request_missing
 from orders_core.services.transfers import PlanTransfer, TransferQty, plan_transfer
 from orders_core.store.tables import Order, OrderChange, OrderLine, Shipment, ShipmentLine, Sku, SupplierSku
 from orders_core.store.uow import UnitOfWork
@@ -196,7 +196,15 @@ def act_on_shortage(uow: UnitOfWork, actor: Actor, command: ActOnShortage) -> Ac
     for_them = Actor(actor.name, frozenset({"system"}))  # the one click carries what the way needs
     change_id, transfer = None, None
     if chosen.kind != "cancel" and rules.shortage.purchase_request:
-        _must_be_asked_for(uow, line, f"order {order.number}")
+        request_missing(
+            uow,
+            sku_id=line.sku_id,
+            location_id=line.location_id,
+            waiting_qty=line.backordered_qty,
+            order_line_id=line.order_line_id,
+            supply_mode=line.supply_mode,
+            reason=f"order {order.number}",
+        )
     if chosen.kind in ("wait", "restock"):
         state = tell_delay(uow, rules, order.id, is_always_told=True)
     elif chosen.kind == "split":
@@ -437,62 +445,6 @@ def _cancel_short(uow: UnitOfWork, actor: Actor, order: Any, line: Any) -> Order
 
 
 # ------------------------------------------------------------------------------- used wherever something falls short
-
-
-def want_more(
-    uow: UnitOfWork,
-    *,
-    sku_id: int,
-    location_id: int,
-    qty: int,
-    order_line_id: int,
-    supply_mode: str,
-    reason: str,
-) -> None:
-    """Ask the buyer (or production) for `qty` more units for an order line; an open request grows."""
-    table = "production_order" if supply_mode == "make" else "purchase_request"
-    grown = uow.conn.execute(
-        text(
-            f"UPDATE {table} SET qty = qty + :qty, version = version + 1 WHERE order_line_id = :line_id"
-            " AND location_id = :location_id AND status = 'open' RETURNING id, version"
-        ),
-        {"qty": qty, "line_id": order_line_id, "location_id": location_id},
-    ).first()
-    if grown is not None:
-        uow.changed(table, grown.id, grown.version)
-        return
-    request_units(
-        uow,
-        sku_id=sku_id,
-        location_id=location_id,
-        qty=qty,
-        order_line_id=order_line_id,
-        supply_mode=supply_mode,
-        reason=reason,
-    )
-
-
-def _must_be_asked_for(uow: UnitOfWork, line: Any, reason: str) -> None:
-    """Ask for what is short and not asked for yet."""
-    asked = uow.conn.execute(
-        text(
-            "SELECT COALESCE((SELECT SUM(qty) FROM purchase_request WHERE order_line_id = :id"
-            " AND location_id = :location_id AND status IN ('open', 'ordered')), 0)"
-            " + COALESCE((SELECT SUM(qty - done_qty) FROM production_order WHERE order_line_id = :id"
-            " AND location_id = :location_id AND status IN ('open', 'started')), 0)"
-        ),
-        {"id": line.order_line_id, "location_id": line.location_id},
-    ).scalar_one()
-    if asked < line.backordered_qty:
-        want_more(
-            uow,
-            sku_id=line.sku_id,
-            location_id=line.location_id,
-            qty=int(line.backordered_qty - asked),
-            order_line_id=line.order_line_id,
-            supply_mode=line.supply_mode,
-            reason=reason,
-        )
 
 
 def tell_delay(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import bindparam, func, insert, select, text
 
 from orders_core.domain.rules import Rules
+from orders_core.store.prepared import Prepared
 from orders_core.store.tables import (
     ProductionOrder,
     PurchaseOrder,
@@ -50,6 +51,35 @@ _GROW = {
     )
     for entity in ("production_order", "purchase_request")
 }
+
+
+_COMING = """
+    COALESCE((SELECT SUM(CASE WHEN p.qty - p.received_qty - p.cancelled_qty < a.qty
+            THEN p.qty - p.received_qty - p.cancelled_qty ELSE a.qty END)
+        FROM purchase_request a LEFT JOIN purchase_order_line p ON p.id = a.purchase_order_line_id
+        WHERE a.order_line_id = {line} AND a.location_id = {location} AND a.status = 'ordered'), 0)
+    + COALESCE((SELECT SUM(a.qty - a.done_qty) FROM production_order a
+        WHERE a.order_line_id = {line} AND a.location_id = {location} AND a.status = 'started'), 0)
+"""
+_ASKED_FOR = text(
+    "SELECT COALESCE((SELECT SUM(qty) FROM purchase_request WHERE order_line_id = :order_line_id"
+    " AND location_id = :location_id AND status = 'open'), 0)"
+    " + COALESCE((SELECT SUM(qty) FROM production_order WHERE order_line_id = :order_line_id"
+    " AND location_id = :location_id AND status = 'open'), 0) + "
+    + _COMING.format(line=":order_line_id", location=":location_id")
+)
+_OPEN_REQUESTS = Prepared(
+    " UNION ALL ".join(
+        f"""
+    SELECT '{entity}' AS entity, r.id, r.version, r.qty,
+        COALESCE((SELECT SUM(sl.backordered_qty) FROM shipment_line sl JOIN shipment s ON s.id = sl.shipment_id
+            WHERE sl.order_line_id = r.order_line_id AND s.location_id = r.location_id), 0)
+        - ({_COMING.format(line="r.order_line_id", location="r.location_id")}) AS needed_qty
+    FROM {entity} r JOIN order_line l ON l.id = r.order_line_id
+    WHERE l.order_id IN :order_ids AND r.status = 'open'"""
+        for entity in ("purchase_request", "production_order")
+    )
+)
 
 
 def expected_date(uow: UnitOfWork, rules: Rules, *, sku_id: int, location_id: int) -> tuple[date, bool]:
@@ -120,3 +150,31 @@ def request_units(
     uow.changed(entity, row["id"], 1, "insert")
     found: int = row["id"]
     return found
+
+
+def request_missing(
+    uow: UnitOfWork,
+    *,
+    sku_id: int,
+    location_id: int,
+    waiting_qty: int,
+    order_line_id: int,
+    supply_mode: str,
+    reason: str,
+) -> None:
+    """Ask for what of an order line's waiting units at a location is neither asked for nor on its way yet."""
+    where = {"order_line_id": order_line_id, "location_id": location_id}
+    missing = waiting_qty - int(uow.conn.execute(_ASKED_FOR, where).scalar_one())
+    if missing > 0:
+        request_units(uow, **where, sku_id=sku_id, qty=missing, supply_mode=supply_mode, reason=reason)
+
+
+def shrink_requests(uow: UnitOfWork, order_ids: Collection[int]) -> None:
+    """Open requests for these orders shrink to what still waits and is not on its way, or are cancelled."""
+    for row in uow.rows(_OPEN_REQUESTS, {"order_ids": sorted(order_ids)}):
+        if row.needed_qty >= row.qty:
+            continue
+        change = "qty = :qty" if row.needed_qty > 0 else "status = 'cancelled'"
+        parameters = {"id": row.id} | ({"qty": int(row.needed_qty)} if row.needed_qty > 0 else {})
+        uow.conn.execute(text(f"UPDATE {row.entity} SET {change}, version = version + 1 WHERE id = :id"), parameters)
+        uow.changed(row.entity, row.id, row.version + 1)

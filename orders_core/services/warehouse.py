@@ -29,8 +29,9 @@ from orders_core.services.lookups import location_named, must_be_qty, must_work_
 from orders_core.services.orders_state import sync_order
 from orders_core.services.review import rules_of
 from orders_core.services.shipments import close_waves, settle_shipments, touch_shipments
-from orders_core.services.shortage import tell_delay, want_more
+from orders_core.services.shortage import tell_delay
 from orders_core.services.stock import LotTake, free_lots, take_fefo
+from orders_core.services.supply import request_units
 from orders_core.store.inventory import FREE_QTY, TODAY, Change, Move, move, promise, release_expired_holds
 from orders_core.store.prepared import Prepared
 from orders_core.store.tables import (
@@ -675,7 +676,7 @@ def _to_backorder(uow: UnitOfWork, actor: Actor, picks: Any, line: Any, missing:
     touch_shipments(uow, [line.shipment_id])
     rules, _ = rules_of(uow, line.channel_id)
     if rules.shortage.purchase_request:
-        want_more(
+        request_units(
             uow,
             sku_id=line.sku_id,
             location_id=line.location_id,
