@@ -30,6 +30,10 @@ PROBLEMS: dict[str, tuple[str, str]] = {
     "invoice_without_title": ("an invoice needs the buyer's name", "开票需要抬头"),
     "kit_in_a_kit": ("a kit cannot contain a kit", "套装不能包含套装"),
     "kit_without_parts": ("{sku} has no components", "套装 {sku} 没有组件"),
+    "line_changed_twice": (
+        "line {line_no} of {number} is changed twice: say it once",
+        "{number} 第 {line_no} 行重复修改，请只填一次",
+    ),
     "line_is_done": ("line {line_no} is {line_status}", "第 {line_no} 行状态为 {line_status}"),
     "lot_expired": ("it expired on {expiry_date}", "已于 {expiry_date} 过期"),
     "lot_of_return_unknown": ("{units} of no known lot came back", "退回的 {units} 件批次不明"),
@@ -86,6 +90,7 @@ PROBLEMS: dict[str, tuple[str, str]] = {
     "reason_missing": ("a rejection needs a reason", "驳回需要填写原因"),
     "receipt_without_lines": ("a goods receipt needs at least one line", "收货单至少要有一行"),
     "refund_is_paid": ("{number} is paid already", "{number} 已支付"),
+    "refund_without_reason": ("a refund needs a reason", "退款需要填写原因"),
     "return_is_decided": ("{number} is {status} already", "{number} 已处理，状态为 {status}"),
     "return_not_expected": ("{number} ({kind}) is {status}", "{number}（{kind}）状态为 {status}"),
     "return_under_way": ("a return of {asked_qty} units of it is under way", "其中 {asked_qty} 件正在退货"),

@@ -44,6 +44,12 @@ def add_to(app: typer.Typer) -> None:
     )
     command(orders, "invoice", "Ask for the invoice of an order.", "申请开票。")(invoice)
     command(orders, "pay", "Record a payment for an order.", "登记订单收款。")(pay)
+    command(
+        orders,
+        "refund",
+        "Take an amount off an order; what was paid above it goes back.",
+        "减免订单金额，多付部分退还。",
+    )(refund)
 
 
 def said(kind: str, code: str, language: str) -> str:
@@ -600,6 +606,37 @@ def pay(
     out.say(f"{paid} for {number}", f"{number} 收款 {paid}")
     for other in received.approved:
         out.say(f"{other} went through with it", f"{other} 随之审核通过")
+
+
+def refund(
+    out: Context,
+    number: Annotated[str, typer.Argument(help=both("order number", "订单号"))],
+    amount: Annotated[
+        str, typer.Option("--amount", metavar="1234.50", help=both("how much less it costs", "减免金额"))
+    ],
+    reason: Reason,
+    key: Key = None,
+    dry_run: DryRun = False,
+) -> None:
+    """Let an order cost less, without goods coming back."""
+    from babel.numbers import get_currency_precision
+
+    from orders_core.errors import NotFound
+    from orders_core.services.payments import RefundOrder, refund_order
+    from orders_core.store.queries import order_page
+
+    with out.store() as store:
+        with store.reading() as conn:
+            page = order_page(conn, number)
+        if page is None:
+            raise NotFound(entity="订单" if out.language == "zh" else "order", key=number)
+        cents = _cents("--amount", amount, get_currency_precision(page.order.currency))
+        done = out.run(store, refund_order, RefundOrder(number, cents, reason, idem_key=key), dry_run=dry_run)
+    data = {**plain(done), "dry_run": dry_run}
+    del data["order_id"]
+    out.emit(data, done.number)
+    costs, back = money(done.total_cents, done.currency), money(done.refunded_cents, done.currency)
+    out.say(f"{number} costs {costs} now; {back} given back in all", f"{number} 现应收 {costs}，累计退款 {back}")
 
 
 def _cents(flag: str, text: str, digits: int) -> int:

@@ -1,4 +1,5 @@
-"""Money in: a receipt, settled against one or several orders (核销); what is left over stays as a prepayment."""
+"""Money in: a receipt, settled against one or several orders (核销); what is left over stays as a prepayment. And money
+taken off an order, and paid out."""
 
 from __future__ import annotations
 
@@ -8,10 +9,13 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, and_, func, insert, or_, select, text, update
 
+from orders_core.domain.lifecycle import must_allow
 from orders_core.domain.permissions import Actor
 from orders_core.errors import IdempotencyMismatch, InvalidCommand, NotFound, OverPayment
 from orders_core.services.credit import settle_claim
 from orders_core.services.idempotency import body_hash, is_repeat
+from orders_core.services.orders_state import order_for_change
+from orders_core.services.refunds import take_off
 from orders_core.services.review import reconsider
 from orders_core.store.tables import Customer, Order, PaymentReceipt, ReceiptSettlement, Refund
 from orders_core.store.uow import Contended, UnitOfWork
@@ -237,6 +241,70 @@ def _let_through(uow: UnitOfWork, locked: Collection[int]) -> tuple[str, ...]:
         if state is not None and state.status != "review":
             approved.append(state.number)
     return tuple(approved)
+
+
+@dataclass(frozen=True)
+class RefundOrder:
+    """Let an order cost `amount_cents` less, without goods coming back: a complaint, a favour, a service that failed.
+
+    With an `idem_key`, sent twice it is done once.
+    """
+
+    number: str
+    amount_cents: int
+    reason: str
+    idem_key: str | None = None
+
+
+@dataclass(frozen=True)
+class Refunded:
+    """What the order costs now, and how much of what was paid for it goes back in all."""
+
+    order_id: int
+    number: str
+    status: str
+    currency: str
+    total_cents: int
+    refunded_cents: int
+    is_repeat: bool = False
+
+
+def refund_order(uow: UnitOfWork, actor: Actor, command: RefundOrder) -> Refunded:
+    """Take an amount off an order: what was paid above its new total is refunded, what it owes on credit falls.
+
+    Raises:
+        OverPayment: more than the order still costs; one that was cancelled or rejected costs nothing.
+        InvalidCommand: no positive amount, no reason, or an order of imported history.
+        IdempotencyMismatch: the key belongs to another refund of the order.
+    """
+    actor.must("money.refund")
+    order = order_for_change(uow, number=command.number)
+    if is_repeat(uow, f"order.refund:{order.id}", command):
+        return _refunded(uow, order.id, is_repeat=True)
+    must_allow("refund", status=order.status, key=order.number)
+    if type(command.amount_cents) is not int or command.amount_cents <= 0:
+        raise InvalidCommand(field="amount_cents", problem="not_an_amount", amount_cents=command.amount_cents)
+    if not command.reason.strip():
+        raise InvalidCommand(field="reason", problem="refund_without_reason")
+    if order.origin == "history":
+        raise InvalidCommand(field="number", problem="imported_history", number=order.number)
+    is_dead = order.cancelled_at is not None or order.rejected_at is not None
+    most = 0 if is_dead else max(0, order.total_cents)
+    if command.amount_cents > most:
+        raise OverPayment(what=f"refund on {order.number}", asked_cents=command.amount_cents, limit_cents=most)
+    key = f"refund:{order.id}:{order.version}"
+    take_off(uow, actor, order, code=key, cents=command.amount_cents, reason=command.reason, idem_key=key)
+    facts = {"amount_cents": command.amount_cents, "reason": command.reason}
+    uow.audit(actor, "order.take_off", "orders", order.id, facts=facts)
+    reconsider(uow, order.id)
+    return _refunded(uow, order.id)
+
+
+def _refunded(uow: UnitOfWork, order_id: int, *, is_repeat: bool = False) -> Refunded:
+    order = order_for_change(uow, order_id=order_id)
+    return Refunded(
+        order.id, order.number, order.status, order.currency, order.total_cents, order.refunded_cents, is_repeat
+    )
 
 
 _VERSION = {"failed": 2, "paid": 3}  # a refund is granted, may fail, and is paid at last: each step comes once at most

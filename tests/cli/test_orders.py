@@ -127,6 +127,18 @@ def test_a_service_is_performed_and_an_invoice_asked_for_once(shop: Store, cli: 
     assert (too_much.code, too_much.err.split(" ")[0]) == (1, "E_MONEY")
 
 
+def test_an_order_costs_less_once_and_gives_back_what_was_paid_above_it(shop: Store, cli: Cli) -> None:
+    number = place(cli, "LAMP:2", *WAITING)
+    cli("orders", "pay", number)
+    less = ("orders", "refund", number, "--amount", "5.50", "--reason", "scratched", "--key", "r1")
+    assert cli(*less, "--dry-run", "--json").data["refunded_cents"] == 550
+    assert cli(*less, "--json").data["total_cents"] == 1_450
+    assert cli(*less, "--json").data["is_repeat"] is True
+    assert build.order_row(shop, number).refunded_cents == 550
+    too_much = cli("orders", "refund", number, "--amount", "14.51", "--reason", "scratched")
+    assert (too_much.code, too_much.err.split(" ")[0]) == (1, "E_MONEY")
+
+
 def test_approving_can_be_rehearsed(shop: Store, cli: Cli) -> None:
     number = place(cli, "LAMP:2", *WAITING)
     said = cli("orders", "approve", number, "--dry-run", "--json").data

@@ -7,10 +7,10 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import insert, select
 
-from orders_core.errors import AlreadyExists, InvalidCommand
+from orders_core.errors import AlreadyExists, InvalidCommand, OverPayment
 from orders_core.services.cancel import CancelOrder, cancel_order
 from orders_core.services.master_data import PromotionIn, save_promotion
-from orders_core.services.payments import ReceivePayment, receive_payment
+from orders_core.services.payments import ReceivePayment, RefundOrder, receive_payment, refund_order
 from orders_core.services.returns import (
     DecideReturn,
     Disposition,
@@ -157,4 +157,36 @@ def test_an_exchange_turned_down_pays_for_what_came_back(store: Store) -> None:
     assert build.order_row(store, number).refunded_cents == 1_000
     store.run(receive_return, PICKER, ReceiveReturn(back, {1: 1}, "WH1"))
     assert build.order_row(store, number).refunded_cents == 2_000
+    assert verify(store) == []
+
+
+def test_money_taken_off_an_order_goes_back_and_a_later_return_takes_the_rest(store: Store) -> None:
+    number = _prepaid(store)
+    build.ship(store, number)
+    build.deliver(store, number)
+    done = store.run(refund_order, CASHIER, RefundOrder(number, 500, "scratched", idem_key="r1"))
+    assert (done.total_cents, done.refunded_cents) == (3_500, 500)
+    again = store.run(refund_order, CASHIER, RefundOrder(number, 500, "scratched", idem_key="r1"))
+    assert (again.refunded_cents, again.is_repeat) == (500, True)
+    with pytest.raises(OverPayment):
+        store.run(refund_order, CASHIER, RefundOrder(number, 3_501, "scratched"))
+    with pytest.raises(InvalidCommand):
+        store.run(refund_order, CASHIER, RefundOrder(number, 1, "  "))
+    asked = store.run(request_return, CLERK, RequestReturn(number, {1: 4}, "no good"))
+    store.run(decide_return, CLERK, DecideReturn(asked.number, is_approved=True))
+    store.run(receive_return, PICKER, ReceiveReturn(asked.number, {1: 4}, "WH1"))
+    assert build.order_row(store, number).refunded_cents == 4_000  # all that was paid, and no more
+    assert verify(store) == []
+
+
+def test_money_taken_off_an_unpaid_order_is_no_longer_owed(store: Store) -> None:
+    build.company(store)
+    build.stock(store, "LAMP@WH1: 10")
+    number = build.order(store, "LAMP 4").number
+    done = store.run(refund_order, CASHIER, RefundOrder(number, 500, "scratched"))
+    assert (done.total_cents, done.refunded_cents) == (3_500, 0)
+    assert build.order_row(store, number).credit_claimed_cents == 3_500
+    store.run(cancel_order, CLERK, CancelOrder(number, "no"))
+    with pytest.raises(OverPayment):
+        store.run(refund_order, CASHIER, RefundOrder(number, 1, "scratched"))
     assert verify(store) == []
