@@ -297,6 +297,7 @@ def place_all(sheet: Sheet[OrderRow], run: Run, channel: str, orders: dict[str, 
                 run.outcome.duplicates += len(lines)
             else:
                 placed.append(answer.number)
+    sheet.leave_quarantine()
     run.outcome.facts |= {"orders": len(placed), "orders_known": repeated, "numbers": placed[:1_000]}
 
 

@@ -95,11 +95,17 @@ class Outcome:
     def summary(self, language: Language) -> str:
         """One line for a person."""
         n = (self.read, self.accepted, self.quarantined, self.duplicates)
+        known = self.facts.get("known_bad_rows", 0)  # among the duplicates
         if language == "zh":
             refused = "，整个文件未导入" if self.is_refused else ""
-            return "读取 {} 行 = 导入 {} + 隔离 {} + 重复 {}".format(*n) + refused
+            return (
+                "读取 {} 行 = 导入 {} + 隔离 {} + 重复 {}".format(*n)
+                + refused
+                + (f"；其中 {known} 行此前已隔离，仍未导入" if known else "")
+            )
         refused = "; the whole file stays out" if self.is_refused else ""
-        return "{} rows read = {} accepted + {} quarantined + {} duplicates".format(*n) + refused
+        kept = f"; {known} of these were kept out before and still are not in" if known else ""
+        return "{} rows read = {} accepted + {} quarantined + {} duplicates".format(*n) + refused + kept
 
 
 class Report:

@@ -36,6 +36,7 @@ class Kept:
 
     id: int
     mapping: str
+    given: tuple[tuple[str, str], ...]  # channel and mode, where the file's import was told
     file: str
     line: int
     problem: Problem
@@ -46,7 +47,7 @@ class Kept:
 def kept_rows(store: Store, noun: str) -> list[Kept]:
     """The rows of a noun that are still in quarantine, oldest first."""
     query = (
-        select(QuarantinedRow.__table__, ImportRun.mapping, ImportRun.file_name)
+        select(QuarantinedRow.__table__, ImportRun.mapping, ImportRun.file_name, ImportRun.facts)
         .join(ImportRun, ImportRun.id == QuarantinedRow.import_run_id)
         .where(QuarantinedRow.noun == noun, QuarantinedRow.status == "open")
         .order_by(QuarantinedRow.id)
@@ -58,7 +59,8 @@ def kept_rows(store: Store, noun: str) -> list[Kept]:
         said = row.raw["problem"]
         problem = Problem(row.code, row.field or "", said["raw"], said["why"], said["facts"])
         cells, header = tuple(row.raw["cells"]), tuple(row.raw["header"])
-        kept.append(Kept(row.id, row.mapping, row.file_name, row.line, problem, header, cells))
+        given = tuple((name, row.facts[name]) for name in ("channel", "mode") if name in (row.facts or {}))
+        kept.append(Kept(row.id, row.mapping, given, row.file_name, row.line, problem, header, cells))
     return kept
 
 
@@ -80,7 +82,9 @@ def write_quarantine(store: Store, noun: str, path: Path) -> int:
 def replay(
     store: Store, actor: Actor, noun: str, options: ImportOptions, *, repaired: Path | None = None
 ) -> list[Outcome]:
-    """Take rows of quarantine in again, as they are or as `repaired`; one outcome per mapping they came by.
+    """Take rows of quarantine in again, as they are or as `repaired`; one outcome per way they came by.
+
+    They come as they came: by the same mapping, channel and mode, unless `options` says otherwise.
 
     Rows that go in leave quarantine, the others stay as they are.
 
@@ -92,16 +96,23 @@ def replay(
     kept = kept_rows(store, noun)
     if repaired is not None:
         kept = _with_repairs(kept, repaired, options.declared)
-    groups: dict[tuple[str, tuple[str, ...]], list[Kept]] = {}
+    groups: dict[tuple[str, tuple[tuple[str, str], ...], tuple[str, ...]], list[Kept]] = {}
     for row in kept:
-        groups.setdefault((row.mapping, row.header), []).append(row)
+        groups.setdefault((row.mapping, row.given, row.header), []).append(row)
     outcomes = []
     with tempfile.TemporaryDirectory(prefix="dinghuo-replay-") as folder:
-        for (mapping_name, header), rows in groups.items():
+        for (mapping_name, given, header), rows in groups.items():
             path = Path(folder) / "quarantine.csv"
             lines = _write(path, header, rows)
             mapping = load_mapping(mapping_name)
-            again = replace(options, declared=Declared(encoding="utf-8", delimiter=","), quarantine=True)
+            told = dict(given)
+            again = replace(
+                options,
+                channel=options.channel or told.get("channel"),
+                mode=options.mode or told.get("mode"),
+                declared=Declared(encoding="utf-8", delimiter=","),
+                quarantine=True,
+            )
             outcome = take_in(store, actor, noun, path, mapping, again, is_replay=True)
             outcomes.append(outcome)
             done = [row.id for row, line in zip(rows, lines, strict=True) if line not in outcome.still_bad]

@@ -146,6 +146,17 @@ class Run:
                 known.update(conn.scalars(wanted))
         return known
 
+    def leave_quarantine(self, keys: Sequence[str]) -> None:
+        """Rows that are in the books now wait no longer, though it was not a replay that brought them in."""
+        if self.is_replay or not keys:
+            return
+        waiting = select(QuarantinedRow.id).where(QuarantinedRow.noun == self.noun, QuarantinedRow.status == "open")
+        with self.store.reading() as conn:
+            if conn.execute(waiting.limit(1)).first() is None:
+                return
+        for some in chunks(keys, KEYS_AT_A_TIME):
+            self.store.run(_leave_quarantine, self.actor, self.noun, some)
+
     def keep_out(self, bad: Iterable[BadRow]) -> None:
         """Store rows in quarantine, as they were, for replay."""
         if self.is_replay:
@@ -235,7 +246,7 @@ def _begin(uow: UnitOfWork, actor: Actor, run: Run) -> int:
             "mapping": run.mapping.name,
             "encoding": run.source.encoding or None,
             "status": "running",
-            "facts": {"is_replay": True} if run.is_replay else None,
+            "facts": {"is_replay": run.is_replay, **_given(run.options)},
             "actor": actor.name,
             "started_at": uow.now,
         },
@@ -252,13 +263,26 @@ def _end(uow: UnitOfWork, actor: Actor, run: Run, status: str) -> None:
         "quarantined_rows": outcome.quarantined,
         "duplicate_rows": outcome.duplicates,
     }
-    facts = {**outcome.facts, "by_code": dict(outcome.by_code)}
+    facts = {**outcome.facts, **_given(run.options), "by_code": dict(outcome.by_code)}
     uow.conn.execute(
         update(ImportRun).where(ImportRun.id == run.id),
         {**counts, "status": status, "facts": facts, "finished_at": uow.now},
     )
     uow.audit(actor, f"import.{status}", "import_run", run.id, facts=counts)
     uow.conn.execute(delete(RunLock).where(RunLock.name == _lock(run.noun), RunLock.holder == run.holder))
+
+
+def _given(options: ImportOptions) -> Dict[str, Any]:
+    """What was said about the file from outside; a replay of its rows says the same."""
+    return {name: value for name, value in (("channel", options.channel), ("mode", options.mode)) if value}
+
+
+def _leave_quarantine(uow: UnitOfWork, _: Actor, noun: str, keys: Sequence[str]) -> None:
+    uow.conn.execute(
+        update(QuarantinedRow)
+        .where(QuarantinedRow.noun == noun, QuarantinedRow.row_key.in_(keys), QuarantinedRow.status == "open")
+        .values(status="replayed")
+    )
 
 
 def _lock(noun: str) -> str:

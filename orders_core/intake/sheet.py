@@ -72,6 +72,8 @@ class Sheet(Generic[T]):
                 bad.append(BadRow(keys[line], line, self.bad[line][0], self.rows[line].cells))
         outcome.accepted, outcome.quarantined = len(self.good), len(bad)
         outcome.duplicates = outcome.read - outcome.accepted - outcome.quarantined
+        if len(bad) < len(lines):
+            outcome.facts["known_bad_rows"] = len(lines) - len(bad)
         if bad and not run.options.quarantine:
             outcome.refuse()
             return False
@@ -79,6 +81,11 @@ class Sheet(Generic[T]):
             return False
         run.keep_out(bad)
         return True
+
+    def leave_quarantine(self) -> None:
+        """Of the rows that went in, those that an earlier file had left in quarantine are no longer there."""
+        seen: Counter[str] = Counter()
+        self.run.leave_quarantine([self.key(line, seen) for line in sorted(self.good)])
 
     def refused_later(self, lines: Iterable[int], problem_of: Callable[[int], Problem]) -> None:
         """Rows that passed every check but were refused by a service when it came to it."""
@@ -132,6 +139,7 @@ def write_all(
                 except OrdersError as error:
                     problem = Problem("E_REFUSED", facts=said(error))
                     sheet.refused_later([line], lambda _, problem=problem: problem)  # type: ignore[misc]
+    sheet.leave_quarantine()
 
 
 def _count(sheet: Sheet[T], lines: Sequence[int], changed: Sequence[bool]) -> None:

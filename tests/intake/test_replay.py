@@ -17,7 +17,7 @@ from orders_core.intake.problems import FileRefused
 from orders_core.intake.replay import kept_rows, replay, write_quarantine
 from orders_core.intake.runs import ImportOptions
 from orders_core.intake.take_in import take_in
-from orders_core.store.tables import Order, OrderLine, QuarantinedRow
+from orders_core.store.tables import Channel, Order, OrderLine, QuarantinedRow
 from orders_core.store.uow import Store
 from tests.support import build
 
@@ -110,3 +110,39 @@ def test_a_mapping_of_another_noun_is_refused(store: Store, tmp_path: Path) -> N
     with pytest.raises(FileRefused) as refused:
         take_in(store, SYSTEM, "stock", tmp_path / "x.csv", load_mapping("orders"), KEEP)
     assert refused.value.exit_code == 2
+
+
+def test_the_same_file_again_brings_in_what_has_become_right_and_a_replay_nothing_twice(
+    store: Store, tmp_path: Path
+) -> None:
+    build.company(store)
+    build.channel(store, "WEB", kind="web")
+    build.stock(store, "LAMP@WH1: 100")
+    path = tmp_path / "orders.csv"
+    path.write_text(f"{HEADER}\nB1,LAMP,1,ACME,\nB2,VASE,2,ACME,\nB3,LAMP,x,ACME,\n", "utf-8")
+    from_web = ImportOptions(quarantine=True, channel="WEB")
+    first = take_in(store, SYSTEM, "orders", path, load_mapping("orders"), from_web)
+    assert counts(first) == (3, 1, 2, 0)
+    build.stock(store, "VASE@WH1: 5")
+    second = take_in(store, SYSTEM, "orders", path, load_mapping("orders"), from_web)
+    assert counts(second) == (3, 1, 0, 2)  # B1 is there, B3 waits
+    assert second.summary("en").endswith("1 of these were kept out before and still are not in")
+    assert [row.line for row in kept_rows(store, "orders")] == [4]
+    assert build.level(store, "VASE@WH1").reserved_qty == 2
+    (again,) = replay(store, SYSTEM, "orders", KEEP)
+    assert counts(again) == (1, 0, 1, 0)
+    assert rows(store, Order.external_id) == [("B1",), ("B2",)]
+
+
+def test_a_replay_brings_orders_in_by_the_channel_of_their_file(store: Store, tmp_path: Path) -> None:
+    build.company(store)
+    build.channel(store, "WEB", kind="web")
+    path = tmp_path / "orders.csv"
+    path.write_text(f"{HEADER}\nB2,VASE,2,ACME,\n", "utf-8")
+    take_in(store, SYSTEM, "orders", path, load_mapping("orders"), ImportOptions(quarantine=True, channel="WEB"))
+    build.stock(store, "VASE@WH1: 5")
+    (outcome,) = replay(store, SYSTEM, "orders", KEEP)
+    assert counts(outcome) == (1, 1, 0, 0)
+    with store.reading() as conn:
+        codes = conn.execute(select(Channel.code).join(Order, Order.channel_id == Channel.id)).all()
+    assert [tuple(row) for row in codes] == [("WEB",)]
