@@ -17,7 +17,7 @@ from orders_core.domain.lifecycle import must_allow
 from orders_core.domain.money import half_up
 from orders_core.domain.permissions import Actor
 from orders_core.errors import AlreadyExists, InvalidCommand, LotRefused, NotFound, QuantityExceeded
-from orders_core.notifications.tell import tell_customer
+from orders_core.notifications.tell import line_facts, ordered_lines, tell_customer
 from orders_core.services.cancel import CancelOrder, cancel_order
 from orders_core.services.drafting import LineIn
 from orders_core.services.idempotency import is_repeat, keyed
@@ -232,6 +232,7 @@ def decide_return(uow: UnitOfWork, actor: Actor, command: DecideReturn) -> Retur
     rma, order = _returned_with_order(uow, command.number)
     if rma.status != "requested":
         raise InvalidCommand(field="return", problem="return_is_decided", number=rma.number, status=rma.status)
+    goods = _goods_of(uow, rma, order)
     status = "approved" if command.is_approved else "refused"
     exchange_id = None
     refund = 0
@@ -267,6 +268,7 @@ def decide_return(uow: UnitOfWork, actor: Actor, command: DecideReturn) -> Retur
         "return_decided",
         order.id,
         dedupe_key=f"return_decided:{rma.id}",
+        lines=goods,
         return_number=rma.number,
         is_approved=command.is_approved,
         reason=command.reason,
@@ -293,6 +295,33 @@ def _credit_services(uow: UnitOfWork, actor: Actor, rma: Any, order: Any) -> int
     if worth:
         settle_worth(uow, actor, order, rma, worth)
     return worth
+
+
+def _goods_of(uow: UnitOfWork, rma: Any, order: Any) -> list[dict[str, Any]]:
+    """What a return is about, for its notice: its own lines; of a request for money only the whole order."""
+    rows = uow.rows(_GOODS, {"return_id": rma.id})
+    if not rows:
+        return ordered_lines(uow, order.id, order.language)
+    return [
+        line_facts(
+            row.sku,
+            row.name_en if order.language == "en" and row.name_en else row.name,
+            qty=row.qty,
+            unit=row.unit,
+            units_per_pack=row.units_per_pack,
+            base_unit=row.base_unit,
+        )
+        for row in rows
+    ]
+
+
+_GOODS = (
+    select(Sku.sku, Sku.name, Sku.name_en, Sku.base_unit, OrderLine.unit, OrderLine.units_per_pack, ReturnLine.qty)
+    .join(OrderLine, OrderLine.id == ReturnLine.order_line_id)
+    .join(Sku, Sku.id == ReturnLine.sku_id)
+    .where(ReturnLine.return_id == bindparam("return_id"))
+    .order_by(OrderLine.line_no)
+)
 
 
 def _return_address(uow: UnitOfWork) -> str | None:

@@ -190,3 +190,19 @@ def test_money_taken_off_an_unpaid_order_is_no_longer_owed(store: Store) -> None
     with pytest.raises(OverPayment):
         store.run(refund_order, CASHIER, RefundOrder(number, 1, "scratched"))
     assert verify(store) == []
+
+
+def test_the_answer_to_a_return_names_its_goods_and_no_others(store: Store) -> None:
+    build.company(store)
+    build.stock(store, "LAMP@WH1: 10, RUG@WH1: 10")
+    number = build.order(store, "LAMP 5, RUG 3").number
+    build.ship(store, number)
+    asked = store.run(request_return, CLERK, RequestReturn(number, {1: 2}, "broken"))
+    store.run(decide_return, CLERK, DecideReturn(asked.number, is_approved=True))
+    (told,) = build.notices(store, "return_decided")
+    assert [(line["sku"], line["qty"]) for line in told.facts["lines"]] == [("LAMP", 2)]
+    other = _prepaid(store)
+    asked = store.run(request_return, CLERK, _money_only(other))
+    store.run(decide_return, CLERK, DecideReturn(asked.number, is_approved=True))
+    told = build.notices(store, "return_decided")[-1]
+    assert [(line["sku"], line["qty"]) for line in told.facts["lines"]] == [("LAMP", 4)]
