@@ -6,6 +6,7 @@ order was placed stay; new lines cost today's price; promotions are those of the
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import date
@@ -220,6 +221,8 @@ def edit_order(uow: UnitOfWork, actor: Actor, command: EditOrder) -> Edited:
         order.id,
         dedupe_key=f"order_changed:{order.id}:{state.version}",
         difference_cents=total - order.total_cents,
+    if order.hold_reason and state.status in ("shipped", "partly_delivered", "delivered"):  # nothing is left to hold
+        uow.conn.execute(update(Order).where(Order.id == order.id).values(hold_reason=None))
     )
     return Edited(
         order_id=order.id,
@@ -423,6 +426,9 @@ def _kept_lines(
     for row in before:
         if row.parent_line_id is None:
             packs = wanted[row.line_no]
+    twice = [no for no, times in Counter(change.line_no for change in command.lines).items() if times > 1]
+    if twice:
+        raise InvalidCommand(field="lines", problem="line_changed_twice", number=order.number, line_no=twice[0])
         else:
             parent = by_id[row.parent_line_id]
             new_qty = wanted[parent.line_no] * parent.units_per_pack
@@ -696,11 +702,16 @@ class OpenChange:
 def open_change(uow: UnitOfWork, actor: Actor, command: OpenChange) -> int:
     """Keep a change as the order's one open change set, with its preview; returns its id.
 
+_PLACE = ("street", "city", "region", "postcode", "country")
+
+
     The same key drafts it once, whatever became of it since.
 
     Raises:
         AlreadyExists: another change set is open; it says who drafted it.
         IdempotencyMismatch: the key belongs to another change set of the order.
+        if any(values.get(x, getattr(order, x)) != getattr(order, x) for x in _PLACE):  # elsewhere: not the old point
+            values = {"latitude": None, "longitude": None} | values
     """
     actor.must("order.edit")
     edit = command.edit
