@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -83,7 +83,10 @@ class Offer:
 
 @dataclass(frozen=True)
 class PricedLine:
-    """A line's money in minor units; parts (components, gifts) cost nothing."""
+    """A line's money in minor units; parts (components, gifts) cost nothing.
+
+    `cancelled_cents` of its gross are of units cancelled since: no promotion counts them and no tax is due on them.
+    """
 
     sku: str
     pack_qty: int
@@ -92,15 +95,23 @@ class PricedLine:
     discount_cents: int = 0
     tax_cents: int = 0  # contained in, or on top of, net
     net_cents: int = 0
+    cancelled_cents: int = 0
 
     @property
     def gross_cents(self) -> int:
         return self.pack_qty * self.unit_price_cents
 
+    @property
+    def standing_cents(self) -> int:
+        return self.gross_cents - self.cancelled_cents
+
 
 @dataclass(frozen=True)
 class Totals:
-    """An order's money; `total_cents = goods − discount + charges + tax` (tax only when it comes on top)."""
+    """An order's money; `total_cents = goods − discount + charges + tax` (tax only when it comes on top).
+
+    What was cancelled of its goods is among the charges, as a reduction.
+    """
 
     lines: tuple[PricedLine, ...]
     goods_cents: int
@@ -110,6 +121,17 @@ class Totals:
     total_cents: int
     discounts: tuple[tuple[Offer, int], ...] = field(default=())
     is_shipping_free: bool = False
+
+
+def cancelled_cents(gross_cents: int, *, ordered_qty: int, cancelled_qty: int) -> int:
+    """The share of a line's gross for the units cancelled of it.
+
+    >>> cancelled_cents(1001, ordered_qty=12, cancelled_qty=6), cancelled_cents(0, ordered_qty=0, cancelled_qty=0)
+    (500, 0)
+    """
+    if not cancelled_qty:
+        return 0
+    return gross_cents - half_up(gross_cents * (ordered_qty - cancelled_qty), ordered_qty)
 
 
 def price_order(
@@ -130,7 +152,7 @@ def price_order(
     for offer in sorted(offers, key=lambda o: (-o.priority, o.promotion_id)):
         skus = offer.rule.get("skus")
         part = [i for i, line in enumerate(lines) if skus is None or line.sku in skus]
-        left = [lines[i].gross_cents - discounts[i] for i in part]
+        left = [lines[i].standing_cents - discounts[i] for i in part]
         base = sum(left)
         if not part or base <= 0 or base < offer.rule.get("from_cents", 0):
             continue
@@ -151,12 +173,14 @@ def price_order(
     priced = []
     for line, discount in zip(lines, discounts, strict=True):
         net = line.gross_cents - discount
-        tax = (tax_contained if prices_include_tax else tax_on_top)(net, line.tax_rate_bp)
-        priced.append(PricedLine(line.sku, line.pack_qty, line.unit_price_cents, line.tax_rate_bp, discount, tax, net))
+        taxed = net - line.cancelled_cents
+        tax = (tax_contained if prices_include_tax else tax_on_top)(taxed, line.tax_rate_bp)
+        priced.append(replace(line, discount_cents=discount, tax_cents=tax, net_cents=net))
     goods = sum(line.gross_cents for line in priced)
     discount = sum(discounts)
     tax = 0 if prices_include_tax else sum(line.tax_cents for line in priced)
-    charges = other_charges_cents + (0 if is_shipping_free else shipping_cents)
+    cancelled = sum(line.cancelled_cents for line in priced)
+    charges = other_charges_cents - cancelled + (0 if is_shipping_free else shipping_cents)
     return Totals(
         lines=tuple(priced),
         goods_cents=goods,

@@ -13,7 +13,15 @@ from typing import Any
 
 from sqlalchemy import and_, bindparam, or_, select, text
 
-from orders_core.domain.pricing import Offer, PricedLine, PriceRow, Totals, choose_price, price_order
+from orders_core.domain.pricing import (
+    Offer,
+    PricedLine,
+    PriceRow,
+    Totals,
+    cancelled_cents,
+    choose_price,
+    price_order,
+)
 from orders_core.domain.rules import Rules, build_rules
 from orders_core.errors import InvalidCommand, InvalidQuantity, NotFound
 from orders_core.store.prepared import Prepared
@@ -74,11 +82,27 @@ class DraftLine:
     discount_cents: int = 0
     tax_cents: int = 0
     net_cents: int = 0
+    cancelled_qty: int = 0  # base units of it that were cancelled since, of a box part of which has gone
 
     @property
     def ordered_qty(self) -> int:
         """Base units."""
         return self.pack_qty * self.units_per_pack
+
+    @property
+    def standing_qty(self) -> int:
+        """Base units still wanted."""
+        return self.ordered_qty - self.cancelled_qty
+
+    @property
+    def cancelled_cents(self) -> int:
+        """The share of its gross for what was cancelled."""
+        gross = self.pack_qty * self.unit_price_cents
+        return cancelled_cents(gross, ordered_qty=self.ordered_qty, cancelled_qty=self.cancelled_qty)
+
+    def worth_cents(self, *, is_tax_on_top: bool) -> int:
+        """What is paid for it: net without what was cancelled, and the tax when it comes on top."""
+        return self.net_cents - self.cancelled_cents + (self.tax_cents if is_tax_on_top else 0)
 
     @property
     def takes_stock(self) -> bool:
@@ -326,8 +350,11 @@ def total_draft(
 ) -> Draft:
     """Total lines that are already resolved: offers, discount shares, shipping fee, tax. The lines are updated in place."""
     offers, coupon_id = ([], None) if pricing.is_free else _applicable_offers(uow, pricing)
-    priced = [PricedLine(x.sku.sku, x.pack_qty, x.unit_price_cents, x.sku.tax_rate_bp) for x in lines]
-    goods = sum(line.gross_cents for line in priced)
+    priced = [
+        PricedLine(x.sku.sku, x.pack_qty, x.unit_price_cents, x.sku.tax_rate_bp, cancelled_cents=x.cancelled_cents)
+        for x in lines
+    ]
+    goods = sum(line.standing_cents for line in priced)
     for line, gross in zip(lines, priced, strict=True):
         _must_fit(f"lines[{line.line_no}]", gross.gross_cents)
     _must_fit("total", goods)

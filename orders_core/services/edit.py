@@ -80,7 +80,10 @@ class LineChange:
 
 @dataclass(frozen=True)
 class EditOrder:
-    """What to change. Only what is given changes; `expected_version` protects against another person's change."""
+    """What to change. Only what is given changes; `expected_version` protects against another person's change.
+
+    With a `reason`, who approves orders may let this one change take more credit than is left.
+    """
 
     number: str
     expected_version: int | None = None
@@ -127,6 +130,13 @@ _PLANNED = (
 )
 _OTHER_CHARGES = text(
     "SELECT COALESCE(SUM(amount_cents), 0) FROM order_charge WHERE order_id = :order_id AND kind <> 'shipping'"
+    " AND (code IS NULL OR code NOT LIKE 'cancelled:%')"
+)
+_OWN_CHARGES = text(
+    "DELETE FROM order_charge WHERE order_id = :order_id AND (kind = 'shipping' OR code LIKE 'cancelled:%')"
+)
+_SHIPPING = text(
+    "SELECT COALESCE(SUM(amount_cents), 0) FROM order_charge WHERE order_id = :order_id AND kind = 'shipping'"
 )
 _CAME_BACK = text(
     "SELECT rl.id, rl.return_id, rl.received_qty, rl.refund_cents, ra.number FROM return_line rl"
@@ -136,10 +146,10 @@ _CAME_BACK = text(
 _SHIFT_RETURN = (
     text("UPDATE return_line SET refund_cents = refund_cents + :cents WHERE id = :id"),
     text("UPDATE return_authorization SET refund_cents = refund_cents + :cents WHERE id = :return_id"),
-    text(
-        "UPDATE order_charge SET amount_cents = amount_cents - :cents WHERE id = (SELECT MIN(id) FROM order_charge"
-        " WHERE code = :code)"
-    ),
+)
+_SHIFT_CHARGE = text(
+    "UPDATE order_charge SET amount_cents = amount_cents - :cents WHERE id = (SELECT MIN(id) FROM order_charge"
+    " WHERE code = :code)"
 )
 
 
@@ -155,7 +165,7 @@ def edit_order(uow: UnitOfWork, actor: Actor, command: EditOrder) -> Edited:
     Raises:
         VersionConflict: someone changed it meanwhile; nothing is written.
         BelowShipped: a line would fall below what has shipped; the message names the minimum.
-        CreditExceeded: the larger total needs more credit than is left.
+        CreditExceeded: the larger total needs more credit than is left, and no reviewer gave a reason.
         InsufficientStock, NotFound, InvalidCommand, NotAllowed.
     """
     actor.must("order.edit")
@@ -170,6 +180,14 @@ def edit_order(uow: UnitOfWork, actor: Actor, command: EditOrder) -> Edited:
     _free_goods_stay(actor, order, before, command)
     if command.address is not None:
         must_allow("readdress", status=order.status, key=order.number)
+    may_exceed = command.reason is not None and actor.may("order.approve")
+    return change_order(uow, actor, order, before, command, may_exceed=may_exceed)
+
+
+def change_order(
+    uow: UnitOfWork, actor: Actor, order: Any, before: Sequence[Any], command: EditOrder, *, may_exceed: bool
+) -> Edited:
+    """Do what `edit_order` has allowed, or a cancel: `order` and `before` are its row and lines. All is priced again."""
     stood_before = lines_as_they_stand(uow, order.id)
     rules, _ = rules_of(uow, order.channel_id)
     customer = uow.rows(_CUSTOMER, {"customer_id": order.customer_id})[0]
@@ -177,7 +195,7 @@ def edit_order(uow: UnitOfWork, actor: Actor, command: EditOrder) -> Edited:
         customer_id=order.customer_id,
         level_code=customer.level_code,
         currency=order.currency,
-        rules=rules,
+        rules=rules.model_copy(update={"prices_include_tax": not _is_tax_on_top(order, before, rules)}),
         offers=_offers_of(uow, order, customer.offers_version or 1),
         coupon_code=order.coupon_code,
         may_set_prices=not actor.is_customer,
@@ -185,24 +203,26 @@ def edit_order(uow: UnitOfWork, actor: Actor, command: EditOrder) -> Edited:
         has_spent_coupon=order.coupon_code is not None,
         is_free=order.kind in SENT_AGAIN,
     )
-    problems: Sequence[Mapping[str, Any]] = ()
-    if command.lines or command.add:
-        problems = _change_lines(uow, order, before, command, pricing)
     _change_address(uow, order, command)
+    problems: Sequence[Mapping[str, Any]] = ()
+    if command.lines or command.add or any(row.cancelled_qty for row in before):
+        problems = _change_lines(uow, order_for_change(uow, order_id=order.id), before, command, pricing)
     paid = order.paid_cents - order.refunded_cents
     total = uow.conn.execute(select(Order.total_cents).where(Order.id == order.id)).scalar_one()
     refund = max(0, paid - total)
     if refund:
         key = f"edit:{order.id}:{order.version}"
-        grant_refund(uow, actor, order_id=order.id, amount_cents=refund, reason=command.reason or "edit", idem_key=key)
+        grant_refund(uow, actor, order_id=order.id, amount_cents=refund, reason=command.reason or "order_changed", idem_key=key)
     _look_again(uow, actor, order, rules, problems)
-    settle_claim(uow, order.id)
+    settle_claim(uow, order.id, may_exceed=may_exceed)
     hand_on(uow)
     promised, is_estimated = _new_promise(uow, order, rules)
     uow.conn.execute(
         update(Order).where(Order.id == order.id).values(promised_by_date=promised, is_promise_estimated=is_estimated)
     )
     state = sync_order(uow, order.id)
+    if order.hold_reason and state.status in ("shipped", "partly_delivered", "delivered"):  # nothing is left to hold
+        uow.conn.execute(update(Order).where(Order.id == order.id).values(hold_reason=None))
     if state.status == "review":
         state = reconsider(uow, order.id) or state
     after = uow.rows(_LINES, {"order_id": order.id})
@@ -221,8 +241,6 @@ def edit_order(uow: UnitOfWork, actor: Actor, command: EditOrder) -> Edited:
         order.id,
         dedupe_key=f"order_changed:{order.id}:{state.version}",
         difference_cents=total - order.total_cents,
-    if order.hold_reason and state.status in ("shipped", "partly_delivered", "delivered"):  # nothing is left to hold
-        uow.conn.execute(update(Order).where(Order.id == order.id).values(hold_reason=None))
     )
     return Edited(
         order_id=order.id,
@@ -343,13 +361,32 @@ def _change_lines(
     if not any(line.pack_qty for line in kept) and not added:
         raise InvalidCommand(field="lines", problem="nothing_left")
     lines = [*kept, *added]
-    total_draft(uow, pricing, lines)
+    shipping = _shipping_cents(uow, order, before, kept, total_draft(uow, pricing, lines), pricing)
     _follow_returns(uow, before, kept, is_tax_on_top=not pricing.rules.prices_include_tax)
     other = uow.conn.execute(_OTHER_CHARGES, {"order_id": order.id}).scalar_one()
-    draft = total_draft(uow, pricing, lines, other_charges_cents=int(other))
+    draft = total_draft(uow, pricing, lines, shipping_cents=shipping, other_charges_cents=int(other))
     draft.lines = _move_stock(uow, order, before, kept, added, pricing)
     _write_lines(uow, order, draft)
     return problems
+
+
+def _is_tax_on_top(order: Any, before: Sequence[Any], rules: Rules) -> bool:
+    """As when the order was placed; where none of its lines is taxed, as the rules are now."""
+    if any(row.tax_cents for row in before):
+        return bool(order.tax_cents)
+    return not rules.prices_include_tax
+
+
+def _shipping_cents(
+    uow: UnitOfWork, order: Any, before: Sequence[Any], kept: Sequence[DraftLine], after: Draft, pricing: Pricing
+) -> int:
+    """The fee of the order stays, unless the edit wins or loses free shipping: then it is today's."""
+    rows = {row.line_no: row for row in before}
+    as_before = [replace(line, pack_qty=rows[line.line_no].pack_qty) for line in kept]
+    was_free = total_draft(uow, pricing, as_before).shipping_cents == 0
+    if was_free != (after.shipping_cents == 0):
+        return after.shipping_cents
+    return int(uow.conn.execute(_SHIPPING, {"order_id": order.id}).scalar_one())
 
 
 def _follow_returns(uow: UnitOfWork, before: Sequence[Any], kept: Sequence[DraftLine], *, is_tax_on_top: bool) -> None:
@@ -357,30 +394,41 @@ def _follow_returns(uow: UnitOfWork, before: Sequence[Any], kept: Sequence[Draft
     rows = {row.line_no: row for row in before}
     for line in kept:
         row = rows[line.line_no]
-        if row.refunded_cents == 0 or line.ordered_qty == 0:
+        back = uow.rows(_CAME_BACK, {"line_id": row.id}) if row.returned_qty and line.standing_qty else ()
+        if not back:
             continue
-        back = uow.rows(_CAME_BACK, {"line_id": row.id})
-        whole = line.net_cents + (line.tax_cents if is_tax_on_top else 0)
         worth = worth_cents(
-            whole,
-            ordered_qty=line.ordered_qty,
-            sent_free_qty=max(0, row.shipped_qty - line.ordered_qty + row.cancelled_qty),
+            line.worth_cents(is_tax_on_top=is_tax_on_top),
+            ordered_qty=line.standing_qty,
+            sent_free_qty=max(0, row.shipped_qty - line.standing_qty),
             came_back_qty=sum(x.received_qty for x in back),
         )
         left = worth - row.refunded_cents
         for part in back:  # newest first; nobody's share falls below nothing
             change = max(left, -part.refund_cents)
             left -= change
-            where = {"cents": change, "id": part.id, "return_id": part.return_id, "code": f"return:{part.number}"}
-            for statement in _SHIFT_RETURN:
-                uow.conn.execute(statement, where)
+            if change:
+                _shift_return(uow, row.order_id, part, change)
         uow.conn.execute(update(OrderLine).where(OrderLine.id == row.id).values(refunded_cents=worth - left))
+
+
+def _shift_return(uow: UnitOfWork, order_id: int, part: Any, cents: int) -> None:
+    """A return is worth `cents` more: its line, itself, and the charge by which the order's total fell."""
+    where = {"cents": cents, "id": part.id, "return_id": part.return_id, "code": f"return:{part.number}"}
+    for statement in _SHIFT_RETURN:
+        uow.conn.execute(statement, where)
+    if uow.conn.execute(_SHIFT_CHARGE, where).rowcount == 0:  # it was worth nothing yet
+        charge = {"order_id": order_id, "kind": "discount", "code": where["code"], "amount_cents": -cents}
+        uow.conn.execute(insert(OrderCharge), {"id": uow.new_id(), **charge})
 
 
 def _wanted_packs(order: Any, before: Sequence[Any], command: EditOrder) -> dict[int, int]:
     """Line number -> packs wanted, for the lines a person can change; refuses what cannot be."""
     own = {row.line_no: row for row in before if row.parent_line_id is None}
     wanted = {number: row.pack_qty for number, row in own.items()}
+    twice = [no for no, times in Counter(change.line_no for change in command.lines).items() if times > 1]
+    if twice:
+        raise InvalidCommand(field="lines", problem="line_changed_twice", number=order.number, line_no=twice[0])
     for change in command.lines:
         row = own.get(change.line_no)
         if row is None:
@@ -426,9 +474,6 @@ def _kept_lines(
     for row in before:
         if row.parent_line_id is None:
             packs = wanted[row.line_no]
-    twice = [no for no, times in Counter(change.line_no for change in command.lines).items() if times > 1]
-    if twice:
-        raise InvalidCommand(field="lines", problem="line_changed_twice", number=order.number, line_no=twice[0])
         else:
             parent = by_id[row.parent_line_id]
             new_qty = wanted[parent.line_no] * parent.units_per_pack
@@ -446,13 +491,14 @@ def _kept_lines(
             DraftLine(
                 line_no=row.line_no,
                 kind=row.kind,
-                sku=skus[row.sku_id],
+                sku=replace(skus[row.sku_id], tax_rate_bp=row.tax_rate_bp),
                 unit=row.unit,
                 units_per_pack=row.units_per_pack,
                 pack_qty=packs,
                 unit_price_cents=row.unit_price_cents,
                 price_kind=row.price_kind,
                 list_price_cents=row.list_price_cents,
+                cancelled_qty=min(row.cancelled_qty, max(0, packs * row.units_per_pack - row.shipped_qty)),
             )
         )
     new = [
@@ -482,9 +528,10 @@ def _move_stock(
     less: dict[int, int] = {}
     more: list[DraftLine] = []
     for line in kept:
-        delta = line.ordered_qty - rows[line.line_no].ordered_qty
+        row = rows[line.line_no]
+        delta = line.standing_qty - (row.ordered_qty - row.cancelled_qty)
         if delta < 0 and line.ships:
-            less[rows[line.line_no].id] = -delta
+            less[row.id] = -delta
         elif delta > 0:
             more.append(_copy(line, delta))
     asked = [*more, *added]
@@ -602,7 +649,8 @@ def _write_lines(uow: UnitOfWork, order: Any, draft: Draft) -> None:
     """Store quantities and money of every line, the shipping charge, the discounts and the totals."""
     ids = {row.line_no: row.id for row in uow.rows(_LINES, {"order_id": order.id})}
     statement = text(
-        "UPDATE order_line SET pack_qty = :pack_qty, ordered_qty = :ordered_qty, discount_cents = :discount,"
+        "UPDATE order_line SET pack_qty = :pack_qty, ordered_qty = :ordered_qty, cancelled_qty = :cancelled_qty,"
+        " discount_cents = :discount,"
         " tax_cents = :tax, net_cents = :net WHERE id = :id"
     )
     uow.conn.execute(
@@ -612,6 +660,7 @@ def _write_lines(uow: UnitOfWork, order: Any, draft: Draft) -> None:
                 "id": ids[line.line_no],
                 "pack_qty": line.pack_qty,
                 "ordered_qty": line.ordered_qty,
+                "cancelled_qty": line.cancelled_qty,
                 "discount": line.discount_cents,
                 "tax": line.tax_cents,
                 "net": line.net_cents,
@@ -619,12 +668,13 @@ def _write_lines(uow: UnitOfWork, order: Any, draft: Draft) -> None:
             for line in draft.lines
         ],
     )
-    uow.conn.execute(text("DELETE FROM order_charge WHERE order_id = :id AND kind = 'shipping'"), {"id": order.id})
-    if draft.shipping_cents:
-        uow.conn.execute(
-            insert(OrderCharge),
-            {"id": uow.new_id(), "order_id": order.id, "kind": "shipping", "amount_cents": draft.shipping_cents},
-        )
+    uow.conn.execute(_OWN_CHARGES, {"order_id": order.id})
+    charges: list[tuple[str, str | None, int]] = [("shipping", None, draft.shipping_cents)]
+    charges += [("discount", f"cancelled:{line.line_no}", -line.cancelled_cents) for line in draft.lines]
+    for kind, code, cents in charges:
+        if cents:
+            charge = {"order_id": order.id, "kind": kind, "code": code, "amount_cents": cents}
+            uow.conn.execute(insert(OrderCharge), {"id": uow.new_id(), **charge})
     uow.conn.execute(text("DELETE FROM order_discount WHERE order_id = :id"), {"id": order.id})
     for offer, amount in draft.totals.discounts:
         uow.conn.execute(
@@ -652,11 +702,16 @@ def _write_lines(uow: UnitOfWork, order: Any, draft: Draft) -> None:
     )
 
 
+_PLACE = ("street", "city", "region", "postcode", "country")
+
+
 def _change_address(uow: UnitOfWork, order: Any, command: EditOrder) -> None:
     values: dict[str, Any] = {}
     if command.address is not None:
         values |= {name: value for name, value in asdict(command.address).items() if value is not None}
         values["address_id"] = None
+        if any(values.get(x, getattr(order, x)) != getattr(order, x) for x in _PLACE):  # elsewhere: not the old point
+            values = {"latitude": None, "longitude": None} | values
     if command.requested_date is not None:
         values["requested_date"] = command.requested_date
     if command.note is not None:
@@ -702,16 +757,11 @@ class OpenChange:
 def open_change(uow: UnitOfWork, actor: Actor, command: OpenChange) -> int:
     """Keep a change as the order's one open change set, with its preview; returns its id.
 
-_PLACE = ("street", "city", "region", "postcode", "country")
-
-
     The same key drafts it once, whatever became of it since.
 
     Raises:
         AlreadyExists: another change set is open; it says who drafted it.
         IdempotencyMismatch: the key belongs to another change set of the order.
-        if any(values.get(x, getattr(order, x)) != getattr(order, x) for x in _PLACE):  # elsewhere: not the old point
-            values = {"latitude": None, "longitude": None} | values
     """
     actor.must("order.edit")
     edit = command.edit

@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import bindparam, func, select, update
 
 from orders_core.domain.permissions import Actor
+from orders_core.domain.pricing import cancelled_cents
 from orders_core.domain.returns import worth_cents
 from orders_core.services.orders_state import order_for_change
 from orders_core.services.refunds import take_off
@@ -31,6 +32,8 @@ RETURN_LINES = (
         ReturnLine.lot_id,
         OrderLine.line_no,
         OrderLine.kind,
+        OrderLine.pack_qty,
+        OrderLine.unit_price_cents,
         OrderLine.ordered_qty,
         OrderLine.cancelled_qty,
         OrderLine.shipped_qty,
@@ -66,7 +69,11 @@ def book_line(uow: UnitOfWork, line: Any, qty: int, *, is_tax_on_top: bool, is_r
 
 def _worth(uow: UnitOfWork, line: Any, qty: int, *, is_tax_on_top: bool) -> int:
     """The share of the line's money for `qty` more units, cumulated over earlier returns of the line."""
-    whole = line.net_cents + (line.tax_cents if is_tax_on_top else 0)
+    gone = cancelled_cents(
+        line.pack_qty * line.unit_price_cents, ordered_qty=line.ordered_qty, cancelled_qty=line.cancelled_qty
+    )
+    whole = line.net_cents - gone + (line.tax_cents if is_tax_on_top else 0)
+    standing_qty = line.ordered_qty - line.cancelled_qty
     before = uow.conn.execute(
         select(func.coalesce(func.sum(ReturnLine.received_qty), 0))
         .join(ReturnAuthorization, ReturnAuthorization.id == ReturnLine.return_id)
@@ -74,8 +81,8 @@ def _worth(uow: UnitOfWork, line: Any, qty: int, *, is_tax_on_top: bool) -> int:
     ).scalar_one()
     worth = worth_cents(
         whole,
-        ordered_qty=line.ordered_qty,
-        sent_free_qty=max(0, line.shipped_qty - line.ordered_qty + line.cancelled_qty),
+        ordered_qty=standing_qty,
+        sent_free_qty=max(0, line.shipped_qty - standing_qty),
         came_back_qty=int(before) + qty,
     )
     return max(0, worth - int(line.line_refunded_cents))
