@@ -212,7 +212,9 @@ def change_order(
     refund = max(0, paid - total)
     if refund:
         key = f"edit:{order.id}:{order.version}"
-        grant_refund(uow, actor, order_id=order.id, amount_cents=refund, reason=command.reason or "order_changed", idem_key=key)
+        grant_refund(
+            uow, actor, order_id=order.id, amount_cents=refund, reason=command.reason or "order_changed", idem_key=key
+        )
     _look_again(uow, actor, order, rules, problems)
     settle_claim(uow, order.id, may_exceed=may_exceed)
     hand_on(uow)
