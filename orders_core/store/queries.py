@@ -44,16 +44,16 @@ OPEN_STATUSES = ("review", "held", "waiting_stock", "ready", "picking", "partly_
 
 STATUSES_OF_VIEW: dict[str, tuple[str, ...]] = {
     "review": ("review",),
-    "short": ("waiting_stock",),
     "ready": ("ready",),
     "picking": ("picking",),
     "held": ("held",),
     "on_the_way": ("shipped", "partly_shipped", "partly_delivered"),
     "open": OPEN_STATUSES,
 }
-VIEWS = (*STATUSES_OF_VIEW, "overdue", "courier", "stuck", "all")
-"""Saved views of the order queue. All but `all` are of live orders; the last but one are what went wrong:
+VIEWS = (*STATUSES_OF_VIEW, "short", "overdue", "courier", "stuck", "all")
+"""Saved views of the order queue. All but `all` are of live orders; these are what went wrong:
 
+- short: a line waits for stock, whatever the order's stage
 - overdue: promised for a day that has passed, and not yet on its way
 - courier: the carrier reports a problem with one of its shipments
 - stuck: approved more than 24 hours ago, wanted by now, and not shipped
@@ -64,7 +64,10 @@ def in_view(view: str, *, today: date, now: datetime) -> ColumnElement[bool]:
     """The condition on `Order` of one of VIEWS; lists, counts and the home page's tiles all ask with it."""
     if view == "all":
         return true()
-    if view == "overdue":
+    if view == "short":
+        waits = select(OrderLine.id).where(OrderLine.order_id == Order.id, OrderLine.backordered_qty > 0)
+        wanted = and_(Order.status.in_(OPEN_STATUSES), exists(waits))
+    elif view == "overdue":
         wanted = and_(Order.status.in_(OPEN_STATUSES), Order.promised_by_date < today)
     elif view == "stuck":
         wanted = and_(
