@@ -14,21 +14,13 @@ from apps.components.figures import moment, money, qty
 from apps.components.words import has, say
 from apps.readers import LastAction
 from orders_core.domain.lifecycle import REASONS
-from orders_core.domain.validation import reason_text
+from orders_core.domain.validation import reason_text, said_reason
 from orders_core.errors import CreditExceeded, NotAllowed, OrdersError, PermissionDenied, VersionConflict
-
-_FIELDS = {"recipient": "收货人", "phone": "电话", "street": "地址"}
 
 
 def reason_sentence(reason: Mapping[str, Any], currency: str, language: str) -> str:
     """Why a check failed, with money in the order's currency instead of cents."""
-    shown = {
-        key: money(value, currency) if key.endswith("_cents") and isinstance(value, int) else value
-        for key, value in reason.items()
-    }
-    if language == "zh" and "missing" in shown:
-        shown["missing"] = "、".join(_FIELDS.get(name, name) for name in str(shown["missing"]).split(", "))
-    return reason_text(shown, language).replace(" (cents)", "").replace("(分)", "")
+    return reason_text(reason, language, money=lambda cents: money(cents, currency))
 
 
 def status_word(status: str, language: str) -> str:
@@ -43,7 +35,7 @@ def why_it_waits(row: Any, short: Sequence[Any], language: str) -> str:
         more = len(row.review_reasons) - 1
         return first + (say(language, "why.more", n=more) if more else "")
     if row.status == "held":
-        return say(language, "why.held", reason=row.hold_reason)
+        return say(language, "why.held", reason=said_reason(row.hold_reason or "", language))
     if row.status == "waiting_stock" and short:
         return say(language, "why.short", lines=short_words(short, language))
     if row.status == "partly_shipped" and short:
@@ -117,7 +109,7 @@ def audit_detail(facts: Mapping[str, Any] | None, currency: str, language: str) 
     parts: list[str] = []
     for name in ("reason", "text", "shipment", "return", "ticket"):
         if facts.get(name):
-            parts.append(str(facts[name]))
+            parts.append(said_reason(str(facts[name]), language))
     if isinstance(facts.get("shipments"), list):
         parts.append(", ".join(map(str, facts["shipments"])))
     if facts.get("tracking"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from functools import lru_cache
@@ -50,10 +50,37 @@ REASONS: dict[str, tuple[str, str]] = {
 """Every reason an order waits, as sentences (en, zh) over the check's facts."""
 
 
-def reason_text(reason: Mapping[str, Any], language: str) -> str:
-    """The sentence for a stored reason {code, …facts}."""
-    en, zh = REASONS[reason["code"]]
-    return (zh if language == "zh" else en).format(**reason)
+OWN_REASONS: dict[str, tuple[str, str]] = {
+    "order_changed": ("the order was changed", "订单已修改"),
+    "goods_returned": ("goods came back", "商品退回"),
+    "refund_only": ("the customer asks for the money instead of the goods", "客户申请仅退款"),
+}
+"""Reasons the system gives where a person may give one of his own: kept by code, said in the reader's language (en, zh)."""
+
+_FIELDS = {"recipient": "收货人", "phone": "电话", "street": "地址"}
+
+
+def said_reason(reason: str, language: str) -> str:
+    """A kept reason as its reader reads it: the system's own in his language, a person's in that person's words.
+
+    >>> said_reason("goods_returned", "zh"), said_reason("坏了", "en")
+    ('商品退回', '坏了')
+    """
+    return OWN_REASONS[reason][language == "zh"] if reason in OWN_REASONS else reason
+
+
+def reason_text(reason: Mapping[str, Any], language: str, *, money: Callable[[int], str] | None = None) -> str:
+    """The sentence for a stored reason {code, …facts}; amounts in cents, or as `money` writes them."""
+    facts = dict(reason)
+    if language == "zh" and "missing" in facts:
+        facts["missing"] = "、".join(_FIELDS.get(name, name) for name in str(facts["missing"]).split(", "))
+    if "reason" in facts:
+        facts["reason"] = said_reason(str(facts["reason"]), language)
+    sentence = REASONS[reason["code"]][language == "zh"]
+    if money is not None:
+        facts |= {name: money(x) for name, x in facts.items() if name.endswith("_cents") and isinstance(x, int)}
+        sentence = sentence.replace(" (cents)", "").replace("(分)", "")
+    return sentence.format(**facts)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from babel.dates import format_date
 from babel.numbers import format_currency, get_currency_precision
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
-from orders_core.domain.validation import reason_text
+from orders_core.domain.validation import reason_text, said_reason
 from orders_core.errors import InvalidCommand
 from orders_core.notifications.templates import FOR_STAFF, OPTIONAL, require_facts
 
@@ -140,10 +140,13 @@ def _environment(language: str) -> Environment:
         one, many = _UNITS[language].get(line["unit"], (line["unit"], line["unit"]))
         return f"{line['qty']:,} {one if line['qty'] == 1 else many}"
 
-    def sentence(reason: Mapping[str, Any]) -> str:
-        return reason_text(reason, language)
+    def sentence(reason: Mapping[str, Any], currency: str) -> str:
+        return reason_text(reason, language, money=lambda cents: money(cents, currency))
 
-    environment.filters.update(money=money, day=day, amount=amount, sentence=sentence)
+    def said(reason: str) -> str:
+        return said_reason(reason, language)
+
+    environment.filters.update(money=money, day=day, amount=amount, sentence=sentence, said=said)
     return environment
 
 

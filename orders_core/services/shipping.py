@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import bindparam, exists, insert, select, text, update
+from sqlalchemy import ColumnElement, bindparam, exists, insert, select, text, update
 
 from orders_core.domain.lifecycle import REASONS, must_allow
 from orders_core.domain.permissions import SYSTEM, Actor
@@ -386,6 +386,7 @@ def _must_be_paid(uow: UnitOfWork, lines: Sequence[Any]) -> None:
                 key=line.order_number,
                 status=line.order_status,
                 reason=f"{due} (cents) are still to be paid",
+                reason_zh=f"还需付款 {due}（分）",
                 reason_code="unpaid",
             )
 
@@ -634,9 +635,6 @@ def _tell_shipped(
     open_lines: list[dict[str, Any]] = []
     if state.status == "partly_shipped":
         open_lines = [_told(row, language, row.open_qty) for row in uow.rows(_STILL_OPEN, {"order_id": state.order_id})]
-    name = None
-    if carrier is not None:
-        name = carrier.name_en if language == "en" and carrier.name_en else carrier.name
     tell_customer(
         uow,
         "shipped",
@@ -644,7 +642,7 @@ def _tell_shipped(
         dedupe_key=f"shipped:{state.order_id}:{shipment.id}:{shipment.version}",
         lines=[_told(line, language, going[line.id]) for line in lines if going[line.id]],
         open_lines=open_lines,
-        carrier=name,
+        carrier=_carrier_name(carrier, language),
         tracking_numbers=list(numbers),
         delivery_method=shipment.delivery_method,
     )
@@ -892,6 +890,19 @@ _SIGNED_BOXES = Prepared(
 )
 
 
+def _carrier_name(carrier: Any, language: str) -> str | None:
+    if carrier is None:
+        return None
+    name: str = carrier.name_en if language == "en" and carrier.name_en else carrier.name
+    return name
+
+
+def _language_of(uow: UnitOfWork, order: ColumnElement[bool]) -> str:
+    """The language of the customer of an order."""
+    language: str = uow.conn.execute(select(Order.language).where(order)).scalar_one()
+    return language
+
+
 def _tell_delivered(uow: UnitOfWork, shipment: Any, order_id: int, at: datetime) -> None:
     carrier = _carrier(uow, None, carrier_id=shipment.carrier_id)
     boxes = uow.rows(_PACKAGES, {"shipment_id": shipment.id})
@@ -900,7 +911,7 @@ def _tell_delivered(uow: UnitOfWork, shipment: Any, order_id: int, at: datetime)
         "delivered",
         order_id,
         dedupe_key=f"delivered:{order_id}",
-        carrier=None if carrier is None else carrier.name,
+        carrier=_carrier_name(carrier, _language_of(uow, Order.id == order_id)),
         tracking_numbers=[box.tracking_number for box in boxes if box.tracking_number is not None],
         delivered_date=at.astimezone(uow.zone).date().isoformat(),
     )
@@ -917,13 +928,15 @@ def _open_difference(
         line = by_line[row["shipment_line_id"]]
         texts[line.order_number].append(f"{row['sku']}: {row['shipped_qty']} → {row['signed_qty']}")
     for order, rows in texts.items():
+        is_english = _language_of(uow, Order.number == order) == "en"
+        about = f"Signed for other than sent: {shipment.number}" if is_english else f"签收差异 {shipment.number}"
         opened = open_ticket(
             uow,
             SYSTEM,
             OpenTicket(
                 order,
                 "missing",
-                f"签收差异 {shipment.number}",
+                about,
                 "; ".join(rows),
                 idem_key=f"signed:{shipment.id}:{order}",
             ),

@@ -15,6 +15,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, bindparam, func, insert, select, update
 
+from orders_core.domain.lifecycle import REASONS
 from orders_core.domain.permissions import Actor
 from orders_core.errors import InvalidCommand, NotAllowed, NotFound, OrdersError
 from orders_core.notifications.tell import tell_customer
@@ -265,7 +266,9 @@ def deliver_package(
             entity="shipment",
             key=package.shipment_number,
             status=package.shipment_status,
-            reason="it has not left / 尚未发出",
+            reason=REASONS["not_gone"][0],
+            reason_zh=REASONS["not_gone"][1],
+            reason_code="not_gone",
         )
     if package_id in _first_delivered(_boxes(uow, package.shipment_id)):
         return []
@@ -697,7 +700,10 @@ def _tell_of(uow: UnitOfWork, package: Row[Any], status: str, raw_status: str) -
         for order_id in _orders_in(uow, package):
             key = f"delivery_exception:{order_id}:{package.id}"
             facts = _parcel(uow, order_id, package)
-            tell_customer(uow, "delivery_exception", order_id, dedupe_key=key, reason=raw_status, **facts)
+            language = uow.conn.execute(select(Order.language).where(Order.id == order_id)).scalar_one()
+            # The carrier's words help who can read them.
+            reason = raw_status if language == "zh" or raw_status.isascii() else None
+            tell_customer(uow, "delivery_exception", order_id, dedupe_key=key, reason=reason, **facts)
 
 
 def _orders_in(uow: UnitOfWork, package: Row[Any]) -> Sequence[int]:

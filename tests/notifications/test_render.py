@@ -8,6 +8,7 @@ import jinja2
 import pytest
 from jinja2 import meta
 
+from orders_core.domain.validation import OWN_REASONS
 from orders_core.errors import InvalidCommand
 from orders_core.notifications.render import TEMPLATE_FOLDER, Notice, _environment, render, render_joined
 from orders_core.notifications.templates import ANSWERS, FACTS, FOR_STAFF, JOINED, TEMPLATES
@@ -115,7 +116,7 @@ def test_none_where_text_is_due_and_a_line_without_its_sku_are_errors() -> None:
 def test_clerks_read_why_an_order_waits_in_their_language() -> None:
     facts = example_facts("clerk_new_order")
     subject, body = render("clerk_new_order", "zh", facts)
-    assert subject.startswith("待审订单") and "  - 客户已被挂起。\n  - POT-01:2 中缺 1。" in body
+    assert subject.startswith("待审订单") and "  - 客户已被挂起。\n  - POT-01：2 中缺 1。" in body
     subject, body = render("clerk_new_order", "en", facts)
     assert subject.startswith("Order to review") and "  - POT-01: 1 of 2 are not in stock." in body
     assert "needs no review" in render("clerk_new_order", "en", facts | {"reasons": []}).body
@@ -151,3 +152,23 @@ def test_joined_notices_have_one_greeting_and_keep_both_tracking_numbers() -> No
     arriving = Notice("arriving", example_facts("arriving"))
     assert render_joined("en", [first, arriving]).subject == "Order SO-20261122-000317: 2 pieces of news"
     assert render_joined("en", [arriving]) == render("arriving", "en", arriving.facts)
+
+
+def test_a_clerk_reads_amounts_and_missing_fields_in_his_language() -> None:
+    reasons = [
+        {"code": "address_incomplete", "missing": "recipient, phone, street"},
+        {"code": "amount_high", "total_cents": 600_000, "max_cents": 500_000},
+    ]
+    told = example_facts("clerk_new_order") | {"reasons": reasons, "currency": "CNY"}
+    chinese, english = (render("clerk_new_order", language, told).body for language in ("zh", "en"))
+    assert "缺少：收货人、电话、地址" in chinese and "金额 ¥6,000.00 超过自动审核上限 ¥5,000.00" in chinese
+    assert "分" not in chinese and "cents" not in english
+    assert "lacks: recipient, phone, street" in english and "CN¥6,000.00" in english
+
+
+@pytest.mark.parametrize("code", sorted(OWN_REASONS))
+def test_our_own_reason_is_said_in_the_readers_language_and_a_persons_as_he_gave_it(code: str) -> None:
+    told = example_facts("refund_granted") | {"reason": code}
+    assert f"Reason: {OWN_REASONS[code][0]}" in render("refund_granted", "en", told).body
+    assert f"原因：{OWN_REASONS[code][1]}" in render("refund_granted", "zh", told).body
+    assert "原因：too late" in render("refund_granted", "zh", told | {"reason": "too late"}).body

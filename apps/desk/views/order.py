@@ -26,6 +26,7 @@ from apps.desk.screen import Screen, Service, show_told
 from apps.desk.views.home import promise_words
 from apps.readers import locations
 from orders_core.domain.lifecycle import PERMISSIONS
+from orders_core.domain.validation import said_reason
 from orders_core.errors import OrdersError
 from orders_core.services.cancel import CancelOrder, cancel_order, preview_cancel
 from orders_core.services.edit import EditOrder, LineChange, edit_order, preview_edit
@@ -179,7 +180,8 @@ def _why(screen: Screen, page: OrderPage) -> None:
         return
     st.subheader(t("order.why" if is_waiting else "order.checks"), anchor=False)
     if order.hold_reason:
-        st.markdown(f":orange[:material/pause_circle:] {t('why.held', reason=escaped(order.hold_reason))}")
+        reason = escaped(said_reason(order.hold_reason, screen.language))
+        st.markdown(f":orange[:material/pause_circle:] {t('why.held', reason=reason)}")
     for sentence in waits:
         st.markdown(f":orange[:material/error:] {escaped(sentence)}")
     if short:

@@ -31,7 +31,7 @@ FACTS: dict[str, str] = {
     "carrier": "the carrier's name, or None",
     "tracking_numbers": "[text], all of the order's numbers this notice is about; [] without carrier",
     "delivered_date": "ISO date of the (last) delivery",
-    "reason": "a sentence for the customer, or None",
+    "reason": "a sentence for the customer, a code of domain.validation.OWN_REASONS, or None",
     "return_number": "number of the return",
     "is_approved": "whether the return was accepted",
     "return_to": "where to send the goods, one text, or None when nothing comes back",
