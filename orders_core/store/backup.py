@@ -19,6 +19,7 @@ from typing import Any
 
 from sqlalchemy import Column, Connection, Table, func, select, text
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DatabaseError
 
 from orders_core.errors import AlreadyExists, OrdersError, SchemaVersion
 from orders_core.store import schema
@@ -36,7 +37,7 @@ class BackupDamaged(OrdersError):
 
     code = "E_BACKUP"
     en = "{file}: {problem}"
-    zh = "{file}:{problem_zh}"
+    zh = "{file}：{problem_zh}"
 
 
 class DatabaseNotEmpty(AlreadyExists):
@@ -98,18 +99,13 @@ def restore(file: Path, url: str, *, overwrite: bool = False) -> BackupReport:
         SchemaVersion: The file is not a backup of ours, or of a newer version; or the database is not ours or newer.
         BackupDamaged: The file is broken; nothing was changed.
     """
-    file_url = f"sqlite:///{file}"
-    version = schema.schema_version(file_url)
-    if version is None:
-        raise BackupDamaged(file=file, problem="there is no backup", problem_zh="备份文件不存在或为空")
-    schema.needs_upgrade(file_url)  # refuses a newer one
     with TemporaryDirectory(prefix="dinghuo-restore-") as folder:
         copy = Path(folder) / "backup.db"
-        with closing(_open(file)) as source, closing(_open(copy)) as scratch:
-            source.backup(scratch)
-        _check_file(copy, named=file)
-        schema.upgrade(f"sqlite:///{copy}")
-        rows, violations = _check(copy, schema.newest_version())
+        try:
+            rows, violations, version = _checked_copy(file, copy)
+        except (sqlite3.DatabaseError, DatabaseError) as error:
+            broken = str(getattr(error, "orig", error))
+            raise BackupDamaged(file=file, problem=broken, problem_zh=f"无法读取（{broken}）") from error
         schema.upgrade(url)
         there = _business_rows(url)
         if there and not overwrite:
@@ -120,6 +116,20 @@ def restore(file: Path, url: str, *, overwrite: bool = False) -> BackupReport:
         else:
             _import(copy, url)
     return BackupReport(file, file.stat().st_size, rows, version, violations)
+
+
+def _checked_copy(file: Path, copy: Path) -> tuple[int, list[Violation], str]:
+    """Copy a backup, bring the copy to this program's schema and check it: its rows, violations and the version it had."""
+    version = schema.schema_version(f"sqlite:///{file}")
+    if version is None:
+        raise BackupDamaged(file=file, problem="there is no backup", problem_zh="备份文件不存在或为空")
+    schema.needs_upgrade(f"sqlite:///{file}")  # refuses a newer one
+    with closing(_open(file)) as source, closing(_open(copy)) as scratch:
+        source.backup(scratch)
+    _check_file(copy, named=file)
+    schema.upgrade(f"sqlite:///{copy}")
+    rows, violations = _check(copy, schema.newest_version())
+    return rows, violations, version
 
 
 def _check(file: Path, version: str) -> tuple[int, list[Violation]]:

@@ -162,6 +162,10 @@ def test_a_damaged_or_foreign_file_is_refused_and_nothing_changes(
     with pytest.raises(BackupDamaged, match=str(tmp_path / "torn.db")) as damaged:
         restore(tmp_path / "torn.db", business.url, overwrite=True)
     assert damaged.value.text("zh") != damaged.value.text("en")
+    for part in (2, 3, 10):  # a copy that broke off
+        (tmp_path / "half.db").write_bytes(torn[: len(torn) // part])
+        with pytest.raises(BackupDamaged, match=str(tmp_path / "half.db")):
+            restore(tmp_path / "half.db", business.url, overwrite=True)
     with pytest.raises(schema.NotADatabase):
         restore(tmp_path / "notes.txt", business.url, overwrite=True)
     with pytest.raises(BackupDamaged):

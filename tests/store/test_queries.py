@@ -18,7 +18,7 @@ from tests.support.build import CLERK, MANAGER
 
 @pytest.fixture
 def shop(store: Store) -> Store:
-    """Six orders: two ready and long approved, one of which a part waits, one cancelled, one at a carrier in trouble, one in euro."""
+    """Six orders: two ready and long approved, one part of which waits, one cancelled, one lost by a carrier, one in euro."""
     build.company(store)
     build.rules(store, shortage={"policy": "backorder"})
     build.carrier(store)
