@@ -71,7 +71,7 @@ def perform_services(uow: UnitOfWork, actor: Actor, command: PerformServices) ->
             uow,
             "delivered",
             order.id,
-            dedupe_key=f"delivered:{order.id}",
+            dedupe_key=f"delivered:{order.id}:{state.version}",
             carrier=None,
             tracking_numbers=[],
             delivered_date=uow.today.isoformat(),

@@ -128,8 +128,9 @@ def _approve(uow: UnitOfWork, actor: Actor, order: Any, *, by: str, may_exceed: 
                 supply_mode=line.supply_mode,
                 reason=f"order {order.number}",
             )
-    tell_customer(uow, "order_approved", order.id, dedupe_key=f"order_approved:{order.id}")
-    return sync_order(uow, order.id)
+    state = sync_order(uow, order.id)
+    tell_customer(uow, "order_approved", order.id, dedupe_key=f"order_approved:{order.id}:{state.version}")
+    return state
 
 
 _BACKORDERED = Prepared(

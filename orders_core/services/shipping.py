@@ -858,7 +858,7 @@ def confirm_delivery(uow: UnitOfWork, actor: Actor, command: ConfirmDelivery) ->
     uow.write(_SIGNED_BOXES, [{"shipment_id": shipment.id, "at": at}])
     _set_status(uow, shipment, "delivered", delivered_at=at)
     states = []
-    for order_id in sorted({line.order_id for line in lines}):
+    for order_id, status_before in sorted({line.order_id: line.order_status for line in lines}.items()):
         state = sync_order(uow, order_id)
         states.append(state)
         uow.audit(
@@ -869,8 +869,8 @@ def confirm_delivery(uow: UnitOfWork, actor: Actor, command: ConfirmDelivery) ->
             version=state.version,
             facts={"shipment": shipment.number, "signed_by": command.signed_by, "difference": differences},
         )
-        if state.status == "delivered":
-            _tell_delivered(uow, shipment, order_id, at)
+        if state.status == "delivered" and status_before != "delivered":
+            _tell_delivered(uow, shipment, state, at)
     ticket = _open_difference(uow, shipment, lines, differences)
     return ConfirmedDelivery(
         shipment.number,
@@ -903,15 +903,15 @@ def _language_of(uow: UnitOfWork, order: ColumnElement[bool]) -> str:
     return language
 
 
-def _tell_delivered(uow: UnitOfWork, shipment: Any, order_id: int, at: datetime) -> None:
+def _tell_delivered(uow: UnitOfWork, shipment: Any, state: OrderState, at: datetime) -> None:
     carrier = _carrier(uow, None, carrier_id=shipment.carrier_id)
     boxes = uow.rows(_PACKAGES, {"shipment_id": shipment.id})
     tell_customer(
         uow,
         "delivered",
-        order_id,
-        dedupe_key=f"delivered:{order_id}",
-        carrier=_carrier_name(carrier, _language_of(uow, Order.id == order_id)),
+        state.order_id,
+        dedupe_key=f"delivered:{state.order_id}:{state.version}",
+        carrier=_carrier_name(carrier, _language_of(uow, Order.id == state.order_id)),
         tracking_numbers=[box.tracking_number for box in boxes if box.tracking_number is not None],
         delivered_date=at.astimezone(uow.zone).date().isoformat(),
     )

@@ -679,7 +679,7 @@ def _sync(uow: UnitOfWork, actor: Actor, order_id: int, status_before: str) -> N
             uow,
             "delivered",
             order_id,
-            dedupe_key=f"delivered:{order_id}",
+            dedupe_key=f"delivered:{order_id}:{state.version}",
             **_told(parcels),
             delivered_date=last.astimezone(uow.zone).date().isoformat(),
         )
