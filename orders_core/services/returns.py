@@ -21,7 +21,7 @@ from orders_core.notifications.tell import line_facts, ordered_lines, tell_custo
 from orders_core.services.cancel import CancelOrder, cancel_order
 from orders_core.services.drafting import LineIn
 from orders_core.services.idempotency import is_repeat, keyed
-from orders_core.services.lookups import location_named
+from orders_core.services.lookups import location_named, must_work_at
 from orders_core.services.orders_state import has_shipped, order_for_change, sync_order
 from orders_core.services.place_order import AddressIn, PlaceOrder, place_order
 from orders_core.services.returned_money import RETURN_LINES, book_line, settle_worth
@@ -521,6 +521,7 @@ def inspect_return(uow: UnitOfWork, actor: Actor, command: InspectReturn) -> Ret
     if rma.status != "received" or rma.location_id is None:
         raise InvalidCommand(field="return", problem="nothing_to_inspect", number=rma.number, status=rma.status)
     location = uow.rows(select(Location.__table__).where(Location.id == rma.location_id))[0]
+    must_work_at(actor, location.code)
     by_no = {line.line_no: line for line in uow.rows(RETURN_LINES, {"return_id": rma.id})}
     lots = _lots_inspected(uow, rma.id)
     moves: list[Move] = []

@@ -7,7 +7,8 @@ from datetime import date, timedelta
 import pytest
 from sqlalchemy import select
 
-from orders_core.errors import InvalidCommand, QuantityExceeded
+from orders_core.domain.permissions import Actor
+from orders_core.errors import InvalidCommand, PermissionDenied, QuantityExceeded
 from orders_core.services.edit import EditOrder, LineChange, edit_order
 from orders_core.services.master_data import GiftIn, save_gift_rule
 from orders_core.services.payments import ReceivePayment, receive_payment
@@ -177,3 +178,13 @@ def test_a_raised_order_pays_for_what_was_sent_beyond_it(store: Store, twelve_of
     assert build.order_row(store, twelve_of_ten).total_cents == 10_000 - 1_000
     edited = store.run(edit_order, CLERK, EditOrder(twelve_of_ten, lines=[LineChange(1, 12)]))
     assert edited.total_cents == 12_000 - 3_000
+
+
+def test_who_works_elsewhere_inspects_nothing_that_came_back_here(store: Store) -> None:
+    build.company(store)
+    build.stock(store, "LAMP@WH1: 5, LAMP@WH2: 0")
+    back = _received(store, _delivered(store, "LAMP 2"), 1, 2)
+    far = Actor("far", frozenset({"warehouse"}), location_codes=frozenset({"WH2"}))
+    with pytest.raises(PermissionDenied, match="location WH1"):
+        store.run(inspect_return, far, InspectReturn(back, [Disposition(1, scrap_qty=2)]))
+    store.run(inspect_return, PICKER, InspectReturn(back, [Disposition(1, scrap_qty=2)]))
