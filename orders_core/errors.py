@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from orders_core.problems import PROBLEMS
+from orders_core.problems import PROBLEMS, SAID_ZH
 
 
 class OrdersError(Exception):
@@ -41,10 +41,13 @@ class OrdersError(Exception):
         """The sentence in `zh` or `en`."""
         is_zh = language == "zh"
         said = dict(self.facts)
+        for name in ("entity", "action", "status", "line_status", "kind") if is_zh else ():
+            if isinstance(said.get(name), str):
+                said[name] = SAID_ZH.get(said[name], said[name])
         for name in ("problem", "reason"):  # a code of `problems.py`, or a sentence with its twin in `…_zh`
             value = said.get(name)
             if value in PROBLEMS:
-                said[name] = PROBLEMS[value][is_zh].format(**self.facts)
+                said[name] = PROBLEMS[value][is_zh].format(**said)
             elif is_zh and said.get(f"{name}_zh"):
                 said[name] = said[f"{name}_zh"]
         return (self.zh if is_zh else self.en).format(**said)
@@ -103,7 +106,7 @@ class NotAllowed(OrdersError):
 
     code = "E_STAGE"
     en = "{action} is not possible for {entity} {key} in stage {status}: {reason}"
-    zh = "{entity} {key} 处于 {status}，不能{action}：{reason}"
+    zh = "{entity} {key} {status}，不能{action}：{reason}"
 
 
 class PermissionDenied(OrdersError):

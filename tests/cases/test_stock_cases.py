@@ -69,7 +69,7 @@ def test_case_03_two_lines_of_one_sku_share_the_same_stock(store) -> None:
     with pytest.raises(InsufficientStock) as refusal:
         build.order(store, "LAMP 3, LAMP 3")
     assert str(refusal.value) == "LAMP: 6 asked for, 5 available to promise"
-    assert refusal.value.text("zh") == "LAMP:需要 6,可售 5"
+    assert refusal.value.text("zh") == "LAMP：需要 6，可售 5"
     assert build.level(store, "LAMP@WH1").reserved_qty == 0
     assert build.rows(store, select(tables.Order.id)) == []
 
