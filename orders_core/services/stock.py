@@ -15,7 +15,7 @@ from sqlalchemy import bindparam, insert, select, text, update
 
 from orders_core.domain.permissions import Actor
 from orders_core.errors import InvalidCommand, LotRefused, NotFound, QuantityExceeded
-from orders_core.services.fill import Level, fill_waiting, lock_waiting_orders
+from orders_core.services.fill import Level, fill_waiting, free_expired, lock_waiting_orders
 from orders_core.services.idempotency import is_repeat
 from orders_core.services.lookups import location_named, must_be_qty, skus_named
 from orders_core.store.inventory import Move, move
@@ -337,6 +337,8 @@ def _by_hand(
             uow.conn.execute(_ADD_LEVEL, {"sku_id": sku.id, "location_id": place.id})
             continue
         moves += _moves_of(uow, place, sku, line, qty=sign * line.qty, reason=reason, note=command.note)
+    if out := {m.sku_id for m in moves if m.qty < 0}:
+        free_expired(uow, out)  # what a cart kept too long may leave
     bring_in(uow, actor, moves)
     for sku in skus.values():
         uow.audit(actor, verb, "sku", sku.id, facts={"location": place.code, "note": command.note})

@@ -11,6 +11,7 @@ from sqlalchemy import bindparam, insert, select, text, update
 
 from orders_core.domain.permissions import Actor
 from orders_core.errors import InvalidCommand, NotFound, QuantityExceeded
+from orders_core.services.fill import free_expired
 from orders_core.services.idempotency import keyed
 from orders_core.services.lookups import location_named, must_be_in, must_be_qty, must_work_at, skus_named
 from orders_core.services.stock import LotTake, bring_in, free_lots, levels_now, lot_named, take_fefo
@@ -130,6 +131,7 @@ def _must_be_free(uow: UnitOfWork, source: Any, skus: Mapping[str, Any], lines: 
     asked: dict[str, int] = defaultdict(int)
     for line in lines:
         asked[line.sku] += line.qty
+    free_expired(uow, {skus[code].id for code in asked})  # what a cart kept too long may leave
     free = {
         level.sku: level.on_hand_qty - level.reserved_qty
         for level in levels_now(uow, source.id, [skus[code].id for code in asked])
@@ -153,6 +155,7 @@ def ship_transfer(uow: UnitOfWork, actor: Actor, command: ShipTransfer) -> Trans
         return TransferState(transfer.id, transfer.number, transfer.status, is_repeat=True)
     must_be_in(transfer, "ship", ("staged", "planned"))
     must_work_at(actor, transfer.from_code)
+    free_expired(uow, {line.sku_id for line in lines})
     moves: list[Move] = []
     for line in lines:
         takes = [LotTake(line.lot_id, line.qty)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import select
 
-from orders_core.errors import NotAllowed, OverPayment
+from orders_core.errors import NotAllowed, OverPayment, QuantityExceeded
 from orders_core.services.cancel import CancelOrder, cancel_order
 from orders_core.services.carts import SetCartLine, set_cart_line
 from orders_core.services.edit import EditOrder, LineChange, edit_order
@@ -15,6 +15,8 @@ from orders_core.services.returns import DecideReturn, RequestReturn, decide_ret
 from orders_core.services.review import HoldOrder, RejectOrder, hold_order, reject_order
 from orders_core.services.shipping import ShipShipment, TakeBack, ship_shipment, take_back
 from orders_core.services.split import SplitByHand, split_by_hand
+from orders_core.services.stock import IssueStock, StockIn, issue_stock
+from orders_core.services.transfers import PlanTransfer, ShipTransfer, TransferQty, plan_transfer, ship_transfer
 from orders_core.services.warehouse import PickAll, ShortPick, pick_all, short_pick
 from orders_core.store import tables
 from orders_core.store.uow import Store
@@ -195,3 +197,20 @@ def test_a_refused_refund_only_request_ends_its_own_hold_and_no_other(store: Sto
         assert order_row(store, number).status == "held"
         store.run(decide_return, CLERK, DecideReturn(asked.number, is_approved=False))
         assert order_row(store, number).status == status
+
+
+@pytest.mark.parametrize("is_issue", [True, False], ids=["issued", "transferred"])
+def test_what_a_cart_has_kept_too_long_can_leave_the_shelf(store: Store, is_issue: bool) -> None:
+    a_cart_whose_time_is_over(store)
+    stock(store, "LAMP@WH2: 0")
+    issue = IssueStock("WH1", [StockIn("LAMP", 8)], note="fair")
+    transfer = PlanTransfer("WH1", "WH2", [TransferQty("LAMP", 8)])
+    service, command = (issue_stock, issue) if is_issue else (plan_transfer, transfer)
+    with pytest.raises(QuantityExceeded, match="at most 4"):
+        store.run(service, PICKER, command)
+    store.clock.advance(minutes=11)  # type: ignore[attr-defined]
+    done = store.run(service, PICKER, command)
+    if not is_issue:
+        store.run(ship_transfer, PICKER, ShipTransfer(done.number))
+    row = level(store, "LAMP@WH1")
+    assert (row.on_hand_qty, row.reserved_qty) == (0, 0)
