@@ -503,7 +503,7 @@ def test_the_own_truck_needs_no_carrier_and_no_number(store: Store, clock: Fixed
 def test_what_has_not_left_cannot_be_delivered_by_hand(store: Store) -> None:
     placed = order(store, "LAMP 1")
     (box,) = ship(store, placed.number, "SF1: LAMP 1", leaves=False)
-    with pytest.raises(NotAllowed, match="it has not left"):
+    with pytest.raises(NotAllowed, match="nothing of it has left yet"):
         store.run(deliver_package, SYSTEM, box)
 
 
