@@ -14,6 +14,7 @@ from orders_core.notifications.tell import tell_customer
 from orders_core.services.credit import settle_claim
 from orders_core.services.edit import EditOrder, LineChange, change_order, must_stay_qty
 from orders_core.services.fill import hand_on
+from orders_core.services.invoices import follow_order
 from orders_core.services.orders_state import OrderState, has_shipped, order_for_change, sync_order
 from orders_core.services.refunds import give_coupon_back, grant_refund
 from orders_core.services.releasing import give_back, lines_as_they_stand
@@ -103,6 +104,7 @@ def _cancel(uow: UnitOfWork, actor: Actor, order: Any, command: CancelOrder, ret
     )
     give_coupon_back(uow, order.id)
     settle_claim(uow, order.id)
+    follow_order(uow, actor, order.id)
     paid = order.paid_cents - order.refunded_cents
     if paid > 0:
         grant_refund(

@@ -39,6 +39,7 @@ from orders_core.services.drafting import (
 )
 from orders_core.services.fill import hand_on
 from orders_core.services.idempotency import keyed
+from orders_core.services.invoices import follow_order
 from orders_core.services.orders_state import order_for_change, sync_order
 from orders_core.services.place_order import (
     SENT_AGAIN,
@@ -217,6 +218,7 @@ def change_order(
         )
     _look_again(uow, actor, order, rules, problems)
     settle_claim(uow, order.id, may_exceed=may_exceed)
+    follow_order(uow, actor, order.id)
     hand_on(uow)
     promised, is_estimated = _new_promise(uow, order, rules)
     uow.conn.execute(

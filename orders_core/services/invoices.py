@@ -1,16 +1,17 @@
 """Asking for an invoice (开票申请): whom it is for and how much, never more than the order is still worth.
 
-The tax system issues it later; a request is what it will be issued from.
+The tax system issues it later; a request is what it will be issued from. When the order costs less, its requests follow:
+what was not sent to the tax system shrinks, against what was a red one (红字) is asked for.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import bindparam, case, func, insert, select
+from sqlalchemy import bindparam, case, delete, func, insert, select, update
 
 from orders_core.domain.lifecycle import must_allow
 from orders_core.domain.money import share, tax_contained
@@ -18,7 +19,7 @@ from orders_core.domain.permissions import Actor
 from orders_core.errors import InvalidCommand, OverPayment
 from orders_core.services.idempotency import keyed
 from orders_core.services.orders_state import order_for_change
-from orders_core.store.tables import Customer, InvoiceRequest, InvoiceRequestLine, OrderLine
+from orders_core.store.tables import Customer, InvoiceRequest, InvoiceRequestLine, Order, OrderLine
 from orders_core.store.uow import UnitOfWork
 
 _TAX_NUMBER = re.compile(r"[0-9A-Z]{5,20}")
@@ -44,6 +45,38 @@ _LINES = (
     )
     .where(OrderLine.order_id == bindparam("order_id"), OrderLine.parent_line_id.is_(None))
     .order_by(OrderLine.line_no)
+)
+_IS_OPEN = InvoiceRequest.status == "requested"  # not sent to the tax system yet
+_RED = InvoiceRequest.__table__.alias("red")
+_RED_LINE = InvoiceRequestLine.__table__.alias("red_line")
+_REDDENED = (
+    select(func.coalesce(func.sum(_RED_LINE.c.amount_cents), 0))
+    .select_from(_RED_LINE.join(_RED, _RED.c.id == _RED_LINE.c.invoice_request_id))
+    .where(
+        _RED.c.red_of_id == InvoiceRequest.id,
+        _RED.c.status.not_in(_DEAD),
+        _RED_LINE.c.order_line_id == InvoiceRequestLine.order_line_id,
+    )
+    .scalar_subquery()
+)
+_BLUE_LINES = (
+    select(
+        InvoiceRequestLine.id,
+        InvoiceRequestLine.invoice_request_id,
+        InvoiceRequestLine.order_line_id,
+        InvoiceRequestLine.qty,
+        InvoiceRequestLine.amount_cents,
+        InvoiceRequestLine.tax_rate_bp,
+        _REDDENED.label("red_cents"),
+    )
+    .join(InvoiceRequest, InvoiceRequest.id == InvoiceRequestLine.invoice_request_id)
+    .join(OrderLine, OrderLine.id == InvoiceRequestLine.order_line_id)
+    .where(
+        OrderLine.order_id == bindparam("order_id"),
+        InvoiceRequest.kind == "blue",
+        InvoiceRequest.status.not_in(_DEAD),
+    )
+    .order_by(_IS_OPEN.desc(), InvoiceRequest.id.desc(), InvoiceRequestLine.id)
 )
 
 
@@ -131,6 +164,114 @@ def request_invoice(uow: UnitOfWork, actor: Actor, command: RequestInvoice) -> I
     return _answer(written)
 
 
+def follow_order(uow: UnitOfWork, actor: Actor, order_id: int) -> None:
+    """Take off an order's invoice requests what they are above its worth, the newest open ones first.
+
+    Called, with the order locked, by whatever makes an order cheaper or ends it.
+    """
+    blue = uow.rows(_BLUE_LINES, {"order_id": order_id})
+    if not blue:
+        return
+    order = uow.rows(select(Order.__table__).where(Order.id == order_id))[0]
+    is_dead = order.cancelled_at is not None or order.rejected_at is not None
+    worth = 0 if is_dead else max(0, order.total_cents)
+    lines = uow.rows(_LINES, {"order_id": order_id})
+    over = sum(int(line.asked_cents) for line in lines) - worth
+    if over <= 0:
+        return
+    now = dict.fromkeys((line.id for line in lines), 0)
+    for part in _parts(lines, worth, is_tax_on_top=order.tax_cents > 0, is_anew=True):
+        now[part["order_line_id"]] = part["amount_cents"]
+    excess = {line.id: max(0, int(line.asked_cents) - now[line.id]) for line in lines}
+    kept = {line.id: 0 if is_dead else int(line.kept_qty) for line in lines}
+    requests: dict[int, list[Any]] = {}
+    for line in blue:
+        requests.setdefault(line.invoice_request_id, []).append(line)
+    for request_id, parts in requests.items():
+        free = [line.amount_cents - int(line.red_cents) for line in parts]
+        cents = min(over, sum(free))
+        if cents <= 0:
+            continue
+        fair = [min(most, excess[line.order_line_id]) for line, most in zip(parts, free, strict=True)]
+        taken = share(cents, fair if sum(fair) >= cents else free)
+        over -= cents
+        for line, off in zip(parts, taken, strict=True):
+            excess[line.order_line_id] = max(0, excess[line.order_line_id] - off)
+        _take_off(uow, actor, order, request_id, parts, taken, kept)
+
+
+def _take_off(
+    uow: UnitOfWork,
+    actor: Actor,
+    order: Any,
+    request_id: int,
+    parts: Sequence[Any],
+    taken: Sequence[int],
+    kept: Mapping[int, int],
+) -> None:
+    """Lower one blue request line by line, cancel it when nothing is left, or ask for a red one when it has gone out."""
+    request = uow.rows(select(InvoiceRequest.__table__).where(InvoiceRequest.id == request_id))[0]
+    off = [(line, cents) for line, cents in zip(parts, taken, strict=True) if cents > 0]
+    facts: dict[str, Any] = {"number": request.number, "less_cents": sum(taken), "currency": request.currency}
+    if request.status != "requested":
+        facts["red_number"] = _write_red(uow, request, off, kept)
+    elif sum(taken) == request.amount_cents:
+        _set(uow, request, status="cancelled")
+    else:
+        for line, cents in off:
+            at = InvoiceRequestLine.id == line.id
+            if cents == line.amount_cents:
+                uow.conn.execute(delete(InvoiceRequestLine).where(at))
+            else:
+                qty = min(line.qty, kept[line.order_line_id]) or line.qty
+                left = {"amount_cents": line.amount_cents - cents, "qty": qty}
+                uow.conn.execute(update(InvoiceRequestLine).where(at).values(**left))
+        tax = sum(
+            tax_contained(line.amount_cents - cents, line.tax_rate_bp) for line, cents in zip(parts, taken, strict=True)
+        )
+        _set(uow, request, amount_cents=request.amount_cents - sum(taken), tax_cents=tax)
+    uow.audit(actor, "invoice.follow", "orders", order.id, facts=facts)
+
+
+def _write_red(uow: UnitOfWork, blue: Any, off: Sequence[tuple[Any, int]], kept: Mapping[int, int]) -> str:
+    """Ask for a red invoice over these cents of a blue one's lines; returns its number."""
+    red_id, number = uow.new_id(), uow.new_number("IR")
+    row = {
+        "id": red_id,
+        "number": number,
+        "kind": "red",
+        "red_of_id": blue.id,
+        "status": "requested",
+        "amount_cents": sum(cents for _, cents in off),
+        "tax_cents": sum(tax_contained(cents, line.tax_rate_bp) for line, cents in off),
+        "created_at": uow.now,
+    }
+    same = {name: getattr(blue, name) for name in ("customer_id", "title", "tax_number", "currency")}
+    uow.conn.execute(insert(InvoiceRequest), row | same)
+    uow.conn.execute(
+        insert(InvoiceRequestLine),
+        [
+            {
+                "id": uow.new_id(),
+                "invoice_request_id": red_id,
+                "order_line_id": line.order_line_id,
+                "qty": max(1, line.qty - kept[line.order_line_id]),  # a lower price takes back no unit
+                "amount_cents": cents,
+                "tax_rate_bp": line.tax_rate_bp,
+            }
+            for line, cents in off
+        ],
+    )
+    uow.changed("invoice_request", red_id, 1, "insert")
+    return number
+
+
+def _set(uow: UnitOfWork, request: Any, **values: Any) -> None:
+    changes = {**values, "version": request.version + 1}
+    uow.conn.execute(update(InvoiceRequest).where(InvoiceRequest.id == request.id).values(**changes))
+    uow.changed("invoice_request", request.id, request.version + 1)
+
+
 def _buyer(uow: UnitOfWork, order: Any, command: RequestInvoice) -> tuple[str, str | None]:
     """Title and tax number: those asked for, else the customer's own."""
     own = uow.rows(
@@ -148,14 +289,20 @@ def _buyer(uow: UnitOfWork, order: Any, command: RequestInvoice) -> tuple[str, s
     return title, tax_number
 
 
-def _parts(lines: Sequence[Any], amount: int, *, is_tax_on_top: bool) -> list[dict[str, int]]:
-    """The amount over the order's lines, by what of each is still to be invoiced; they sum to it exactly."""
+def _parts(lines: Sequence[Any], amount: int, *, is_tax_on_top: bool, is_anew: bool = False) -> list[dict[str, int]]:
+    """The amount over the order's lines, by what of each is still to be invoiced; they sum to it exactly.
+
+    `is_anew` shares it as if nothing had been asked for yet.
+    """
     kept = [(line, int(line.kept_qty)) for line in lines if line.kept_qty > 0]
     kept = kept or [(line, line.ordered_qty) for line in lines if line.ordered_qty > 0]  # only charges are left
     worth = [
         max(
             0,
-            line.net_cents + (line.tax_cents if is_tax_on_top else 0) - line.refunded_cents - int(line.asked_cents),
+            line.net_cents
+            + (line.tax_cents if is_tax_on_top else 0)
+            - line.refunded_cents
+            - (0 if is_anew else int(line.asked_cents)),
         )
         for line, _ in kept
     ]

@@ -11,6 +11,7 @@ from orders_core.domain.permissions import Actor
 from orders_core.errors import IdempotencyMismatch, NotFound, OverPayment
 from orders_core.notifications.tell import tell_customer
 from orders_core.services.credit import settle_claim
+from orders_core.services.invoices import follow_order
 from orders_core.store.tables import Coupon, CouponUse, Order, OrderCharge, Refund
 from orders_core.store.uow import UnitOfWork
 
@@ -134,6 +135,7 @@ def take_off(
             uow, actor, order_id=order.id, amount_cents=over, reason=reason, idem_key=idem_key, return_id=return_id
         )
     settle_claim(uow, order.id)
+    follow_order(uow, actor, order.id)
     return max(0, over)
 
 

@@ -18,6 +18,7 @@ from orders_core.services.credit import settle_claim
 from orders_core.services.drafting import rules_for
 from orders_core.services.fill import fill_where_waits, hand_on
 from orders_core.services.idempotency import is_repeat
+from orders_core.services.invoices import follow_order
 from orders_core.services.orders_state import OrderState, has_shipped, order_for_change, sync_order
 from orders_core.services.refunds import give_coupon_back, grant_refund
 from orders_core.services.releasing import give_back
@@ -187,6 +188,7 @@ def reject_order(uow: UnitOfWork, actor: Actor, command: RejectOrder) -> OrderSt
             uow, actor, order_id=order.id, amount_cents=paid, reason=command.reason, idem_key=f"reject:{order.id}"
         )
     settle_claim(uow, order.id)
+    follow_order(uow, actor, order.id)
     if order.kind == "exchange":
         refund_instead(uow, actor, order)
     state = sync_order(uow, order.id)

@@ -20,7 +20,7 @@ orders, stock and money:
 | 3, 5 | new orders and undelivered orders are the same set | `order_status`, `stock_reserved`, `stock_backordered`, `released_is_listed`, `listed_is_released` |
 | 4, 6 | O_OL_CNT = number of its order lines | `order_has_lines`, `kit_parts`, `order_goods`, `order_discount`, `order_discount_named`, `order_charges`, `order_tax` |
 | 7 | a line has a delivery date exactly when its order was delivered | `line_shipped`, `line_delivered`, `shipment_moment`, `packed_left`, `shipment_left_stock` |
-| 10, 12 | C_BALANCE = Σ amounts delivered − Σ paid | `customer_credit`, `order_claim`, `order_overpaid`, `order_paid`, `line_net` |
+| 10, 12 | C_BALANCE = Σ amounts delivered − Σ paid | `customer_credit`, `order_claim`, `order_overpaid`, `order_invoiced`, `order_paid`, `line_net` |
 | 11 | orders − new orders = what was delivered | `line_planned`, `shipment_line_promised` |
 """  # noqa: E501 - the table
 
@@ -467,6 +467,17 @@ FACTS: dict[str, Facts] = {
           coalesce((SELECT sum(s.amount_cents) FROM receipt_settlement s WHERE s.order_id = o.id), 0) AS settled_cents,
           coalesce((SELECT sum(r.amount_cents) FROM refund r WHERE r.order_id = o.id), 0) AS granted_cents
         FROM orders o LEFT JOIN order_line l ON l.order_id = o.id GROUP BY o.id""",
+    ),
+    "invoiced": Facts(
+        "orders",
+        "q.number",
+        """
+        SELECT o.number, o.total_cents, (o.cancelled_at IS NOT NULL OR o.rejected_at IS NOT NULL) AS is_dead,
+          sum(CASE WHEN r.kind = 'red' THEN -il.amount_cents ELSE il.amount_cents END) AS asked_cents
+        FROM invoice_request r JOIN invoice_request_line il ON il.invoice_request_id = r.id
+          JOIN order_line l ON l.id = il.order_line_id JOIN orders o ON o.id = l.order_id
+        WHERE o.origin = 'live' AND r.status NOT IN ('refused', 'cancelled')
+        GROUP BY o.number, o.total_cents, o.cancelled_at, o.rejected_at""",
     ),
     "order_status": Facts(
         "orders",
@@ -995,6 +1006,13 @@ INVARIANTS: tuple[Invariant, ...] = (
         "origin = 'live' AND paid_cents - refunded_cents > CASE WHEN is_dead OR total_cents < 0 THEN 0 ELSE total_cents END",
         en="{paid_cents} paid and {refunded_cents} given back, but it costs {total_cents} or nothing any more (in cents)",
         zh="已付 {paid_cents}、已退 {refunded_cents}，但应收仅 {total_cents} 或已作废(分)",
+    ),
+    Invariant(
+        "order_invoiced",
+        "invoiced",
+        "asked_cents > CASE WHEN is_dead OR total_cents < 0 THEN 0 ELSE total_cents END",
+        en="invoices of {asked_cents} are asked for, but it costs {total_cents} or nothing any more (in cents)",
+        zh="已申请开票 {asked_cents}，但应收仅 {total_cents} 或已作废(分)",
     ),
     Invariant(
         "order_claim",

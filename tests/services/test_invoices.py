@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from orders_core.domain.permissions import Actor
 from orders_core.errors import IdempotencyMismatch, InvalidCommand, NotAllowed, NotFound, OverPayment, PermissionDenied
-from orders_core.services.cancel import CancelOrder, cancel_order
+from orders_core.services.cancel import CancelOrder, cancel_order, preview_cancel
+from orders_core.services.edit import EditOrder, LineChange, edit_order
 from orders_core.services.invoices import InvoiceRequested, RequestInvoice, request_invoice
 from orders_core.services.payments import ReceivePayment, receive_payment
 from orders_core.services.returns import (
@@ -18,8 +19,10 @@ from orders_core.services.returns import (
     receive_return,
     request_return,
 )
+from orders_core.services.review import HoldOrder, RejectOrder, hold_order, reject_order
 from orders_core.store import tables
 from orders_core.store.uow import Store
+from orders_core.store.verify import verify
 from tests.support.build import (
     CASHIER,
     CLERK,
@@ -149,3 +152,99 @@ def test_what_cannot_be_an_invoice_is_refused_by_name(shop: Store, fields: dict[
     with pytest.raises(InvalidCommand) as refused:
         shop.run(request_invoice, CLERK, RequestInvoice(number, **fields))
     assert refused.value.facts["field"] == named
+
+
+def _requests(store: Store) -> list[tuple[str, str, int]]:
+    query = select(tables.InvoiceRequest.__table__).order_by(tables.InvoiceRequest.id)
+    return [(row.kind, row.status, row.amount_cents) for row in rows(store, query)]
+
+
+def _is_sent(store: Store, asked: InvoiceRequested, status: str = "issued") -> None:
+    """The tax system has it."""
+    with store.unit_of_work() as uow:
+        request = tables.InvoiceRequest
+        uow.conn.execute(update(request).where(request.id == asked.request_id).values(status=status, version=2))
+        uow.changed("invoice_request", asked.request_id, 2)
+
+
+def _lower(store: Store, number: str, *packs: int) -> None:
+    changes = [LineChange(line_no, qty) for line_no, qty in enumerate(packs, 1)]
+    store.run(edit_order, CLERK, EditOrder(number, lines=changes))
+
+
+def test_a_request_shrinks_with_its_order_and_ends_with_it(shop: Store) -> None:
+    number = order(shop, "LAMP 2, RUG 4").number
+    asked = _ask(shop, number)
+    _lower(shop, number, 1, 4)
+    assert _requests(shop) == [("blue", "requested", 11_300 + 4_000)]
+    lines = rows(shop, select(tables.InvoiceRequestLine.__table__).order_by(tables.InvoiceRequestLine.id))
+    assert [(line.qty, line.amount_cents) for line in lines] == [(1, 11_300), (4, 4_000)]
+    assert rows(shop, select(tables.InvoiceRequest.tax_cents))[0].tax_cents == 1_300
+    _lower(shop, number, 0, 4)
+    assert [line.amount_cents for line in rows(shop, select(tables.InvoiceRequestLine.__table__))] == [4_000]
+    shop.run(cancel_order, CLERK, CancelOrder(number, "no"))
+    assert _requests(shop) == [("blue", "cancelled", 4_000)]
+    facts = [x.facts for x in rows(shop, select(tables.AuditEntry).where(tables.AuditEntry.action == "invoice.follow"))]
+    assert [(x["number"], x["less_cents"]) for x in facts] == [(asked.number, x) for x in (11_300, 11_300, 4_000)]
+    assert verify(shop) == []
+
+
+def test_a_return_and_a_rejection_take_their_requests_along(shop: Store) -> None:
+    number = order(shop, "LAMP 3").number
+    _ask(shop, number, 10_000)
+    second = _ask(shop, number)
+    ship(shop, number)
+    _return_one(shop, number)
+    assert _requests(shop) == [("blue", "requested", 10_000), ("blue", "requested", 12_600)], "the newest gives"
+    _return_one(shop, number)
+    _return_one(shop, number)
+    assert [status for _, status, _ in _requests(shop)] == ["cancelled", "cancelled"]
+    assert second.amount_cents == 23_900
+    held = order(shop, "RUG 1").number
+    _ask(shop, held)
+    shop.run(hold_order, CLERK, HoldOrder(held, "look"))
+    shop.run(reject_order, CLERK, RejectOrder(held, "no"))
+    assert _requests(shop)[-1] == ("blue", "cancelled", 1_000)
+    assert verify(shop) == []
+
+
+@pytest.mark.parametrize("status", ["exported", "issued"])
+def test_against_an_invoice_that_went_out_a_red_one_is_asked_for(shop: Store, status: str) -> None:
+    rules(shop, shipping={"fee_cents": {"CNY": 700}})
+    number = order(shop, "LAMP 2, RUG 1").number
+    sent = _ask(shop, number)
+    _is_sent(shop, sent, status)
+    ship(shop, number)
+    _return_one(shop, number)
+    assert _requests(shop) == [("blue", status, 24_300), ("red", "requested", 11_300)]
+    red = rows(shop, select(tables.InvoiceRequest.__table__).where(tables.InvoiceRequest.kind == "red"))[0]
+    assert (red.red_of_id, red.title, red.tax_number) == (sent.request_id, TITLE, TAX_NUMBER)
+    lines = select(tables.InvoiceRequestLine.__table__).where(tables.InvoiceRequestLine.invoice_request_id == red.id)
+    assert next((x.qty, x.tax_rate_bp) for x in rows(shop, lines)) == (1, 1_300)
+    assert sum(x.amount_cents for x in rows(shop, lines)) == 11_300
+    _return_one(shop, number)
+    assert _requests(shop)[2:] == [("red", "requested", 11_300)], "a second red, for what the second return is worth"
+    with pytest.raises(OverPayment):
+        _ask(shop, number)
+    assert verify(shop) == []
+
+
+def test_what_was_not_sent_yet_gives_before_what_was(shop: Store) -> None:
+    number = order(shop, "RUG 5").number
+    first = _ask(shop, number, 3_000)
+    _is_sent(shop, first)
+    _ask(shop, number)
+    _lower(shop, number, 4)
+    assert _requests(shop) == [("blue", "issued", 3_000), ("blue", "requested", 1_000)]
+    shop.run(cancel_order, CLERK, CancelOrder(number, "no"))
+    assert _requests(shop) == [("blue", "issued", 3_000), ("blue", "cancelled", 1_000), ("red", "requested", 3_000)]
+    assert verify(shop) == []
+
+
+def test_a_preview_and_a_dearer_order_leave_the_requests_alone(shop: Store) -> None:
+    number = order(shop, "RUG 2").number
+    _ask(shop, number)
+    shop.run(preview_cancel, CLERK, CancelOrder(number, "no"))
+    _lower(shop, number, 3)
+    assert _requests(shop) == [("blue", "requested", 2_000)]
+    assert _ask(shop, number).amount_cents == 1_000

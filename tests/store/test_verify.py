@@ -130,6 +130,13 @@ BREAKS: dict[str, list[str]] = {
         "UPDATE order_charge SET amount_cents = -300",
         f"UPDATE orders SET charges_cents = -300, total_cents = 700 WHERE id = {B}",
     ],
+    "order_invoiced": [
+        "INSERT INTO invoice_request (id, number, customer_id, kind, status, title, currency, amount_cents, created_at)"
+        f" VALUES (999, 'IR-1', {CUSTOMER}, 'blue', 'requested', 'x', 'CNY', 99999, 0)",
+        "INSERT INTO invoice_request_line (id, invoice_request_id, order_line_id, qty, amount_cents)"
+        f" SELECT 999, 999, MIN(id), 1, 99999 FROM order_line WHERE order_id = {A}",
+        f"{_LOG} ('invoice_request', 999, 1, 'insert', 0)",
+    ],
     "order_claim": [
         f"UPDATE orders SET credit_claimed_cents = 999 WHERE id = {A}",
         f"UPDATE customer SET credit_used_cents = 999 WHERE id = {CUSTOMER}",
