@@ -129,6 +129,13 @@ _PLANNED = (
     .join(OrderLine, OrderLine.id == ShipmentLine.order_line_id)
     .where(OrderLine.order_id == bindparam("order_id"), Shipment.status == "planned", ~Shipment.is_consolidated)
 )
+_IN_WAREHOUSE = (
+    select(Shipment.id)
+    .join(ShipmentLine, ShipmentLine.shipment_id == Shipment.id)
+    .join(OrderLine, OrderLine.id == ShipmentLine.order_line_id)
+    .where(OrderLine.order_id == bindparam("order_id"), Shipment.status.in_(["released", "picked", "packed"]))
+    .limit(1)
+)
 _OTHER_CHARGES = text(
     "SELECT COALESCE(SUM(amount_cents), 0) FROM order_charge WHERE order_id = :order_id AND kind <> 'shipping'"
     " AND (code IS NULL OR code NOT LIKE 'cancelled:%')"
@@ -180,7 +187,8 @@ def edit_order(uow: UnitOfWork, actor: Actor, command: EditOrder) -> Edited:
         return _unchanged(order)
     _free_goods_stay(actor, order, before, command)
     if command.address is not None:
-        must_allow("readdress", status=order.status, key=order.number)
+        is_on_its_way = order.status == "partly_shipped" and uow.row(_IN_WAREHOUSE, {"order_id": order.id}) is not None
+        must_allow("readdress", status="picking" if is_on_its_way else order.status, key=order.number)
     may_exceed = command.reason is not None and actor.may("order.approve")
     return change_order(uow, actor, order, before, command, may_exceed=may_exceed)
 

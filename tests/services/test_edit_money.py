@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import select, update
 
 from orders_core.domain.permissions import Actor
-from orders_core.errors import CreditExceeded, InvalidCommand
+from orders_core.errors import CreditExceeded, InvalidCommand, NotAllowed
 from orders_core.services.cancel import CancelOrder, cancel_order
 from orders_core.services.drafting import LineIn
 from orders_core.services.edit import EditOrder, LineChange, edit_order
@@ -344,3 +344,17 @@ def test_what_is_added_with_another_address_goes_from_there(store: Store) -> Non
     store.run(edit_order, CLERK, EditOrder(number, address=AddressIn(recipient="赵六", latitude=30.0, longitude=104.0)))
     store.run(edit_order, CLERK, EditOrder(number, address=AddressIn(phone="+8613900139000")))
     assert order_row(store, number).latitude == 30.0
+
+
+def test_the_address_stays_while_the_rest_of_an_order_is_in_the_warehouse(store: Store) -> None:
+    company(store)
+    stock(store, "LAMP@WH1: 20")
+    number = order(store, "LAMP 4").number
+    _ship_some(store, number, {"LAMP": 2})
+    moved = EditOrder(number, address=AddressIn(street="别处 9 号"))
+    rest = next(x for x in shipments(store, number) if x.status == "planned")
+    released = store.run(release, PICKER, Release("WH1", [rest.number]))
+    store.run(pick_all, PICKER, PickAll(released.pick_lists[0]))
+    with pytest.raises(NotAllowed) as refused:
+        store.run(edit_order, _buyer(store), moved)
+    assert refused.value.facts["reason_code"] == "in_warehouse"
