@@ -28,6 +28,10 @@ PROBLEMS: dict[str, tuple[str, str]] = {
     ),
     "imported_history": ("{number} is imported history", "{number} 是导入的历史订单"),
     "invoice_without_title": ("an invoice needs the buyer's name", "开票需要抬头"),
+    "kit_half_sent": (
+        "a part of kit {sku} in line {line_no} has left: send the rest, or refund what is missing",
+        "第 {line_no} 行套装 {sku} 已发出一部分：请补发其余组件，或退还缺少部分的金额",
+    ),
     "kit_in_a_kit": ("a kit cannot contain a kit", "套装不能包含套装"),
     "kit_without_parts": ("{sku} has no components", "套装 {sku} 没有组件"),
     "line_changed_twice": (

@@ -10,6 +10,7 @@ from sqlalchemy import bindparam, select, text, update
 
 from orders_core.domain.lifecycle import must_allow
 from orders_core.domain.permissions import Actor
+from orders_core.errors import InvalidCommand
 from orders_core.notifications.tell import tell_customer
 from orders_core.services.credit import settle_claim
 from orders_core.services.edit import EditOrder, LineChange, change_order, must_stay_qty
@@ -72,6 +73,7 @@ def cancel_order(uow: UnitOfWork, actor: Actor, command: CancelOrder, *, return_
 
     Raises:
         NotAllowed: everything has left; the message says to open a return.
+        InvalidCommand: all that is left belongs to a kit part of which has gone; names the kit's line.
     """
     actor.must("order.cancel")
     order = order_for_change(uow, number=command.number, expected_version=command.expected_version, actor=actor)
@@ -151,6 +153,7 @@ def _cancel_rest(uow: UnitOfWork, actor: Actor, order_id: int, command: CancelOr
         if line.kind in ("item", "gift") and rest > 0:
             broken[line.id] = rest
     if not changes and not broken:
+        _refuse_half_kit(uow, order_id, lines)
         return sync_order(uow, order_id)
     if broken:
         give_back(uow, order, units=broken)
@@ -162,3 +165,11 @@ def _cancel_rest(uow: UnitOfWork, actor: Actor, order_id: int, command: CancelOr
     edit = EditOrder(command.number, lines=changes, reason=command.reason)
     done = change_order(uow, actor, order, before, edit, may_exceed=True)
     return OrderState(order_id, done.number, done.status, done.version)
+
+
+def _refuse_half_kit(uow: UnitOfWork, order_id: int, lines: Sequence[Any]) -> None:
+    """What a kit lacks to be whole cannot be cancelled alone: a kit is sold whole, its parts have no price."""
+    skus = {line.line_no: line.sku for line in uow.rows(_STANDING, {"order_id": order_id})}
+    for kit in lines:
+        if kit.kind == "kit" and kit.shipped_qty < must_stay_qty(kit, lines):
+            raise InvalidCommand(field="line", problem="kit_half_sent", line_no=kit.line_no, sku=skus[kit.line_no])

@@ -459,9 +459,20 @@ class Company(RuleBasedStateMachine):
         """What has not left goes back, stock and money; a second cancel does nothing."""
         self.later()
         order = self.nth_order(n, "review", "held", *OPEN)
-        refusal = NotAllowed if self.stage(order) in GONE else None
+        refusal: type[OrdersError] | None = None
+        if self.stage(order) in GONE:
+            refusal = NotAllowed
+        elif not order.is_cancelled and of_stock(order.shipped) and not self._has_rest(order):
+            refusal = InvalidCommand  # all that is left makes a kit whole
         if self.must(refusal, cancel.cancel_order, CLERK, cancel.CancelOrder(order.number, "no")) is not None:
             self._end(order)
+
+    def _has_rest(self, order: OrderBook) -> bool:
+        """Whether anything is left that a cancel takes off, of an order part of which has gone."""
+        kits = {*KITS, *(part for parts in KITS.values() for part in parts)}
+        return any(qty for key, qty in (order.wanted - order.shipped).items() if key not in kits) or any(
+            order.must_stay(kit) < (order.wanted + order.cancelled)[kit] for kit in KITS
+        )
 
     def _end(self, order: OrderBook) -> None:
         if order.is_cancelled:

@@ -206,3 +206,20 @@ def test_the_answer_to_a_return_names_its_goods_and_no_others(store: Store) -> N
     store.run(decide_return, CLERK, DecideReturn(asked.number, is_approved=True))
     told = build.notices(store, "return_decided")[-1]
     assert [(line["sku"], line["qty"]) for line in told.facts["lines"]] == [("LAMP", 4)]
+
+
+def test_what_a_kit_lacks_is_not_cancelled_in_silence_and_its_money_can_go_back(store: Store) -> None:
+    build.company(store)
+    build.rules(store, shortage={"policy": "backorder"})
+    build.sku(store, "KIT", price_cents=5_000, components="LAMP 1, BULB 2")
+    build.stock(store, "LAMP@WH1: 5, BULB@WH1: 0, RUG@WH1: 5")
+    number = build.order(store, "KIT 2, RUG 1", payment_method="prepaid").number
+    store.run(receive_payment, CASHIER, ReceivePayment("ACME", 11_000, "pay"))
+    _send(store, number, LAMP=1)
+    done = store.run(cancel_order, CLERK, CancelOrder(number, "never comes"))
+    assert [(x.sku, x.qty) for x in done.dropped] == [("KIT", 1), ("RUG", 1)]
+    assert build.order_row(store, number).refunded_cents == 6_000
+    with pytest.raises(InvalidCommand, match="part of kit KIT in line 1 has left"):
+        store.run(cancel_order, CLERK, CancelOrder(number, "never comes"))
+    refunded = store.run(refund_order, CASHIER, RefundOrder(number, 3_000, "the bulbs never came"))
+    assert (refunded.total_cents, refunded.refunded_cents) == (2_000, 9_000)
