@@ -89,6 +89,7 @@ PROBLEMS: dict[str, tuple[str, str]] = {
     "picker_not_finished": ("the picker has not finished", "拣货尚未完成"),
     "price_out_of_range": ("{price_cents}", "{price_cents}"),
     "prices_are_ours": ("prices are set by us", "价格由我方设定"),
+    "priority_impossible": ("{value!r} is not a whole number from 0 to {most}", "{value!r} 不是 0 到 {most} 的整数"),
     "priority_is_ours": ("the order of service is set by us", "优先级由我方设定"),
     "purchase_without_lines": ("a purchase order needs at least one line", "采购单至少要有一行"),
     "reason_missing": ("a rejection needs a reason", "驳回需要填写原因"),

@@ -418,6 +418,7 @@ WORDS: dict[str, tuple[str, str]] = {
     "audit.order.refund": ("退款", "refund"),
     "audit.order.take_off": ("减免", "taken off"),
     "audit.invoice.request": ("申请开票", "invoice requested"),
+    "audit.invoice.follow": ("开票申请随订单减少", "invoice request lowered with the order"),
     "audit.service.perform": ("完成服务", "service performed"),
     "audit.order.delivered": ("签收", "delivered"),
     "audit.order.change_opened": ("起草修改", "change drafted"),

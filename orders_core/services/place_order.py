@@ -73,6 +73,7 @@ class AddressIn:
 class PlaceOrder:
     """An order as asked for.
 
+    `priority` is 0 to 9, the highest served first; `source_order_id` the same customer's order that is sent again.
     `idem_key` makes repeating harmless for one caller; `external_id` is the channel's own order number and does the
     same for the channel. Without an address the customer's default one is used.
     """
@@ -110,6 +111,8 @@ class PlacedOrder:
     is_repeat: bool = False
 
 
+MAX_PRIORITY = 9
+KINDS = ("sale", "exchange", "resend", "standing")
 SENT_AGAIN = ("exchange", "resend")
 _SCOPED_ORDER = (
     select(Order.id)
@@ -203,6 +206,10 @@ def place_order(uow: UnitOfWork, actor: Actor, command: PlaceOrder) -> PlacedOrd
         actor.must("return.decide")
         if command.source_order_id is None:
             raise InvalidCommand(field="source_order_id", problem="original_missing", kind=command.kind)
+    if command.kind not in KINDS:
+        raise InvalidCommand(field="kind", problem="not_one_of", value=command.kind, choices=", ".join(KINDS))
+    if type(command.priority) is not int or not 0 <= command.priority <= MAX_PRIORITY:
+        raise InvalidCommand(field="priority", problem="priority_impossible", value=command.priority, most=MAX_PRIORITY)
     if command.priority and actor.is_customer:
         raise InvalidCommand(field="priority", problem="priority_is_ours")
     body_hash, lines_hash = _hashes(command)
@@ -211,6 +218,8 @@ def place_order(uow: UnitOfWork, actor: Actor, command: PlaceOrder) -> PlacedOrd
     caller = _caller(uow, actor, command, looks_like)
     if caller.repeat_of_id is not None:
         return _repeat(uow, actor, caller.repeat_of_id, body_hash, command)
+    if command.source_order_id is not None:
+        _must_be_theirs(uow, command.source_order_id, caller.id)
     rules = rules_for(uow, version=caller.rules_version, channel_code=caller.channel_code, policy=caller.policy)
     pricing = Pricing(
         customer_id=caller.id,
@@ -243,6 +252,14 @@ def place_order(uow: UnitOfWork, actor: Actor, command: PlaceOrder) -> PlacedOrd
     )
 
 
+def _must_be_theirs(uow: UnitOfWork, order_id: Any, customer_id: int) -> None:
+    """Raise NotFound unless the original order is there and this customer's."""
+    is_id = type(order_id) is int and 0 < order_id < 2**63
+    query = select(Order.customer_id).where(Order.id == order_id)
+    if not is_id or uow.conn.execute(query).scalar() != customer_id:
+        raise NotFound(entity="order", key=order_id)
+
+
 def _hashes(command: PlaceOrder) -> tuple[str, str]:
     lines = [[x.sku, x.qty, x.unit, x.unit_price_cents, x.note, x.external_line_no] for x in command.lines]
     address = command.address
@@ -269,6 +286,8 @@ def _hashes(command: PlaceOrder) -> tuple[str, str]:
         command.coupon_code,
         command.note,
         command.kind,
+        command.source_order_id,
+        command.priority,
     ]
     same = sorted((x.sku, x.unit or "", x.qty) for x in command.lines)
     return _digest(body), _digest(same)

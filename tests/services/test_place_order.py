@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from orders_core.domain.permissions import Actor
-from orders_core.errors import IdempotencyMismatch, InvalidCommand
+from orders_core.errors import IdempotencyMismatch, InvalidCommand, NotFound
 from orders_core.services.cancel import CancelOrder, cancel_order
 from orders_core.services.master_data import StaffIn, save_staff
 from orders_core.services.place_order import LineIn, PlaceOrder, place_order
@@ -100,3 +102,46 @@ def test_a_clerk_is_told_of_an_order_in_his_own_language(store: Store) -> None:
     number = build.order(store, "LAMP 1").number
     told = {row.recipient: row.language for row in build.notices(store, "clerk_new_order", number=number)}
     assert told == {"jo@shop.example": "en", "desk@shop.example": "zh"}
+
+
+@pytest.mark.parametrize(
+    ("fields", "named"),
+    [
+        ({"kind": "gift"}, "kind"),
+        ({"priority": "a"}, "priority"),
+        ({"priority": 10**30}, "priority"),
+        ({"priority": -1}, "priority"),
+        ({"priority": True}, "priority"),
+    ],
+)
+def test_what_no_order_can_be_is_refused_by_name(store: Store, fields: dict[str, Any], named: str) -> None:
+    build.company(store)
+    build.stock(store, "LAMP@WH1: 5")
+    with pytest.raises(InvalidCommand) as refused:
+        build.order(store, "LAMP 1", **fields)
+    assert (refused.value.facts["field"], refused.value.facts["value"]) == (named, fields[named])
+    assert build.order(store, "LAMP 1", priority=9).number == "SO-20260302-000001"
+
+
+@pytest.mark.parametrize("source", [999_999, 10**30, "SO-1"])
+def test_the_original_of_an_order_is_there_and_the_same_customers(store: Store, source: Any) -> None:
+    build.company(store)
+    build.customer(store, "OTHER")
+    build.stock(store, "LAMP@WH1: 5")
+    theirs = build.order(store, "LAMP 1", customer="OTHER")
+    for original in (source, theirs.order_id):
+        with pytest.raises(NotFound) as refused:
+            build.order(store, "LAMP 1", kind="resend", source_order_id=original)
+        assert refused.value.facts["key"] == original
+    again = build.order(store, "LAMP 1", customer="OTHER", kind="resend", source_order_id=theirs.order_id)
+    assert again.total_cents == 0
+
+
+def test_a_key_with_another_priority_or_original_is_another_order(store: Store) -> None:
+    build.company(store)
+    build.stock(store, "LAMP@WH1: 5")
+    first = build.order(store, "LAMP 1", idem_key="k", priority=1)
+    assert build.order(store, "LAMP 1", idem_key="k", priority=1).is_repeat
+    for fields in ({"priority": 2}, {"priority": 1, "source_order_id": first.order_id}):
+        with pytest.raises(IdempotencyMismatch):
+            build.order(store, "LAMP 1", idem_key="k", **fields)
