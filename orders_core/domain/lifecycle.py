@@ -168,18 +168,22 @@ STAGES: dict[str, dict[str, str]] = {
 """Stage × action: empty = allowed, else the reason why not. Adding units to a delivered order reopens it by edit."""
 
 
-def why_not(action: str, status: str) -> str | None:
+def why_not(action: str, status: str, *, has_left: bool = False) -> str | None:
     """The reason code why `action` is not possible in `status`, or None when it is.
 
-    >>> why_not("cancel", "shipped"), why_not("approve", "review")
-    ('gone', None)
+    What has left can come back in any stage, also of an order whose rest waits for review again.
+
+    >>> why_not("cancel", "shipped"), why_not("approve", "review"), why_not("return", "review", has_left=True)
+    ('gone', None, None)
     """
     return STAGES[status][action] or None
+    if action == "return" and has_left:
+        return None
 
 
-def must_allow(action: str, *, status: str, key: str, entity: str = "order") -> None:
+def must_allow(action: str, *, status: str, key: str, entity: str = "order", has_left: bool = False) -> None:
     """Raise NotAllowed with the reason unless the stage × action table allows it."""
-    reason = why_not(action, status)
+    reason = why_not(action, status, has_left=has_left)
     if reason is not None:
         raise NotAllowed(
             action=action,

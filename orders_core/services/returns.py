@@ -144,8 +144,8 @@ def request_return(uow: UnitOfWork, actor: Actor, command: RequestReturn) -> Ret
         return _state(uow, key.row.id, is_repeat=True)
     if command.kind == "refund_only":
         _stop_for_money(uow, actor, order)
-    elif not has_shipped(uow, order.id):  # what has left can come back, also of an order that waits for review again
-        must_allow("return", status=order.status, key=order.number)
+    else:
+        must_allow("return", status=order.status, key=order.number, has_left=has_shipped(uow, order.id))
     lines = {row.line_no: row for row in uow.rows(select(OrderLine.__table__).where(OrderLine.order_id == order.id))}
     if not command.units and command.kind != "refund_only":
         raise InvalidCommand(field="units", problem="no_units_named")

@@ -264,14 +264,16 @@ def order_page(conn: Connection, number: str) -> OrderPage | None:
     if order is None:
         return None
     about = and_(AuditEntry.entity == "orders", AuditEntry.entity_id == order.id)
+    lines = conn.execute(
+        select(OrderLine.__table__, Sku.sku, Sku.name, Sku.name_en)
+        .join(Sku, Sku.id == OrderLine.sku_id)
+        .where(OrderLine.order_id == order.id)
+        .order_by(OrderLine.line_no)
+    ).all()
+    has_left = any(line.shipped_qty for line in lines)
     return OrderPage(
         order=order,
-        lines=conn.execute(
-            select(OrderLine.__table__, Sku.sku, Sku.name, Sku.name_en)
-            .join(Sku, Sku.id == OrderLine.sku_id)
-            .where(OrderLine.order_id == order.id)
-            .order_by(OrderLine.line_no)
-        ).all(),
+        lines=lines,
         charges=conn.execute(
             select(OrderCharge.__table__).where(OrderCharge.order_id == order.id).order_by(OrderCharge.id)
         ).all(),
@@ -301,7 +303,7 @@ def order_page(conn: Connection, number: str) -> OrderPage | None:
         ).all(),
         tickets=conn.execute(select(Ticket.__table__).where(Ticket.order_id == order.id).order_by(Ticket.id)).all(),
         follow_up=conn.execute(select(FollowUp.__table__).where(FollowUp.order_id == order.id)).one_or_none(),
-        actions={action: why_not(action, order.status) for action in ACTIONS},
+        actions={action: why_not(action, order.status, has_left=has_left) for action in ACTIONS},
     )
 
 

@@ -33,6 +33,7 @@ from orders_core.services.shipping import (
 )
 from orders_core.services.warehouse import PickAll, Release, pick_all, release
 from orders_core.store import tables
+from orders_core.store.queries import order_page
 from orders_core.store.uow import Store
 from tests.support.build import (
     CASHIER,
@@ -156,6 +157,10 @@ def test_what_has_left_is_owed_while_the_rest_waits_for_review(store: Store) -> 
     store.run(edit_order, SALES, EditOrder(number, add=[LineIn("RUG", 1, unit_price_cents=900)]))
     row = order_row(store, number)
     assert (row.status, row.approved_at, row.credit_claimed_cents, _claims(store)) == ("review", None, 4_900, 4_900)
+    with store.reading() as conn:
+        page = order_page(conn, number)
+    assert page is not None
+    assert (page.actions["return"], page.actions["ship"]) == (None, "waiting")
     _come_back(store, number, {1: 1})
     store.run(cancel_order, CLERK, CancelOrder(number, "no more"))
     deliver(store, number)
