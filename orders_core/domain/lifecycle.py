@@ -26,6 +26,7 @@ class OrderFacts:
     backordered_qty: int
     shipped_qty: int
     delivered_qty: int
+    back_qty: int = 0  # sent, never delivered and returned, once nothing is on its way any more
     service_qty: int = 0  # ordered less what was cancelled
     performed_qty: int = 0
 
@@ -40,7 +41,7 @@ def order_status(facts: OrderFacts) -> str:
     has_begun = facts.shipped_qty > 0 or facts.performed_qty > 0
     everything_left = goods_left_qty <= 0 and facts.performed_qty >= facts.service_qty
     if everything_left and (has_begun or facts.is_approved):
-        if facts.delivered_qty >= facts.shipped_qty:
+        if facts.delivered_qty + facts.back_qty >= facts.shipped_qty:
             return "delivered"
         return "partly_delivered" if facts.delivered_qty > 0 else "shipped"
     if facts.is_held:

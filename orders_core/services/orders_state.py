@@ -46,20 +46,31 @@ _FACTS = Prepared(
     """
     SELECT o.number, o.status, o.version, o.hold_reason, o.approved_at, o.rejected_at, o.cancelled_at,
         q.ordered_qty, q.reserved_qty, q.backordered_qty, q.shipped_qty, q.delivered_qty, q.kits,
+        CASE WHEN q.back_qty = 0 OR EXISTS (SELECT 1 FROM shipment_line sl JOIN shipment s ON s.id = sl.shipment_id
+            JOIN order_line l ON l.id = sl.order_line_id
+            WHERE l.order_id = o.id AND s.status = 'shipped' AND sl.delivered_qty < sl.shipped_qty)
+            THEN 0 ELSE q.back_qty END AS back_qty,
         q.service_qty, q.performed_qty,
         EXISTS (SELECT 1 FROM shipment_line sl JOIN shipment s ON s.id = sl.shipment_id
             JOIN order_line l ON l.id = sl.order_line_id
             WHERE l.order_id = o.id AND s.status IN ('released', 'picked', 'packed')) AS is_in_warehouse
     FROM orders o JOIN (
-        SELECT order_id,
-            SUM(CASE WHEN kind IN ('item', 'component', 'gift') THEN ordered_qty - cancelled_qty ELSE 0 END) AS ordered_qty,
-            SUM(reserved_qty) AS reserved_qty, SUM(backordered_qty) AS backordered_qty,
-            SUM(CASE WHEN kind IN ('item', 'component', 'gift') THEN shipped_qty ELSE 0 END) AS shipped_qty,
-            SUM(CASE WHEN kind IN ('item', 'component', 'gift') THEN delivered_qty ELSE 0 END) AS delivered_qty,
-            SUM(CASE WHEN kind = 'service' THEN ordered_qty - cancelled_qty ELSE 0 END) AS service_qty,
-            SUM(CASE WHEN kind = 'service' THEN delivered_qty ELSE 0 END) AS performed_qty,
-            SUM(CASE WHEN kind = 'kit' THEN 1 ELSE 0 END) AS kits
-        FROM order_line WHERE order_id = :order_id GROUP BY order_id) q ON q.order_id = o.id
+        SELECT l.order_id,
+            SUM(CASE WHEN l.kind IN ('item', 'component', 'gift') THEN l.ordered_qty - l.cancelled_qty ELSE 0 END)
+                AS ordered_qty,
+            SUM(l.reserved_qty) AS reserved_qty, SUM(l.backordered_qty) AS backordered_qty,
+            SUM(CASE WHEN l.kind IN ('item', 'component', 'gift') THEN l.shipped_qty ELSE 0 END) AS shipped_qty,
+            SUM(CASE WHEN l.kind IN ('item', 'component', 'gift') THEN l.delivered_qty ELSE 0 END) AS delivered_qty,
+            SUM(CASE WHEN l.kind NOT IN ('item', 'component', 'gift') THEN 0
+                WHEN l.returned_qty + COALESCE(k.returned_qty * l.ordered_qty / NULLIF(k.ordered_qty, 0), 0)
+                    < l.shipped_qty - l.delivered_qty
+                THEN l.returned_qty + COALESCE(k.returned_qty * l.ordered_qty / NULLIF(k.ordered_qty, 0), 0)
+                ELSE l.shipped_qty - l.delivered_qty END) AS back_qty,
+            SUM(CASE WHEN l.kind = 'service' THEN l.ordered_qty - l.cancelled_qty ELSE 0 END) AS service_qty,
+            SUM(CASE WHEN l.kind = 'service' THEN l.delivered_qty ELSE 0 END) AS performed_qty,
+            SUM(CASE WHEN l.kind = 'kit' THEN 1 ELSE 0 END) AS kits
+        FROM order_line l LEFT JOIN order_line k ON k.id = l.parent_line_id AND k.kind = 'kit'
+        WHERE l.order_id = :order_id GROUP BY l.order_id) q ON q.order_id = o.id
     """
 )
 _STORE = Prepared("UPDATE orders SET status = :status, version = version + 1 WHERE id = :order_id RETURNING version")
@@ -79,6 +90,7 @@ def derived_status(row: Any) -> str:
             backordered_qty=int(row.backordered_qty),
             shipped_qty=int(row.shipped_qty),
             delivered_qty=int(row.delivered_qty),
+            back_qty=int(row.back_qty),
             service_qty=int(row.service_qty),
             performed_qty=int(row.performed_qty),
         )

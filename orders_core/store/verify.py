@@ -491,9 +491,17 @@ FACTS: dict[str, Facts] = {
           coalesce(sum(l.reserved_qty), 0) AS reserved_qty, coalesce(sum(l.backordered_qty), 0) AS backordered_qty,
           coalesce(sum(CASE WHEN l.kind IN ({_STOCK_KINDS}) THEN l.shipped_qty END), 0) AS shipped_qty,
           coalesce(sum(CASE WHEN l.kind IN ({_STOCK_KINDS}) THEN l.delivered_qty END), 0) AS delivered_qty,
+          CASE WHEN o.id IN (SELECT wl.order_id FROM shipment ws JOIN shipment_line wp ON wp.shipment_id = ws.id
+            JOIN order_line wl ON wl.id = wp.order_line_id WHERE ws.status = 'shipped' AND wp.delivered_qty < wp.shipped_qty)
+            THEN 0 ELSE coalesce(sum(CASE WHEN l.kind IN ({_STOCK_KINDS}) THEN
+              CASE WHEN l.returned_qty + coalesce(p.returned_qty * l.ordered_qty / nullif(p.ordered_qty, 0), 0)
+                < l.shipped_qty - l.delivered_qty
+              THEN l.returned_qty + coalesce(p.returned_qty * l.ordered_qty / nullif(p.ordered_qty, 0), 0)
+              ELSE l.shipped_qty - l.delivered_qty END END), 0) END AS back_qty,
           coalesce(sum(CASE WHEN l.kind = 'service' THEN l.ordered_qty - l.cancelled_qty END), 0) AS service_qty,
           coalesce(sum(CASE WHEN l.kind = 'service' THEN l.delivered_qty END), 0) AS performed_qty
-        FROM orders o LEFT JOIN order_line l ON l.order_id = o.id GROUP BY o.id""",
+        FROM orders o LEFT JOIN order_line l ON l.order_id = o.id
+          LEFT JOIN order_line p ON p.id = l.parent_line_id AND p.kind = 'kit' GROUP BY o.id""",
     ),
     "order_traces": Facts(
         "orders",
@@ -586,6 +594,7 @@ def _other_status(row: Any) -> dict[str, Any] | None:
         row.backordered_qty,
         row.shipped_qty,
         row.delivered_qty,
+        row.back_qty,
         row.service_qty,
         row.performed_qty,
     )

@@ -119,7 +119,12 @@ class OrderBook:
         """Cents of credit it uses."""
         return self.owed if (self.is_approved or self.shipped.total()) and not self.is_prepaid else 0
 
-    def stage(self, *, is_picking: bool) -> str:
+    def never_arrived(self, part: str) -> int:
+        """Units that were sent, that nobody got and that came back, alone or in a kit."""
+        back = self.came_back[part] + sum(self.came_back[kit] * parts.get(part, 0) for kit, parts in KITS.items())
+        return min(back, self.shipped[part] - self.delivered[part])
+
+    def stage(self, *, is_picking: bool, is_under_way: bool) -> str:
         """The one word for where it stands; `is_picking`: the warehouse has some of it on a list or in a box."""
         if self.is_cancelled:
             return "cancelled"
@@ -128,6 +133,8 @@ class OrderBook:
         left = of_stock(self.shipped)
         if left == of_stock(self.wanted):
             arrived = self.delivered.total()
+            if not is_under_way and arrived + sum(map(self.never_arrived, self.shipped)) == left:
+                return "delivered"
             return "shipped" if arrived == 0 else "delivered" if arrived == left else "partly_delivered"
         if self.is_held:
             return "held"

