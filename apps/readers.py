@@ -12,6 +12,7 @@ from typing import Any
 
 from sqlalchemy import Connection, func, select
 
+from orders_core.domain.returns import worth_cents
 from orders_core.store.tables import (
     AuditEntry,
     Carrier,
@@ -23,6 +24,7 @@ from orders_core.store.tables import (
     PickList,
     PickListLine,
     ReturnAuthorization,
+    ReturnLine,
     Shipment,
     ShipmentLine,
     Sku,
@@ -72,22 +74,37 @@ def last_action(conn: Connection, number: str) -> LastAction | None:
     return LastAction(order.status, order.approved_by, order.approved_at, *acted)
 
 
-def channels(conn: Connection) -> Mapping[str, str]:
-    """Channel code → name."""
-    return {row.code: row.name for row in conn.execute(select(Channel.code, Channel.name).order_by(Channel.code))}
+def channels(conn: Connection, *, language: str) -> Mapping[str, str]:
+    """Channel code → name in the language, by code."""
+    rows = conn.execute(select(Channel.code, Channel.name, Channel.name_en).order_by(Channel.code))
+    return {row.code: _named(row, language) for row in rows}
 
 
 def locations(conn: Connection, *, language: str) -> Mapping[str, str]:
     """Location code → name in the language, in the order of their rank."""
     rows = conn.execute(select(Location.code, Location.name, Location.name_en).order_by(Location.rank, Location.code))
-    return {row.code: row.name_en or row.name if language == "en" else row.name for row in rows}
+    return {row.code: _named(row, language) for row in rows}
 
 
-def carriers(conn: Connection) -> Sequence[Any]:
-    """Active couriers: code, name."""
-    return conn.execute(
-        select(Carrier.code, Carrier.name).where(Carrier.is_active, Carrier.kind == "courier").order_by(Carrier.code)
-    ).all()
+def carriers(conn: Connection, *, language: str) -> Mapping[str, str]:
+    """Code → name in the language of the active couriers, by code."""
+    rows = conn.execute(
+        select(Carrier.code, Carrier.name, Carrier.name_en)
+        .where(Carrier.is_active, Carrier.kind == "courier")
+        .order_by(Carrier.code)
+    )
+    return {row.code: _named(row, language) for row in rows}
+
+
+def sku_names(conn: Connection, skus: Sequence[str], *, language: str) -> Mapping[str, str]:
+    """SKU → name in the language."""
+    rows = conn.execute(select(Sku.sku, Sku.name, Sku.name_en).where(Sku.sku.in_(skus)))
+    return {row.sku: _named(row, language) for row in rows}
+
+
+def _named(row: Any, language: str) -> str:
+    """The English name where there is one and it is asked for, else the Chinese one."""
+    return str(row.name_en or row.name if language == "en" else row.name)
 
 
 def ready_to_ship(conn: Connection, *, location_code: str | None = None, limit: int = 200) -> Sequence[Any]:
@@ -164,3 +181,72 @@ def waiting_returns(conn: Connection, *, limit: int = 200) -> Sequence[Any]:
         .order_by(ReturnAuthorization.requested_at, ReturnAuthorization.id)
         .limit(limit)
     ).all()
+
+
+@dataclass(frozen=True)
+class ReturnPage:
+    """One return: its row with order and customer, its lines, and what approving it is worth.
+
+    `about_cents` is the share of the lines' price and tax, or of a refund-only what the order comes to; None where no
+    money follows. The cents are settled exactly when the goods arrive.
+    """
+
+    row: Any
+    lines: Sequence[Any]
+    about_cents: int | None
+
+
+def return_page(conn: Connection, number: str) -> ReturnPage | None:
+    """A return to decide on; None when there is none of that number, or it is imported history without an order."""
+    row = conn.execute(
+        select(
+            ReturnAuthorization.id,
+            ReturnAuthorization.number,
+            ReturnAuthorization.kind,
+            ReturnAuthorization.status,
+            ReturnAuthorization.reason,
+            ReturnAuthorization.requested_at,
+            ReturnAuthorization.is_refunded,
+            ReturnAuthorization.refund_cents,
+            Order.number.label("order_number"),
+            Order.currency,
+            Order.total_cents,
+            (Order.tax_cents > 0).label("is_tax_on_top"),
+            Customer.name.label("customer"),
+        )
+        .join(Order, Order.id == ReturnAuthorization.order_id)
+        .join(Customer, Customer.id == Order.customer_id)
+        .where(ReturnAuthorization.number == number)
+    ).one_or_none()
+    if row is None:
+        return None
+    lines = conn.execute(
+        select(
+            OrderLine.line_no,
+            Sku.sku,
+            ReturnLine.qty,
+            OrderLine.ordered_qty,
+            OrderLine.net_cents,
+            OrderLine.tax_cents,
+            ReturnLine.received_qty,
+        )
+        .join(OrderLine, OrderLine.id == ReturnLine.order_line_id)
+        .join(Sku, Sku.id == ReturnLine.sku_id)
+        .where(ReturnLine.return_id == row.id)
+        .order_by(OrderLine.line_no)
+    ).all()
+    about = None
+    if row.is_refunded and row.kind == "refund_only":
+        about = row.total_cents
+    elif row.is_refunded:
+        about = sum(
+            worth_cents(
+                line.net_cents + (line.tax_cents if row.is_tax_on_top else 0),
+                ordered_qty=line.ordered_qty,
+                sent_free_qty=0,
+                came_back_qty=line.qty,
+            )
+            for line in lines
+            if line.ordered_qty
+        )
+    return ReturnPage(row, lines, about)

@@ -15,7 +15,14 @@ from apps.components.words import has, say
 from apps.readers import LastAction
 from orders_core.domain.lifecycle import REASONS
 from orders_core.domain.validation import reason_text, said_reason
-from orders_core.errors import CreditExceeded, NotAllowed, OrdersError, PermissionDenied, VersionConflict
+from orders_core.errors import (
+    CreditExceeded,
+    InvalidCommand,
+    NotAllowed,
+    OrdersError,
+    PermissionDenied,
+    VersionConflict,
+)
 
 
 def reason_sentence(reason: Mapping[str, Any], currency: str, language: str) -> str:
@@ -95,6 +102,12 @@ def error_sentence(
         return "warning", say(language, "told.credit", customer=error.customer, **amounts)
     if isinstance(error, PermissionDenied):
         return "warning", say(language, "not_your_role", role=error.actor)
+    problem = error.facts.get("problem") if isinstance(error, InvalidCommand) else None
+    if problem == "tracking_number_missing":
+        return "warning", say(language, "told.tracking_missing", carrier=error.facts["carrier"])
+    if problem == "return_is_decided":
+        status = say(language, f"return.status.{error.facts['status']}")
+        return "info", say(language, "told.return_decided", number=error.facts["number"], status=status)
     return "error", error.text(language)
 
 

@@ -29,6 +29,10 @@ WORDS: dict[str, tuple[str, str]] = {
     "role.planner": ("计划员 pia", "Planner pia"),
     "role.manager": ("经理 mei", "Manager mei"),
     "not_your_role": ("{role}无权执行此操作", "{role} may not do this"),
+    "not_your_role.switch": (
+        "{role} 无权执行此操作，请把右上角的演示角色切换为「{who}」。",
+        "{role} may not do this: switch the demo role at the top to {who}.",
+    ),
     "clear_filters": ("清除筛选", "Clear filters"),
     "open": ("打开", "Open"),
     "close": ("关闭", "Close"),
@@ -128,6 +132,7 @@ WORDS: dict[str, tuple[str, str]] = {
     "orders.empty.view": ("这个视图里没有订单。", "No order is in this view."),
     "orders.pages": ("页", "Page"),
     "orders.picked": ("已选 {n} 单", "{n} selected"),
+    "orders.pasted": ("粘贴的 {n} 单", "{n} pasted"),
     "orders.pick_hint": (
         "点订单号打开；勾选后可批量审核。",
         "Click a number to open it; tick rows to approve them together.",
@@ -189,7 +194,7 @@ WORDS: dict[str, tuple[str, str]] = {
     "col.picked": ("已拣", "Picked"),
     "col.lot": ("批次", "Lot"),
     "col.status": ("状态", "Status"),
-    "col.stockout": ("预计断货", "Stock-out"),
+    "col.stockout": ("含在途断货日", "Runs out incl. on order"),
     "col.stockout.help": (
         "预期需求用完在手和在途的那一天",
         "Day on which expected demand uses up what is on hand and on order",
@@ -383,6 +388,14 @@ WORDS: dict[str, tuple[str, str]] = {
         "客户 {customer} 信用不足：已用 {used} + 本次 {asked} 超过额度 {limit}。请填写原因后审核。",
         "Customer {customer} has not enough credit: {used} used + {asked} exceeds {limit}. Approve once, with a reason.",
     ),
+    "told.tracking_missing": (
+        "请填写运单号：{carrier} 要求每个包裹都有。",
+        "Fill in the tracking number: {carrier} needs one for every parcel.",
+    ),
+    "told.return_decided": (
+        "{number} {status}，没有重复处理。",
+        "{number} is {status} already; nothing was done twice.",
+    ),
     "told.reason_needed": ("请填写原因。", "A reason is needed."),
     "rules": ("规则", "rules"),
     # route
@@ -529,6 +542,47 @@ WORDS: dict[str, tuple[str, str]] = {
     "return.credit": ("冲销", "credit"),
     "return.status.requested": ("待决定", "to decide"),
     "return.status.received": ("待质检", "to inspect"),
+    "return.status.approved": ("已同意", "approved"),
+    "return.status.refused": ("已拒绝", "refused"),
+    "return.status.closed": ("已完成", "closed"),
+    "return.status.cancelled": ("已取消", "cancelled"),
+    "returns.pick_hint": ("点退货单号查看并决定。", "Click a return to read it and decide."),
+    "returns.missing": ("没有退货单 {number}。", "There is no return {number}."),
+    "returns.back": ("返回退货列表", "Back to the returns"),
+    "returns.one": ("退货单 {number} · {kind} · {status}", "Return {number} · {kind} · {status}"),
+    "returns.asked": ("{customer} 于 {time} 申请。", "{customer} asked on {time}."),
+    "returns.why": ("客户原因：{reason}", "The customer's reason: {reason}"),
+    "returns.lines": ("退货明细", "What is to come back"),
+    "returns.about": (
+        "同意后约退 {money}：收到货时按实收结算，已付的退款，赊账的冲减欠款。",
+        "Approved, it comes to about {money}: settled for what arrives, paid back or taken off what is owed on credit.",
+    ),
+    "returns.about.refund_only": (
+        "同意后整单取消，金额 {money}：已付的退款，赊账的冲减欠款。",
+        "Approved, the whole order of {money} is cancelled: paid back or taken off what is owed on credit.",
+    ),
+    "returns.about.none": ("不涉及退款。", "No money is given back."),
+    "returns.about.again": (
+        "同意后生成一张零价订单，把这些商品再发一次。",
+        "Approved, an order at price 0 sends these goods again.",
+    ),
+    "returns.refunded": (
+        "已结算 {money}：已退款或冲减欠款。",
+        "{money} was settled: paid back or taken off what is owed.",
+    ),
+    "returns.approve": ("同意退货", "Approve the return"),
+    "returns.refuse": ("拒绝…", "Refuse…"),
+    "returns.refuse.go": ("拒绝退货", "Refuse the return"),
+    "returns.refuse.ask": ("为什么拒绝？原因会告知客户。", "Why refuse it? The customer is told."),
+    "done.return.approved": (
+        "{number} 已同意，客户会收到通知。",
+        "{number} is approved; the customer is told.",
+    ),
+    "done.return.again": (
+        "{number} 已同意，新订单 {order} 把商品再发一次。",
+        "{number} is approved; order {order} sends the goods again.",
+    ),
+    "done.return.refused": ("{number} 已拒绝，客户会收到通知。", "{number} is refused; the customer is told."),
     # planner
     "plan.title": ("买、调还是等", "Buy, move or wait"),
     "plan.decisions": ("{n} 项建议", "{n} decisions"),

@@ -7,20 +7,12 @@ from collections.abc import Callable
 import streamlit as st
 
 from apps.components.words import say
-from apps.desk.screen import Screen, from_url, to_url
+from apps.desk.screen import COLLEAGUES, Screen, from_url, to_url
 from apps.desk.views import home, order, orders, plan, product, returns, warehouse
 from apps.wiring import language_of, open_store
-from orders_core.domain.permissions import Actor
 from orders_core.settings import Settings, from_env
 from orders_core.store.uow import Store
 
-# Until logins come: a colleague per role, as the demo company knows them.
-COLLEAGUES = {
-    "clerk": Actor("ann", frozenset({"clerk"})),
-    "warehouse": Actor("wei", frozenset({"warehouse"})),
-    "planner": Actor("pia", frozenset({"planner"})),
-    "manager": Actor("mei", frozenset({"manager"})),
-}
 PAGES: dict[str, tuple[Callable[[Screen], None], bool]] = {
     "home": (home.show, True),
     "orders": (orders.show, True),

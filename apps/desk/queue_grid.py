@@ -11,6 +11,7 @@ import streamlit as st
 from apps.components.figures import SIGNS, money
 from apps.components.sentences import status_word, why_it_waits
 from apps.desk.screen import Screen
+from apps.readers import channels
 from orders_core.store.queries import OPEN_STATUSES
 
 ROW_PIXELS = 32
@@ -39,6 +40,8 @@ def queue_grid(
     numbers = [row.number for row in rows]
     mark = hashlib.sha256("|".join(numbers).encode()).hexdigest()[:12]
     day = "MM-DD" if screen.language == "zh" else "D MMM"
+    with screen.store.reading() as conn:
+        channel_names = channels(conn, language=screen.language)
     config: dict[str, Any] = {
         "number": st.column_config.ButtonColumn(
             t("col.order"),
@@ -62,7 +65,7 @@ def queue_grid(
         "placed": st.column_config.DatetimeColumn(t("col.placed"), format=f"{day} HH:mm", width=105),
     }
     event = st.dataframe(
-        [_row(screen, row, short.get(row.id, ()), as_number=is_one_currency) for row in rows],
+        [_row(screen, row, short.get(row.id, ()), channel_names, as_number=is_one_currency) for row in rows],
         key=f"{name}_{mark}",
         on_select="rerun" if is_selectable else "ignore",
         selection_mode="multi-row",
@@ -79,7 +82,9 @@ def queue_grid(
     return event
 
 
-def _row(screen: Screen, row: Any, short: Sequence[Any], *, as_number: bool) -> dict[str, Any]:
+def _row(
+    screen: Screen, row: Any, short: Sequence[Any], channel_names: Mapping[str, str], *, as_number: bool
+) -> dict[str, Any]:
     return {
         "number": row.number,
         "customer": row.customer,
@@ -88,7 +93,7 @@ def _row(screen: Screen, row: Any, short: Sequence[Any], *, as_number: bool) -> 
         "left": _left(screen, row),
         "stage": status_word(row.status, screen.language),
         "why": why_it_waits(row, short, screen.language),
-        "channel": row.channel,
+        "channel": channel_names.get(row.channel, row.channel),
         "placed": row.placed_at.astimezone(screen.zone).replace(tzinfo=None),
     }
 

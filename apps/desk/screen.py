@@ -20,6 +20,14 @@ from orders_core.store.uow import Store, UnitOfWork
 
 Service = Callable[[UnitOfWork, Actor, Any], Any]
 
+# Until logins come: a colleague per role, as the demo company knows them.
+COLLEAGUES = {
+    "clerk": Actor("ann", frozenset({"clerk"})),
+    "warehouse": Actor("wei", frozenset({"warehouse"})),
+    "planner": Actor("pia", frozenset({"planner"})),
+    "manager": Actor("mei", frozenset({"manager"})),
+}
+
 _TOLD = "told"
 _TOLD_TOGETHER_SECONDS = 4  # a second click's answer stands beside the first one's
 
@@ -87,18 +95,30 @@ class Screen:
         return self.actor.may(permission)
 
     def role_help(self, permission: str) -> str | None:
-        """The tooltip of a button this role may not press, None where it may."""
+        """Why a button is grey for this role, and which role to switch to; None where it may be pressed."""
         if self.may(permission):
             return None
         role = next(iter(self.actor.roles))
-        return self.t("not_your_role", role=self.t(f"role.{role}"))
+        who = next(name for name, colleague in COLLEAGUES.items() if colleague.may(permission))
+        return self.t("not_your_role.switch", role=self.t(f"role.{role}"), who=self.t(f"role.{who}"))
+
+    def say_role(self, permission: str) -> None:
+        """Draw that sentence beside the grey button: a tooltip is not seen by who does not look for it."""
+        words = self.role_help(permission)
+        if words is not None:
+            st.caption(f":material/lock: {words}", width="content")
 
 
 def tell(kind: str, text: str) -> None:
-    """Keep a message (`success`, `info`, `warning`, `error`) for the next drawing of the page."""
+    """Keep a message (`success`, `info`, `warning`, `error`) for the next drawing of the page.
+
+    What was done now takes back the refusals before it.
+    """
     at = datetime.now().astimezone()
     young = at - timedelta(seconds=_TOLD_TOGETHER_SECONDS)
     kept = [row for row in st.session_state.get(_TOLD, []) if row[0] >= young and row[2] != text]
+    if kind == "success":
+        kept = [row for row in kept if row[1] not in ("warning", "error")]
     st.session_state[_TOLD] = [*kept, (at, kind, text)]
 
 

@@ -7,14 +7,26 @@ from collections.abc import Iterator
 
 import pytest
 from playwright.sync_api import Locator, Page, expect
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 
 from orders_core.services.review import ApproveOrder, approve_order
+from orders_core.services.warehouse import PickAll, pick_all
 from orders_core.store import tables
 from orders_core.store.verify import verify
 from tests.browser.conftest import Desk
 from tests.support.browser import settled
-from tests.support.build import MANAGER, customer, order, order_row, rows, sku
+from tests.support.build import (
+    MANAGER,
+    PICKER,
+    channel,
+    customer,
+    order,
+    order_row,
+    release_all,
+    rows,
+    sku,
+    stock,
+)
 
 APPROVE = re.compile("^(审核通过|Approve)$")
 SAYS = {
@@ -168,6 +180,20 @@ def test_a_search_without_a_match_says_so_and_can_be_cleared(desk: Desk, page: P
     expect(page.get_by_text(re.compile(r"共 \d+ 单"))).to_be_visible()
 
 
+def test_what_nobody_ticked_is_not_selected(desk: Desk, page: Page) -> None:
+    number = to_review(desk)
+    desk.app.visit(page, f"orders?view=review&q={number}")
+    expect(cells(page, number)).to_have_count(1)
+    approve = page.get_by_role("button", name=re.compile(r"^审核 \d+ 单"))
+    expect(approve).to_have_count(0)
+    expect(page.get_by_text("已选 1 单")).to_have_count(0)
+    grid = page.locator("[data-testid=stDataFrame] canvas").first.bounding_box()
+    assert grid is not None
+    page.mouse.click(grid["x"] + 16, grid["y"] + 50)
+    expect(page.get_by_text("已选 1 单")).to_be_visible()
+    expect(approve).to_be_enabled()
+
+
 @pytest.mark.parametrize("locale", ["zh-CN", "en-US"])
 def test_pasted_orders_are_approved_together_and_the_rest_is_explained(desk: Desk, page: Page, locale: str) -> None:
     good = to_review(desk)
@@ -233,6 +259,65 @@ def test_a_role_may_only_do_its_own(desk: Desk, page: Page) -> None:
     number = to_review(desk)
     desk.app.visit(page, f"order?no={number}&role=warehouse")
     expect(page.get_by_role("button", name=APPROVE)).to_be_disabled()
+
+
+@pytest.mark.parametrize(
+    ("locale", "words"),
+    [
+        ("zh-CN", "订单专员 ann 无权执行此操作，请把右上角的演示角色切换为「仓管 wei」。"),
+        ("en-US", "Order clerk ann may not do this: switch the demo role at the top to Warehouse wei."),
+    ],
+)
+def test_who_may_not_release_reads_who_can(desk: Desk, window: Page, locale: str, words: str) -> None:
+    order(desk.store, "LAMP 3")
+    desk.app.visit(window, "warehouse?at=WH1")
+    expect(window.get_by_text(words)).to_be_visible()
+    expect(window.get_by_role("button", name=re.compile("^(下发 WH1|Release all)"))).to_be_disabled()
+
+
+def test_a_parcel_without_its_number_is_asked_for_in_plain_words_and_the_answer_goes_when_it_ships(
+    desk: Desk, page: Page
+) -> None:
+    sku(desk.store, "BOWL")
+    stock(desk.store, "BOWL@WH3: 10")
+    number = order(desk.store, "BOWL 1").number
+    for pick_list in release_all(desk.store, "WH3"):
+        desk.store.run(pick_all, PICKER, PickAll(pick_list))
+    desk.app.visit(page, "warehouse?role=warehouse&stage=ship&at=WH3")
+    send = page.get_by_role("button", name=re.compile("^SH-.* 发货$"))
+    send.click()
+    asked = page.get_by_text("请填写运单号：SF 要求每个包裹都有。")
+    expect(asked).to_be_visible()
+    expect(page.get_by_text("packages")).to_have_count(0)
+    page.get_by_label("运单号").fill("SF-BOWL-1")
+    send.click()
+    expect(page.get_by_text("已发货。")).to_be_visible()
+    expect(asked).to_have_count(0)
+    assert order_row(desk.store, number).status == "shipped"
+
+
+@pytest.mark.parametrize("locale", ["en-US"])
+def test_the_english_desk_names_goods_channels_and_couriers_in_english(desk: Desk, page: Page) -> None:
+    sku(desk.store, "VASE", name="花瓶", name_en="Celadon vase")
+    stock(desk.store, "VASE@WH4: 10")
+    channel(desk.store, "corner", kind="store")
+    with desk.store.unit_of_work() as uow:
+        names = {"name": "街角小店", "name_en": "Corner shop"}
+        uow.conn.execute(update(tables.Channel).where(tables.Channel.code == "corner").values(**names))
+    number = order(desk.store, "VASE 1", channel="corner").number
+    desk.app.visit(page, "orders?channel=corner")
+    cells(page, number).first.wait_for(state="attached")
+    expect(page.get_by_role("combobox", name="Channel")).to_have_value("Corner shop")
+
+    desk.app.visit(page, f"order?no={number}")
+    expect(page.get_by_text("Corner shop").first).to_be_visible()
+    page.get_by_role("button", name="Edit quantity").click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog.get_by_role("combobox")).to_have_value("1 · VASE · Celadon vase")
+
+    (pick_list,) = release_all(desk.store, "WH4")
+    desk.app.visit(page, f"warehouse?role=warehouse&list={pick_list}")
+    cells(page, "Celadon vase").first.wait_for(state="attached")
 
 
 @pytest.mark.parametrize("locale", ["zh-CN", "en-US"])

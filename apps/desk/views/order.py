@@ -24,7 +24,7 @@ from apps.components.sentences import (
 from apps.components.words import has
 from apps.desk.screen import Screen, Service, show_told
 from apps.desk.views.home import promise_words
-from apps.readers import locations
+from apps.readers import channels, locations
 from orders_core.domain.lifecycle import PERMISSIONS
 from orders_core.domain.validation import said_reason
 from orders_core.errors import OrdersError
@@ -75,13 +75,14 @@ def show(screen: Screen) -> None:
     with screen.store.reading() as conn:
         page = order_page(conn, number)
         names = locations(conn, language=screen.language)
+        channel_names = channels(conn, language=screen.language)
     if page is None:
         screen.title(screen.t("nav.order"))
         st.warning(screen.t("order.missing", number=number), icon=":material/search_off:")
         return
     screen.title(number)
     show_told(f"order:{number}")
-    _headline(screen, page)
+    _headline(screen, page, channel_names)
     _steps(screen, page)
     _why(screen, page)
     _lines(screen, page, names)
@@ -99,7 +100,7 @@ def show(screen: Screen) -> None:
 # ------------------------------------------------------------------------------------------------ the top
 
 
-def _headline(screen: Screen, page: OrderPage) -> None:
+def _headline(screen: Screen, page: OrderPage, channel_names: Mapping[str, str]) -> None:
     order = page.order
     colour, icon = STATUS_LOOK[order.status]
     with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
@@ -112,7 +113,7 @@ def _headline(screen: Screen, page: OrderPage) -> None:
         st.caption(
             screen.t(
                 "order.via",
-                channel=order.channel_name,
+                channel=channel_names[order.channel],
                 day=day(order.business_date, screen.language, today=screen.today),
             ),
             width="content",
@@ -211,13 +212,14 @@ def _lines(screen: Screen, page: OrderPage, names: Mapping[str, str]) -> None:
             places[row.line_no].append(row.location_code)
     rows = []
     for line in page.lines:
-        name = (line.name_en or line.name) if screen.language == "en" else line.name
+        name = _name(screen, line)
         if line.parent_line_id is not None:
             key = "order.gift_of" if line.kind == "gift" else "order.part_of"
             name = t(key, name=name, line=by_id[line.parent_line_id].line_no)
         takes_stock = line.kind in ("item", "component", "gift")
-        unit_word = t(f"unit.{line.unit}") if has(f"unit.{line.unit}") else line.unit
-        unit = f"{qty(line.pack_qty)} {unit_word}" + (f" × {line.units_per_pack}" if line.units_per_pack > 1 else "")
+        unit = f"{qty(line.pack_qty)} {_unit(screen, line)}" + (
+            f" × {line.units_per_pack}" if line.units_per_pack > 1 else ""
+        )
         rows.append(
             {
                 t("col.line"): line.line_no,
@@ -248,6 +250,14 @@ def _lines(screen: Screen, page: OrderPage, names: Mapping[str, str]) -> None:
             **{t(name): st.column_config.TextColumn(alignment="right") for name in numbers},
         },
     )
+
+
+def _name(screen: Screen, line: Any) -> str:
+    return str((line.name_en or line.name) if screen.language == "en" else line.name)
+
+
+def _unit(screen: Screen, line: Any) -> str:
+    return screen.t(f"unit.{line.unit}") if has(f"unit.{line.unit}") else str(line.unit)
 
 
 def _route(screen: Screen, page: OrderPage, names: Mapping[str, str]) -> None:
@@ -537,11 +547,11 @@ def _edit(screen: Screen, page: OrderPage) -> None:
     @st.dialog(f"{t('action.edit')} {order.number}")
     def ask() -> None:
         line_no = st.selectbox(
-            t("ask.line"), list(lines), format_func=lambda no: f"{no} · {lines[no].sku} · {lines[no].name}"
+            t("ask.line"), list(lines), format_func=lambda no: f"{no} · {lines[no].sku} · {_name(screen, lines[no])}"
         )
         line = lines[line_no]
         new = st.number_input(
-            t("ask.new_qty", unit=line.unit),
+            t("ask.new_qty", unit=_unit(screen, line)),
             min_value=0,
             max_value=9_999_999,
             value=line.pack_qty,

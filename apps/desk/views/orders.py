@@ -66,7 +66,7 @@ def _filters(screen: Screen) -> tuple[str, str | None, str | None, list[str], in
     """The filters in one row, each bound to the URL: view, search, channel, pasted numbers, page."""
     with screen.store.reading() as conn:
         behind = view_counts(conn, today=screen.today, now=screen.now)
-        names = channels(conn)
+        names = channels(conn, language=screen.language)
     st.pills(
         screen.t("orders.views"),
         SHOWN_VIEWS,
@@ -150,13 +150,12 @@ def _table(screen: Screen, rows: Sequence[Any], short: Mapping[int, Sequence[Any
 
 def _actions(screen: Screen, rows: Sequence[Any], selected: Sequence[Any]) -> None:
     """The bar at the bottom: open the one, approve the many."""
-    pasted_one = len(rows) == 1
-    if not selected and not pasted_one and not st.session_state.get("url_nos"):
+    # Pasted numbers are chosen by pasting: they work without a mouse. Nothing else is chosen until it is ticked.
+    chosen = selected or (list(rows) if st.session_state.get("url_nos") else [])
+    if not chosen:
         return
-    # Pasted numbers are a selection of their own: they work without a mouse.
-    chosen = selected or (list(rows) if st.session_state.get("url_nos") or pasted_one else [])
     with st.bottom, st.container(horizontal=True, vertical_alignment="center"):
-        st.markdown(screen.t("orders.picked", n=len(chosen)), width="content")
+        st.markdown(screen.t("orders.picked" if selected else "orders.pasted", n=len(chosen)), width="content")
         if st.button(
             screen.t("orders.approve_n", n=len(chosen)),
             type="primary",
@@ -167,6 +166,7 @@ def _actions(screen: Screen, rows: Sequence[Any], selected: Sequence[Any]) -> No
             _bulk_dialog(screen, chosen)
         if len(chosen) == 1 and st.button(screen.t("orders.open_one", number=chosen[0].number), key="open_one"):
             screen.go("order", no=chosen[0].number)
+        screen.say_role("order.approve")
 
 
 def _bulk_dialog(screen: Screen, rows: Sequence[Any]) -> None:

@@ -187,7 +187,7 @@ def _table(screen: Screen, shown: pl.DataFrame) -> None:
             "name": st.column_config.TextColumn(t("col.name"), width=145),
             "place": st.column_config.TextColumn(t("col.place"), width=135),
             "stockout": st.column_config.DateColumn(
-                t("col.stockout"), format=date_format, width=85, help=t("col.stockout.help")
+                t("col.stockout"), format=date_format, width=150, help=t("col.stockout.help")
             ),
             "order_by": st.column_config.DateColumn(t("col.order_by"), format=date_format, width=85),
             "suggest": st.column_config.NumberColumn(t("col.suggest"), format="%,d", width=75),

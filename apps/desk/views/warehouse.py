@@ -11,7 +11,7 @@ import streamlit as st
 from apps.components.figures import day, qty
 from apps.components.sentences import escaped
 from apps.desk.screen import Screen, from_url, show_told, to_url
-from apps.readers import carriers, locations, open_pick_lists, ready_to_ship
+from apps.readers import carriers, locations, open_pick_lists, ready_to_ship, sku_names
 from orders_core.domain.lifecycle import REASONS
 from orders_core.errors import OrdersError
 from orders_core.services.shipping import PackageIn, ShipShipment, ship_shipment
@@ -148,6 +148,7 @@ def _to_release(screen: Screen, waiting: Sequence[Any], names: Any, place: str |
             disabled=not screen.may("shipment.release"),
             help=screen.role_help("shipment.release"),
         )
+        screen.say_role("shipment.release")
 
 
 def _release(screen: Screen, place: str, shipments: list[str] | None) -> None:
@@ -219,6 +220,7 @@ def _sheet(screen: Screen, number: str) -> None:
         return
     with screen.store.reading() as conn:
         names = locations(conn, language=screen.language)
+        goods = sku_names(conn, [line.sku for line in sheet.lines], language=screen.language)
     st.subheader(
         t(
             "warehouse.sheet",
@@ -235,7 +237,7 @@ def _sheet(screen: Screen, number: str) -> None:
             t("col.line"): line.position,
             t("col.bin"): line.bin_code or "",
             t("col.sku"): line.sku,
-            t("col.name"): line.name,
+            t("col.name"): goods[line.sku],
             t("col.qty"): line.qty,
             t("col.packs"): f"{line.packs} {line.unit}" + (f" + {line.pieces}" if line.pieces else "")
             if line.unit != line.base_unit
@@ -338,15 +340,14 @@ def _to_ship(screen: Screen, picked: Sequence[Any], names: Any) -> None:
         st.caption(t("warehouse.ship.choose"))
         return
     with screen.store.reading() as conn:
-        couriers = carriers(conn)
+        couriers = carriers(conn, language=screen.language)
     is_courier = chosen.delivery_method == "courier"
     with st.form("ship", border=True):
         st.markdown(f"**{chosen.shipment}** · {chosen.order_number} · {escaped(chosen.customer)}")
         carrier = tracking = None
         if is_courier:
             left, right = st.columns(2)
-            labels = {row.code: row.name for row in couriers}
-            carrier = left.selectbox(t("warehouse.carrier"), list(labels), format_func=lambda code: labels[code])
+            carrier = left.selectbox(t("warehouse.carrier"), list(couriers), format_func=lambda code: couriers[code])
             tracking = right.text_input(t("col.tracking"), key=f"tracking_{chosen.shipment}")
         if st.form_submit_button(
             t("warehouse.ship.go", shipment=chosen.shipment),
@@ -356,6 +357,7 @@ def _to_ship(screen: Screen, picked: Sequence[Any], names: Any) -> None:
         ):
             _ship(screen, chosen, carrier, (tracking or "").strip() or None)
             st.rerun()
+    screen.say_role("shipment.ship")
     if is_courier and not couriers:
         st.warning(t("warehouse.no_carrier"))
 
