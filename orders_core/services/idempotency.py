@@ -12,6 +12,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, insert, select
 
+from orders_core.domain.permissions import Actor
 from orders_core.errors import IdempotencyMismatch
 from orders_core.store.base import Base, dump_json
 from orders_core.store.tables import Inbox
@@ -54,8 +55,13 @@ def keyed(uow: UnitOfWork, table: type[Base], command: Any, *within: ColumnEleme
     return Keyed(command.idem_key, digest, row)
 
 
-def is_repeat(uow: UnitOfWork, verb: str, command: Any) -> bool:
-    """Whether this command came before, for verbs without a document; remembers it when not.
+def source_of(actor: Actor, verb: str) -> str:
+    """Where `inbox` keeps the keys of a verb: each caller has their own, two people count from 1 side by side."""
+    return f"{verb} {actor.scope}"
+
+
+def is_repeat(uow: UnitOfWork, actor: Actor, verb: str, command: Any) -> bool:
+    """Whether this caller's command came before, for verbs without a document; remembers it when not.
 
     Raises:
         IdempotencyMismatch: the key was used with another body.
@@ -63,11 +69,12 @@ def is_repeat(uow: UnitOfWork, verb: str, command: Any) -> bool:
     if command.idem_key is None:
         return False
     digest = body_hash(command)
-    known = uow.row(select(Inbox.body_hash).where(Inbox.source == verb, Inbox.message_key == command.idem_key))
+    source = source_of(actor, verb)
+    known = uow.row(select(Inbox.body_hash).where(Inbox.source == source, Inbox.message_key == command.idem_key))
     if known is None:
         uow.conn.execute(
             insert(Inbox),
-            {"source": verb, "message_key": command.idem_key, "body_hash": digest, "received_at": uow.now},
+            {"source": source, "message_key": command.idem_key, "body_hash": digest, "received_at": uow.now},
         )
         return False
     if known.body_hash != digest:

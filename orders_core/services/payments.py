@@ -185,7 +185,7 @@ def settle_receipt(uow: UnitOfWork, actor: Actor, command: SettleReceipt) -> Rec
         raise NotFound(entity="receipt", key=command.receipt_number)
     settled = {command.order_number: command.amount_cents}
     left = receipt.amount_cents - receipt.settled_cents
-    if is_repeat(uow, "settle_receipt", command):
+    if is_repeat(uow, actor, "settle_receipt", command):
         return Received(receipt.id, receipt.number, settled, left, (), is_repeat=True)
     locked = _lock_orders(uow, receipt.customer_id, Order.number == command.order_number)
     order = _order(uow, command.order_number, receipt.customer_id)
@@ -279,7 +279,7 @@ def refund_order(uow: UnitOfWork, actor: Actor, command: RefundOrder) -> Refunde
     """
     actor.must("money.refund")
     order = order_for_change(uow, number=command.number)
-    if is_repeat(uow, f"order.refund:{order.id}", command):
+    if is_repeat(uow, actor, f"order.refund:{order.id}", command):
         return _refunded(uow, order.id, is_repeat=True)
     must_allow("refund", status=order.status, key=order.number)
     if type(command.amount_cents) is not int or command.amount_cents <= 0:

@@ -50,7 +50,7 @@ def perform_services(uow: UnitOfWork, actor: Actor, command: PerformServices) ->
     """
     actor.must("service.perform")
     order = order_for_change(uow, number=command.number)
-    if is_repeat(uow, "service.perform", command):
+    if is_repeat(uow, actor, "service.perform", command):
         return OrderState(order.id, order.number, order.status, order.version)
     must_allow("perform", status=order.status, key=order.number)
     lines = {row.line_no: row for row in uow.rows(_SERVICES, {"order_id": order.id})}

@@ -99,7 +99,7 @@ def report_production(uow: UnitOfWork, actor: Actor, command: ReportProduction) 
     actor.must("production.report")
     row = _production_order(uow, command.number)
     must_work_at(actor, row.location)
-    if is_repeat(uow, "production.report", command):
+    if is_repeat(uow, actor, "production.report", command):
         return _state(row, is_repeat=True)
     must_be_in(row, "report", ("open", "started"), "production order")
     must_be_qty(command.done_qty, f"{row.number} done", smallest=0)

@@ -506,7 +506,7 @@ def inspect_goods(uow: UnitOfWork, actor: Actor, command: InspectGoods) -> Stock
     actor.must("stock.receive")
     place = location_named(uow, actor, command.location)
     sku = skus_named(uow, [command.sku])[command.sku]
-    if is_repeat(uow, "stock.inspect", command):
+    if is_repeat(uow, actor, "stock.inspect", command):
         return StockChanged(levels_now(uow, place.id, [sku.id]), is_repeat=True)
     must_be_qty(command.accepted_qty, f"{sku.sku} accepted", smallest=0)
     must_be_qty(command.refused_qty, f"{sku.sku} refused", smallest=0)

@@ -375,7 +375,7 @@ def receive_return(uow: UnitOfWork, actor: Actor, command: ReceiveReturn) -> Ret
     """
     actor.must("return.receive")
     rma, order = _returned_with_order(uow, command.number)
-    if is_repeat(uow, "return.receive", command):
+    if is_repeat(uow, actor, "return.receive", command):
         return _state(uow, rma.id, is_repeat=True)
     if rma.status not in ("approved", "received") or rma.kind in ("resend", "refund_only"):
         raise InvalidCommand(
@@ -516,7 +516,7 @@ def inspect_return(uow: UnitOfWork, actor: Actor, command: InspectReturn) -> Ret
     """Say what becomes of received units; restocked ones can be promised again, scrapped ones are written off."""
     actor.must("return.receive")
     rma = _returned(uow, command.number)
-    if is_repeat(uow, "return.inspect", command):
+    if is_repeat(uow, actor, "return.inspect", command):
         return _state(uow, rma.id, is_repeat=True)
     if rma.status != "received" or rma.location_id is None:
         raise InvalidCommand(field="return", problem="nothing_to_inspect", number=rma.number, status=rma.status)

@@ -17,7 +17,7 @@ from orders_core.notifications.tell import tell_customer
 from orders_core.services.credit import settle_claim
 from orders_core.services.drafting import rules_for
 from orders_core.services.fill import fill_where_waits, hand_on
-from orders_core.services.idempotency import is_repeat
+from orders_core.services.idempotency import is_repeat, source_of
 from orders_core.services.invoices import follow_order
 from orders_core.services.orders_state import OrderState, has_shipped, order_for_change, sync_order
 from orders_core.services.refunds import give_coupon_back, grant_refund
@@ -238,8 +238,8 @@ def add_note(uow: UnitOfWork, actor: Actor, command: AddNote) -> int:
     """Write a note or a contact on an order; returns its id."""
     actor.must("order.note")
     order = order_for_change(uow, number=command.number)
-    if is_repeat(uow, _note_of(order.id), command):
-        return _noted(uow, order.id, command)
+    if is_repeat(uow, actor, _note_of(order.id), command):
+        return _noted(uow, actor, order.id, command)
     note_id = uow.new_id()
     kind = "note" if command.medium is None else "contact"
     uow.conn.execute(
@@ -281,9 +281,11 @@ def _note_of(order_id: int) -> str:
     return f"order.note:{order_id}"
 
 
-def _noted(uow: UnitOfWork, order_id: int, command: AddNote) -> int:
+def _noted(uow: UnitOfWork, actor: Actor, order_id: int, command: AddNote) -> int:
     """The id of the note that this command's key made."""
-    made = select(Inbox.received_at).where(Inbox.source == _note_of(order_id), Inbox.message_key == command.idem_key)
+    made = select(Inbox.received_at).where(
+        Inbox.source == source_of(actor, _note_of(order_id)), Inbox.message_key == command.idem_key
+    )
     query = select(OrderNote.id).where(
         OrderNote.order_id == order_id,
         OrderNote.text == command.text,

@@ -185,7 +185,7 @@ def act_on_shortage(uow: UnitOfWork, actor: Actor, command: ActOnShortage) -> Ac
     """
     actor.must("order.shortage")
     order = order_for_change(uow, number=command.number)
-    if is_repeat(uow, "shortage.act", command):
+    if is_repeat(uow, actor, "shortage.act", command):
         return ActedOnShortage(
             OrderState(order.id, order.number, order.status, order.version), command.kind, is_repeat=True
         )

@@ -320,7 +320,7 @@ def _by_hand(
     actor.must("stock.move")
     place = location_named(uow, actor, command.location)
     skus = skus_named(uow, [line.sku for line in command.lines])
-    if is_repeat(uow, verb, command):
+    if is_repeat(uow, actor, verb, command):
         return StockChanged(levels_now(uow, place.id, [sku.id for sku in skus.values()]), is_repeat=True)
     if not place.is_stock_tracked:
         raise InvalidCommand(field="location", problem="stock_not_recorded", of=place.code)

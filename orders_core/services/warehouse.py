@@ -517,7 +517,7 @@ def scan(uow: UnitOfWork, actor: Actor, command: Scan) -> PickProgress:
     """
     actor.must("shipment.pick")
     picks, lines = _pick_list(uow, actor, command.pick_list)
-    if is_repeat(uow, "scan", command):
+    if is_repeat(uow, actor, "scan", command):
         return _progress(picks, lines, is_repeat=True)
     must_be_qty(command.qty, command.code)
     sku_id, per_scan = _scanned(uow, command.code)

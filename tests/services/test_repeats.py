@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import func, select
 
+from orders_core.domain.permissions import Actor
 from orders_core.errors import AlreadyExists, IdempotencyMismatch
 from orders_core.services.edit import (
     EditOrder,
@@ -127,3 +128,16 @@ def test_a_change_set_opened_twice_under_one_key_is_one_also_after_it_was_applie
     store.run(drop_change, CLERK, second)
     ((count,),) = build.rows(store, select(func.count()).select_from(OrderChange))
     assert count == 2
+
+
+def test_two_people_count_their_keys_side_by_side(store: Store, number: str) -> None:
+    back = approved_return(store, number)
+    other = Actor("lin", frozenset({"warehouse"}))
+    store.run(receive_return, PICKER, ReceiveReturn(back, {1: 1}, "WH1", idem_key="1"))
+    assert not store.run(receive_return, other, ReceiveReturn(back, {1: 2}, "WH1", idem_key="1")).is_repeat
+    assert store.run(receive_return, other, ReceiveReturn(back, {1: 2}, "WH1", idem_key="1")).is_repeat
+    assert build.order_lines(store, number)[0].returned_qty == 3
+    mine = store.run(add_note, CLERK, AddNote(number, "ring twice", idem_key="1"))
+    theirs = store.run(add_note, MANAGER, AddNote(number, "ring once", idem_key="1"))
+    assert mine != theirs
+    assert store.run(add_note, MANAGER, AddNote(number, "ring once", idem_key="1")) == theirs
