@@ -177,9 +177,9 @@ def why_not(action: str, status: str, *, has_left: bool = False) -> str | None:
     >>> why_not("cancel", "shipped"), why_not("approve", "review"), why_not("return", "review", has_left=True)
     ('gone', None, None)
     """
-    return STAGES[status][action] or None
     if action == "return" and has_left:
         return None
+    return STAGES[status][action] or None
 
 
 def must_allow(action: str, *, status: str, key: str, entity: str = "order", has_left: bool = False) -> None:
