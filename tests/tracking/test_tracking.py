@@ -508,6 +508,7 @@ def test_what_has_not_left_cannot_be_delivered_by_hand(store: Store) -> None:
 
 
 def test_labels_unscanned_for_a_day_alarm(store: Store, clock: FixedClock) -> None:
+    build.rules(store, checks={"duplicate": "ignore"})  # what waits for review does not leave
     first, second, third = (order(store, "LAMP 1") for _ in range(3))
     ship(store, first.number, "SF1: LAMP 1")
     ship(store, second.number, "T1: LAMP 1", carrier_code="TRUCK")
