@@ -20,6 +20,9 @@ def show(screen: Screen) -> None:
     screen.title(t("returns.title"))
     number = st.query_params.get("no", "").strip()
     if number:
+        st.query_params["no"] = (
+            number  # a link within one page reaches us but not the address: the next click would lose it
+        )
         show_told(f"returns:{number}")
         _one(screen, number)
         return
@@ -55,7 +58,7 @@ def _row(screen: Screen, row: Any) -> None:
 def _one(screen: Screen, number: str) -> None:
     """One return: who wants what back and why, what it is worth, and the decision."""
     t = screen.t
-    st.page_link(screen.pages["returns"], label=t("returns.back"), icon=":material/arrow_back:")
+    st.button(t("returns.back"), key="back", type="tertiary", icon=":material/arrow_back:", on_click=_back)
     with screen.store.reading() as conn:
         page = return_page(conn, number)
         names = sku_names(conn, [line.sku for line in page.lines], language=screen.language) if page else {}
@@ -86,6 +89,10 @@ def _one(screen: Screen, number: str) -> None:
     st.markdown(escaped(_money(screen, page)))
     if row.status == "requested":
         _decide(screen, number)
+
+
+def _back() -> None:
+    st.query_params.pop("no", None)
 
 
 def _money(screen: Screen, page: ReturnPage) -> str:
