@@ -550,7 +550,7 @@ WORDS: dict[str, tuple[str, str]] = {
     "returns.missing": ("没有退货单 {number}。", "There is no return {number}."),
     "returns.back": ("返回退货列表", "Back to the returns"),
     "returns.one": ("退货单 {number} · {kind} · {status}", "Return {number} · {kind} · {status}"),
-    "returns.asked": ("{customer} 于 {time} 申请。", "{customer} asked on {time}."),
+    "returns.asked": ("{customer} 于 {time} 申请。", "Asked for by {customer}, {time}."),
     "returns.why": ("客户原因：{reason}", "The customer's reason: {reason}"),
     "returns.lines": ("退货明细", "What is to come back"),
     "returns.about": (

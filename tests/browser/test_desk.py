@@ -9,6 +9,7 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 from sqlalchemy import func, select, update
 
+from orders_core.services.returns import RequestReturn, request_return
 from orders_core.services.review import ApproveOrder, approve_order
 from orders_core.services.warehouse import PickAll, pick_all
 from orders_core.store import tables
@@ -16,6 +17,7 @@ from orders_core.store.verify import verify
 from tests.browser.conftest import Desk
 from tests.support.browser import settled
 from tests.support.build import (
+    CLERK,
     MANAGER,
     PICKER,
     channel,
@@ -24,6 +26,7 @@ from tests.support.build import (
     order_row,
     release_all,
     rows,
+    ship,
     sku,
     stock,
 )
@@ -318,6 +321,85 @@ def test_the_english_desk_names_goods_channels_and_couriers_in_english(desk: Des
     (pick_list,) = release_all(desk.store, "WH4")
     desk.app.visit(page, f"warehouse?role=warehouse&list={pick_list}")
     cells(page, "Celadon vase").first.wait_for(state="attached")
+
+
+# ------------------------------------------------------------------------------------------------ returns
+
+
+def asked_back(desk: Desk) -> tuple[str, str]:
+    """An order of two LAMPs, 20.00, that has left, and the return its customer asks for: their numbers."""
+    placed = order(desk.store, "LAMP 2")
+    if placed.status == "review":  # it looks like the one of the test before
+        desk.store.run(approve_order, MANAGER, ApproveOrder(placed.number))
+    number = placed.number
+    ship(desk.store, number)
+    asked = desk.store.run(request_return, CLERK, RequestReturn(number, {1: 2}, "颜色与图片不符"))
+    return number, asked.number
+
+
+def return_status(desk: Desk, number: str) -> str:
+    """Where a return stands."""
+    query = select(tables.ReturnAuthorization.status).where(tables.ReturnAuthorization.number == number)
+    return str(rows(desk.store, query)[0].status)
+
+
+@pytest.mark.parametrize("locale", ["zh-CN", "en-US"])
+def test_a_return_is_read_and_agreed_to_once_however_often_one_clicks(desk: Desk, window: Page, locale: str) -> None:
+    number, asked = asked_back(desk)
+    desk.app.visit(window, "returns")
+    window.get_by_role("link", name=asked).click()
+    for words in (number, "颜色与图片不符", "LAMP", "¥20.00"):
+        expect(window.get_by_text(words).first).to_be_visible()
+    window.get_by_role("button", name=re.compile("^(同意退货|Approve the return)$")).dblclick()
+    expect(window.get_by_text(re.compile(f"{asked} (已同意|is approved)")).first).to_be_visible()
+    settled(window)
+    assert return_status(desk, asked) == "approved"
+    assert audits(desk, number, "return.approved") == 1
+    expect(window.get_by_role("button", name=re.compile("^(同意退货|Approve the return)$"))).to_have_count(0)
+    widths = window.evaluate("[document.documentElement.scrollWidth, window.innerWidth]")
+    assert widths[0] <= widths[1]
+
+
+def test_a_return_is_refused_with_a_reason(desk: Desk, page: Page) -> None:
+    number, asked = asked_back(desk)
+    desk.app.visit(page, f"returns?no={asked}")
+    page.get_by_role("button", name="拒绝…").click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_role("button", name="拒绝退货").click()
+    expect(dialog.get_by_text("请填写原因")).to_be_visible()
+    assert return_status(desk, asked) == "requested"
+    dialog.get_by_label("原因").fill("已拆封使用")
+    dialog.get_by_label("原因").press("Tab")
+    settled(page)
+    dialog.get_by_role("button", name="拒绝退货").dblclick()
+    expect(page.get_by_text(f"{asked} 已拒绝")).to_be_visible()
+    settled(page)
+    assert return_status(desk, asked) == "refused"
+    assert audits(desk, number, "return.refused") == 1
+    desk.app.visit(page, f"order?no={number}")
+    expect(page.get_by_text("已拆封使用").first).to_be_visible()
+
+
+def test_who_may_not_decide_a_return_reads_who_can(desk: Desk, page: Page) -> None:
+    _, asked = asked_back(desk)
+    desk.app.visit(page, f"returns?no={asked}&role=warehouse")
+    expect(page.get_by_text("请把右上角的演示角色切换为「订单专员 ann」。")).to_be_visible()
+    for name in ("同意退货", "拒绝…"):
+        expect(page.get_by_role("button", name=name)).to_be_disabled()
+
+
+def test_a_return_that_is_not_there_is_said_to_be_missing(desk: Desk, page: Page) -> None:
+    desk.app.visit(page, "returns?no=RT-NONE")
+    expect(page.get_by_text("没有退货单 RT-NONE。")).to_be_visible()
+
+
+# --------------------------------------------------------------------------------------------------- plan
+
+
+@pytest.mark.parametrize(("locale", "words"), [("zh-CN", "含在途断货日"), ("en-US", "Runs out incl. on order")])
+def test_the_day_stock_runs_out_says_that_it_counts_what_is_on_order(desk: Desk, page: Page, words: str) -> None:
+    desk.app.visit(page, "plan?role=planner")
+    page.locator("[role=columnheader]").filter(has_text=words).wait_for(state="attached")
 
 
 @pytest.mark.parametrize("locale", ["zh-CN", "en-US"])
