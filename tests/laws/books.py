@@ -15,13 +15,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-PRICES = {"LAMP": 1000, "MUG": 300, "MUG box": 280, "RUG": 700, "TEA": 400, "SET": 1500}  # cents a unit
+PRICES = {"LAMP": 1000, "MUG": 300, "MUG box": 280, "RUG": 700, "TEA": 400, "SET": 1400}  # cents a unit
 PACKS = {"MUG box": 3}  # units in what it is sold by; else 1
 KITS = {"SET": {"SET/LAMP": 1, "SET/MUG": 2}}  # units in one
 GIFTS = {"LAMP": ("LAMP/CARD", 3)}  # one for every three
 FREE = {gift for gift, _ in GIFTS.values()}
 PLACES = {"LAMP": ["WH1"], "MUG": ["WH1"], "RUG": ["WH2", "WH1"], "TEA": ["WH1"], "CARD": ["WH1"]}
-OPENING = {("LAMP", "WH1"): 8, ("MUG", "WH1"): 9, ("RUG", "WH2"): 4, ("RUG", "WH1"): 2, ("CARD", "WH1"): 2}
+OPENING = {("LAMP", "WH1"): 8, ("MUG", "WH1"): 14, ("RUG", "WH2"): 4, ("RUG", "WH1"): 2, ("CARD", "WH1"): 2}
 LOTS = {"T1": (3, 10), "T2": (4, 30)}  # of TEA: units, days until it expires
 CREDIT_LIMIT = 20_000  # cents
 MOST_WITHOUT_A_PERSON = 7_000  # cents; a larger order waits for review

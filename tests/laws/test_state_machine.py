@@ -170,7 +170,7 @@ def test_it_finds_an_oversell(company: type[Company], monkeypatch: pytest.Monkey
     real_supply, real_update = plan_stock.supply_for, inventory._guarded_update
     monkeypatch.setattr(plan_stock, "supply_for", all_there)
     monkeypatch.setattr(inventory, "_guarded_update", without_guard)
-    finds(company, "was done; the books want InsufficientStock|promised without stock")
+    finds(company, "was done; the books want InsufficientStock|promised without stock|'overcommitted': [1-9]")
 
 
 def test_it_finds_a_refund_above_payment(unchecked: type[Company], monkeypatch: pytest.MonkeyPatch) -> None:
