@@ -16,6 +16,7 @@ from apps.cli.terminal import aligned, money, plain, shown
 
 if TYPE_CHECKING:
     from orders_core.store.queries import OrderPage
+    from orders_core.store.uow import Store
 
 _LINE = re.compile(r"(?P<sku>.+?):(?P<qty>[0-9]{1,7})(?::(?P<unit>[^:]+))?")
 _AMOUNT = re.compile(r"(?P<whole>[0-9]{1,12})(?:\.(?P<part>[0-9]+))?")
@@ -248,16 +249,22 @@ def _waits(order: Any, language: str) -> list[str]:
 
 def show(out: Context, number: Annotated[str, typer.Argument(help=both("order number", "订单号"))]) -> None:
     """Stage, why it waits, money, lines, shipments, timeline, what can be done."""
+    with out.store() as store:
+        zone = store.zone
+        page = _page(store, number)
+    out.emit(_page_as_json(page, out.language), lambda: "\n".join(_page_lines(out, page, zone)))
+
+
+def _page(store: Store, number: str) -> OrderPage:
+    """All about one order; raises NotFound."""
     from orders_core.errors import NotFound
     from orders_core.store.queries import order_page
 
-    with out.store() as store:
-        zone = store.zone
-        with store.reading() as conn:
-            page = order_page(conn, number)
+    with store.reading() as conn:
+        page = order_page(conn, number)
     if page is None:
-        raise NotFound(entity="订单" if out.language == "zh" else "order", key=number)
-    out.emit(_page_as_json(page, out.language), lambda: "\n".join(_page_lines(out, page, zone)))
+        raise NotFound(entity="order", key=number)
+    return page
 
 
 _HIDDEN = {"id", "body_hash", "lines_hash", "idem_key", "idem_scope"}
@@ -533,18 +540,11 @@ def invoice(
     dry_run: DryRun = False,
 ) -> None:
     """Ask for an invoice."""
-    from babel.numbers import get_currency_precision
-
-    from orders_core.errors import NotFound
     from orders_core.services.invoices import RequestInvoice, request_invoice
-    from orders_core.store.queries import order_page
 
     with out.store() as store:
-        with store.reading() as conn:
-            page = order_page(conn, number)
-        if page is None:
-            raise NotFound(entity="订单" if out.language == "zh" else "order", key=number)
-        cents = None if amount is None else _cents("--amount", amount, get_currency_precision(page.order.currency))
+        currency = _page(store, number).order.currency
+        cents = None if amount is None else _cents("--amount", amount, currency)
         asked = RequestInvoice(number, title, tax_number, cents, idem_key=key)
         result = out.run(store, request_invoice, asked, dry_run=dry_run)
     data = {**plain(result), "dry_run": dry_run}
@@ -568,21 +568,14 @@ def pay(
     dry_run: DryRun = False,
 ) -> None:
     """Record money received for one order."""
-    from babel.numbers import get_currency_precision
-
-    from orders_core.errors import InvalidCommand, NotFound
+    from orders_core.errors import InvalidCommand
     from orders_core.services.payments import ReceivePayment, receive_payment
-    from orders_core.store.queries import order_page
 
     with out.store() as store:
-        with store.reading() as conn:
-            page = order_page(conn, number)
-        if page is None:
-            raise NotFound(entity="订单" if out.language == "zh" else "order", key=number)
-        order = page.order
+        order = _page(store, number).order
         cents = order.total_cents - (order.paid_cents - order.refunded_cents)
         if amount is not None:
-            cents = _cents("--amount", amount, get_currency_precision(order.currency))
+            cents = _cents("--amount", amount, order.currency)
         elif cents <= 0:
             raise InvalidCommand(field=number, problem=out.text("it owes nothing", "没有待付金额"))
         received = out.run(
@@ -619,18 +612,10 @@ def refund(
     dry_run: DryRun = False,
 ) -> None:
     """Let an order cost less, without goods coming back."""
-    from babel.numbers import get_currency_precision
-
-    from orders_core.errors import NotFound
     from orders_core.services.payments import RefundOrder, refund_order
-    from orders_core.store.queries import order_page
 
     with out.store() as store:
-        with store.reading() as conn:
-            page = order_page(conn, number)
-        if page is None:
-            raise NotFound(entity="订单" if out.language == "zh" else "order", key=number)
-        cents = _cents("--amount", amount, get_currency_precision(page.order.currency))
+        cents = _cents("--amount", amount, _page(store, number).order.currency)
         done = out.run(store, refund_order, RefundOrder(number, cents, reason, idem_key=key), dry_run=dry_run)
     data = {**plain(done), "dry_run": dry_run}
     del data["order_id"]
@@ -639,8 +624,11 @@ def refund(
     out.say(f"{number} costs {costs} now; {back} given back in all", f"{number} 现应收 {costs}，累计退款 {back}")
 
 
-def _cents(flag: str, text: str, digits: int) -> int:
-    """An amount typed like 1234.50, in minor units."""
+def _cents(flag: str, text: str, currency: str) -> int:
+    """An amount typed like 1234.50, in minor units of the currency."""
+    from babel.numbers import get_currency_precision
+
+    digits = int(get_currency_precision(currency))
     match = _AMOUNT.fullmatch(text)
     if match is None or len(match["part"] or "") > digits:
         raise WrongArgument(

@@ -120,15 +120,7 @@ def _approve(uow: UnitOfWork, actor: Actor, order: Any, *, by: str, may_exceed: 
     rules, _ = rules_of(uow, order.channel_id)
     if rules.shortage.purchase_request:
         for line in uow.rows(_BACKORDERED, {"order_id": order.id}):
-            request_missing(
-                uow,
-                sku_id=line.sku_id,
-                location_id=line.location_id,
-                waiting_qty=line.backordered_qty,
-                order_line_id=line.order_line_id,
-                supply_mode=line.supply_mode,
-                reason=f"order {order.number}",
-            )
+            request_missing(uow, line, order.number)
     state = sync_order(uow, order.id)
     tell_customer(uow, "order_approved", order.id, dedupe_key=f"order_approved:{order.id}:{state.version}")
     return state

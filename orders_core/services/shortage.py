@@ -196,15 +196,7 @@ def act_on_shortage(uow: UnitOfWork, actor: Actor, command: ActOnShortage) -> Ac
     for_them = Actor(actor.name, frozenset({"system"}))  # the one click carries what the way needs
     change_id, transfer = None, None
     if chosen.kind != "cancel" and rules.shortage.purchase_request:
-        request_missing(
-            uow,
-            sku_id=line.sku_id,
-            location_id=line.location_id,
-            waiting_qty=line.backordered_qty,
-            order_line_id=line.order_line_id,
-            supply_mode=line.supply_mode,
-            reason=f"order {order.number}",
-        )
+        request_missing(uow, line, order.number)
     if chosen.kind in ("wait", "restock"):
         state = tell_delay(uow, rules, order.id, is_always_told=True)
     elif chosen.kind == "split":

@@ -152,21 +152,16 @@ def request_units(
     return found
 
 
-def request_missing(
-    uow: UnitOfWork,
-    *,
-    sku_id: int,
-    location_id: int,
-    waiting_qty: int,
-    order_line_id: int,
-    supply_mode: str,
-    reason: str,
-) -> None:
-    """Ask for what of an order line's waiting units at a location is neither asked for nor on its way yet."""
-    where = {"order_line_id": order_line_id, "location_id": location_id}
-    missing = waiting_qty - int(uow.conn.execute(_ASKED_FOR, where).scalar_one())
+def request_missing(uow: UnitOfWork, line: Any, order_number: str) -> None:
+    """Ask for what of a waiting line's units at its location is neither asked for nor on its way yet.
+
+    `line` has order_line_id, location_id, sku_id, supply_mode and backordered_qty.
+    """
+    where = {"order_line_id": line.order_line_id, "location_id": line.location_id}
+    missing = line.backordered_qty - int(uow.conn.execute(_ASKED_FOR, where).scalar_one())
     if missing > 0:
-        request_units(uow, **where, sku_id=sku_id, qty=missing, supply_mode=supply_mode, reason=reason)
+        reason = f"order {order_number}"
+        request_units(uow, **where, sku_id=line.sku_id, qty=missing, supply_mode=line.supply_mode, reason=reason)
 
 
 def shrink_requests(uow: UnitOfWork, order_ids: Collection[int]) -> None:
