@@ -146,9 +146,9 @@ class Run:
                 known.update(conn.scalars(wanted))
         return known
 
-    def leave_quarantine(self, keys: Sequence[str]) -> None:
+    def leave_quarantine(self, keys: Iterable[str]) -> None:
         """Rows that are in the books now wait no longer, though it was not a replay that brought them in."""
-        if self.is_replay or not keys:
+        if self.is_replay:
             return
         waiting = select(QuarantinedRow.id).where(QuarantinedRow.noun == self.noun, QuarantinedRow.status == "open")
         with self.store.reading() as conn:

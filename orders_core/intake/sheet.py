@@ -85,7 +85,7 @@ class Sheet(Generic[T]):
     def leave_quarantine(self) -> None:
         """Of the rows that went in, those that an earlier file had left in quarantine are no longer there."""
         seen: Counter[str] = Counter()
-        self.run.leave_quarantine([self.key(line, seen) for line in sorted(self.good)])
+        self.run.leave_quarantine(self.key(line, seen) for line in sorted(self.good))  # most files: none is asked for
 
     def refused_later(self, lines: Iterable[int], problem_of: Callable[[int], Problem]) -> None:
         """Rows that passed every check but were refused by a service when it came to it."""
