@@ -23,8 +23,6 @@ from orders_core.services.returns import (
     receive_return,
     request_return,
 )
-from orders_core.services.shipping import PackageIn, ShipShipment, ship_shipment
-from orders_core.services.warehouse import PickAll, Release, pick_all, release
 from orders_core.store import tables
 from orders_core.store.uow import Store
 from tests.support.build import (
@@ -33,7 +31,6 @@ from tests.support.build import (
     MANAGER,
     PICKER,
     SALES,
-    carrier,
     company,
     deliver,
     order,
@@ -41,20 +38,11 @@ from tests.support.build import (
     order_row,
     rows,
     rules,
+    ship_some,
     shipments,
     sku,
     stock,
 )
-
-
-def _ship_some(store: Store, number: str, quantities: dict[str, int]) -> None:
-    carrier(store)
-    first = next(x for x in shipments(store, number) if x.status == "planned")
-    released = store.run(release, PICKER, Release(first.location, [first.number]))
-    for pick_list in released.pick_lists:
-        store.run(pick_all, PICKER, PickAll(pick_list))
-    command = ShipShipment(first.number, "SF", [PackageIn(tracking_number=f"SF{first.id}")], quantities)
-    store.run(ship_shipment, PICKER, command)
 
 
 def _pay(store: Store, cents: int) -> None:
@@ -99,7 +87,7 @@ def test_a_kit_taken_out_and_put_back_ships_whole(store: Store) -> None:
 def test_a_kit_part_of_which_has_left_cannot_be_taken_out(store: Store) -> None:
     _kit(store)
     number = order(store, "SET 2").number
-    _ship_some(store, number, {"LAMP": 1, "BULB": 0})
+    ship_some(store, number, {"LAMP": 1, "BULB": 0})
     with pytest.raises(BelowShipped) as refused:
         store.run(edit_order, CLERK, EditOrder(number, lines=[LineChange(1, 0)]))
     assert refused.value.facts["shipped_qty"] == 1
@@ -115,7 +103,7 @@ def test_the_rest_of_a_broken_box_is_cancelled_as_pieces_with_its_money(store: S
     stock(store, "CUP@WH1: 60")
     number = order(store, "CUP 2 box").number
     _pay(store, 2_400)
-    _ship_some(store, number, {"CUP": 18})
+    ship_some(store, number, {"CUP": 18})
     state = store.run(cancel_order, CLERK, CancelOrder(number, "enough"))
     row = order_row(store, number)
     assert (state.status, row.total_cents, row.refunded_cents) == ("shipped", 1_800, 600)
@@ -132,7 +120,7 @@ def test_what_came_back_follows_the_price_of_its_line(store: Store) -> None:
     store.run(save_promotion, MANAGER, PromotionIn("OFF", "满减", "order_threshold", rule, starts))
     number = order(store, "CHAIR 4").number
     _pay(store, 7_000)
-    _ship_some(store, number, {"CHAIR": 2})
+    ship_some(store, number, {"CHAIR": 2})
     asked = store.run(request_return, CLERK, RequestReturn(number, {1: 2}, "no good"))
     store.run(decide_return, CLERK, DecideReturn(asked.number, is_approved=True))
     store.run(receive_return, PICKER, ReceiveReturn(asked.number, {1: 2}, "WH1"))
@@ -193,7 +181,7 @@ def test_the_address_of_an_order_that_has_left_is_not_changed_by_anybody(store: 
     moved = EditOrder(number, address=AddressIn(street="新街 2 号"))
     store.run(edit_order, buyer, moved)
     assert order_row(store, number).street == "新街 2 号"
-    _ship_some(store, number, {"LAMP": 1})
+    ship_some(store, number, {"LAMP": 1})
     for actor, stage, reason in ((buyer, "shipped", "gone"), (CLERK, "delivered", "delivered")):
         with pytest.raises(
             NotAllowed, match=f"readdress is not possible for order {number} in stage {stage}"

@@ -52,6 +52,7 @@ from tests.support.build import (
     rows,
     rules,
     ship,
+    ship_some,
     shipments,
     sku,
     stock,
@@ -60,17 +61,6 @@ from tests.support.build import (
 
 def _buyer(store: Store, code: str = "ACME") -> Actor:
     return Actor(code, frozenset({"customer"}), customer_id=customer(store, code))
-
-
-def _ship_some(store: Store, number: str, quantities: dict[str, int]) -> str:
-    carrier(store)
-    first = next(x for x in shipments(store, number) if x.status == "planned")
-    released = store.run(release, PICKER, Release(first.location, [first.number]))
-    for pick_list in released.pick_lists:
-        store.run(pick_all, PICKER, PickAll(pick_list))
-    command = ShipShipment(first.number, "SF", [PackageIn(tracking_number=f"SF{first.id}")], quantities)
-    store.run(ship_shipment, PICKER, command)
-    return str(first.number)
 
 
 def _off(store: Store, *, from_cents: int, off_cents: int) -> None:
@@ -153,7 +143,7 @@ def test_what_has_left_is_owed_while_the_rest_waits_for_review(store: Store) -> 
     company(store)
     stock(store, "LAMP@WH1: 10, RUG@WH1: 10")
     number = order(store, "LAMP 4").number
-    _ship_some(store, number, {"LAMP": 2})
+    ship_some(store, number, {"LAMP": 2})
     store.run(edit_order, SALES, EditOrder(number, add=[LineIn("RUG", 1, unit_price_cents=900)]))
     row = order_row(store, number)
     assert (row.status, row.approved_at, row.credit_claimed_cents, _claims(store)) == ("review", None, 4_900, 4_900)
@@ -172,7 +162,7 @@ def test_what_was_taken_back_before_it_is_approved_again_is_owed_no_more(store: 
     company(store)
     stock(store, "LAMP@WH1: 10, RUG@WH1: 10")
     number = order(store, "LAMP 4").number
-    shipment = _ship_some(store, number, {"LAMP": 2})
+    shipment = ship_some(store, number, {"LAMP": 2})
     store.run(edit_order, SALES, EditOrder(number, add=[LineIn("RUG", 1, unit_price_cents=900)]))
     store.run(take_back, PICKER, TakeBack(shipment, "the van came back"))
     assert (order_row(store, number).credit_claimed_cents, _claims(store)) == (0, 0)
@@ -186,7 +176,7 @@ def test_a_review_does_not_count_an_order_s_own_claim_against_it(store: Store) -
     rules(store, auto_approve={"max_total_cents": {"CNY": 4_500}})
     stock(store, "LAMP@WH1: 10")
     number = order(store, "LAMP 4", customer="TINY").number
-    _ship_some(store, number, {"LAMP": 2})
+    ship_some(store, number, {"LAMP": 2})
     assert store.run(edit_order, SALES, EditOrder(number, lines=[LineChange(1, 5)])).status == "review"
     assert _codes(store, number) == ["amount_high"]
 
@@ -197,7 +187,7 @@ def _half_a_box(store: Store, *, box_price_cents: int, more: str = "", **fields:
     sku(store, "TEA", box_of=12, box_price_cents=box_price_cents, tax_rate_bp=1_300)
     stock(store, "TEA@WH1: 12, RUG@WH1: 20")
     number = order(store, f"TEA 1 box{more}", **fields).number
-    _ship_some(store, number, {"TEA": 6})
+    ship_some(store, number, {"TEA": 6})
     return number
 
 
@@ -264,7 +254,7 @@ def _tiny(store: Store) -> str:
 
 def test_credit_is_no_reason_against_cancelling_what_has_not_left(store: Store) -> None:
     number = _tiny(store)
-    _ship_some(store, number, {"LAMP": 9})
+    ship_some(store, number, {"LAMP": 9})
     assert store.run(cancel_order, CLERK, CancelOrder(number, "enough")).status == "shipped"
     row = order_row(store, number)
     assert (row.total_cents, row.credit_claimed_cents) == (9_000, 9_000)
@@ -326,7 +316,7 @@ def test_a_held_order_lowered_to_what_has_left_is_held_no_more(store: Store) -> 
     company(store)
     stock(store, "LAMP@WH1: 20")
     number = order(store, "LAMP 4").number
-    _ship_some(store, number, {"LAMP": 2})
+    ship_some(store, number, {"LAMP": 2})
     store.run(hold_order, CLERK, HoldOrder(number, "check"))
     store.run(edit_order, CLERK, EditOrder(number, lines=[LineChange(1, 2)]))
     row = order_row(store, number)
@@ -355,7 +345,7 @@ def test_the_address_stays_while_the_rest_of_an_order_is_in_the_warehouse(store:
     company(store)
     stock(store, "LAMP@WH1: 20")
     number = order(store, "LAMP 4").number
-    _ship_some(store, number, {"LAMP": 2})
+    ship_some(store, number, {"LAMP": 2})
     moved = EditOrder(number, address=AddressIn(street="别处 9 号"))
     rest = next(x for x in shipments(store, number) if x.status == "planned")
     released = store.run(release, PICKER, Release("WH1", [rest.number]))

@@ -294,6 +294,18 @@ def ship(store: Store, number: str, *, tracking_number: str | None = None) -> li
     return shipped
 
 
+def ship_some(store: Store, number: str, quantities: Mapping[str, int]) -> str:
+    """Pick an order's first planned shipment and send these units (by SKU) of it by SF; the shipment's number."""
+    carrier(store)
+    first = next(x for x in shipments(store, number) if x.status == "planned")
+    released = store.run(release, PICKER, Release(first.location, [first.number]))
+    for pick_list in released.pick_lists:
+        store.run(pick_all, PICKER, PickAll(pick_list))
+    command = ShipShipment(first.number, "SF", [PackageIn(tracking_number=f"SF{first.id}")], quantities)
+    store.run(ship_shipment, PICKER, command)
+    return str(first.number)
+
+
 def deliver(store: Store, number: str) -> list[ConfirmedDelivery]:
     """Every shipment of an order that is under way was signed for as shipped."""
     return [
