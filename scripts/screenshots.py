@@ -8,6 +8,7 @@ The order shown is the largest that waits for review; the product is the one to 
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -27,7 +28,9 @@ def main() -> int:
     into.mkdir(parents=True, exist_ok=True)
     pages = pages_of(folder)
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
+        browser = playwright.chromium.launch(
+            executable_path=os.environ.get("DINGHUO_CHROMIUM", "/usr/bin/chromium"), args=["--no-sandbox"]
+        )
         for language in LANGUAGES:
             for name, path in pages.items():
                 shoot(browser, f"{url}/{path}", language, into / f"{name}_{language}.png", DESKTOP)

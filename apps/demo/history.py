@@ -373,12 +373,9 @@ def _leave_questions(uow: UnitOfWork, world: World, day: date) -> None:
     )
     for row in arrived:
         _try(uow, request_return, ANN, RequestReturn(row.number, {1: 1}, "颜色与图片不符"))
-    for events in (world.events[due] for due in sorted(world.events) if due > day):
-        if events:
-            event_to_come = events[0]
-            lost = _event(event_to_come.carrier, event_to_come.tracking_number, "exception", day, 0)
-            record_event(uow, SYSTEM, lost)
-            return
+    to_come = next((event for due in sorted(world.events) if due > day for event in world.events[due]), None)
+    if to_come is not None:
+        record_event(uow, SYSTEM, _event(to_come.carrier, to_come.tracking_number, "exception", day, 0))
 
 
 def _start_writing_mail(uow: UnitOfWork, world: World) -> None:
