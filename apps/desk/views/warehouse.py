@@ -344,25 +344,32 @@ def _to_ship(screen: Screen, picked: Sequence[Any], names: Any) -> None:
     is_courier = chosen.delivery_method == "courier"
     with st.form("ship", border=True):
         st.markdown(f"**{chosen.shipment}** · {chosen.order_number} · {escaped(chosen.customer)}")
-        carrier = tracking = None
         if is_courier:
             left, right = st.columns(2)
-            carrier = left.selectbox(t("warehouse.carrier"), list(couriers), format_func=lambda code: couriers[code])
-            tracking = right.text_input(t("col.tracking"), key=f"tracking_{chosen.shipment}")
-        if st.form_submit_button(
+            left.selectbox(
+                t("warehouse.carrier"), list(couriers), key="ship_carrier", format_func=lambda code: couriers[code]
+            )
+            right.text_input(t("col.tracking"), key=f"tracking_{chosen.shipment}")
+        st.form_submit_button(
             t("warehouse.ship.go", shipment=chosen.shipment),
             type="primary",
+            on_click=_ship,
+            args=(screen, chosen),
             disabled=not screen.may("shipment.ship") or (is_courier and not couriers),
             help=screen.role_help("shipment.ship"),
-        ):
-            _ship(screen, chosen, carrier, (tracking or "").strip() or None)
-            st.rerun()
+        )
     screen.say_role("shipment.ship")
     if is_courier and not couriers:
         st.warning(t("warehouse.no_carrier"))
 
 
-def _ship(screen: Screen, chosen: Any, carrier: str | None, tracking: str | None) -> None:
+def _ship(screen: Screen, chosen: Any) -> None:
+    # As a callback, before the page is drawn: a page that ended its drawing to start again lost its URL
+    # to who clicked in that moment.
+    is_courier = chosen.delivery_method == "courier"
+    carrier = st.session_state["ship_carrier"] if is_courier else None
+    tracking = st.session_state[f"tracking_{chosen.shipment}"].strip() or None if is_courier else None
+
     def done(result: Any) -> str:
         said = screen.t("done.ship", shipment=chosen.shipment)
         if result.rest_shipments:
