@@ -17,7 +17,8 @@ from zoneinfo import ZoneInfo
 import duckdb
 
 from pipelines.extract import Extracted, extract
-from pipelines.transform import backlog, demand, dimensions, orders, plan, stock
+from pipelines.model import MODELLED, Modelled
+from pipelines.transform import plan
 from pipelines.transform.as_of import AsOf
 from pipelines.transform.plan import PlanningDefaults
 from pipelines.warehouse.contract import contract_hash
@@ -32,20 +33,6 @@ from pipelines.warehouse.publish import (
 )
 from pipelines.warehouse.tables import TABLES, table
 from pipelines.warehouse.write import create_tables, replace_with_frame, replace_with_query
-
-MODELLED: dict[str, Callable[[AsOf], str]] = {
-    "core.dim_product": dimensions.dim_product,
-    "core.dim_location": dimensions.dim_location,
-    "core.dim_customer": dimensions.dim_customer,
-    "core.dim_supplier": dimensions.dim_supplier,
-    "core.fct_order_line": orders.fct_order_line,
-    "core.fct_line_location": orders.fct_line_location,
-    "core.fct_stock_movement": stock.fct_stock_movement,
-    "core.fct_stock_daily": stock.fct_stock_daily,
-    "core.fct_demand_daily": demand.fct_demand_daily,
-    "mart.backlog": backlog.backlog,
-}
-"""Tables that are one query over `raw` and the tables before them, in the order they are built."""
 
 MAX_HORIZON_DAYS = 182
 DEFAULTS = PlanningDefaults()
@@ -189,9 +176,9 @@ def run_daily(
             extracted = load(settings, building)
             rows += extracted.rows_read.values()
         with open_generation(building) as con:
-            for name in MODELLED:
-                with step(name) as rows:
-                    rows.append(build_modelled(settings, con, name))
+            for modelled in MODELLED:
+                with step(modelled.name) as rows:
+                    rows.append(build_modelled(settings, con, modelled))
             with step("forecast") as rows:
                 counts = build_forecast(settings, con)
                 rows.append(counts["series"])
@@ -255,9 +242,9 @@ def open_generation(building: Path) -> Iterator[duckdb.DuckDBPyConnection]:
         raise BuildFailed(path=str(building), reason=str(error)) from error
 
 
-def build_modelled(settings: RunSettings, con: duckdb.DuckDBPyConnection, name: str) -> int:
+def build_modelled(settings: RunSettings, con: duckdb.DuckDBPyConnection, modelled: Modelled) -> int:
     """Build one table of `MODELLED`; returns its rows."""
-    return replace_with_query(con, table(name), MODELLED[name](settings.known))
+    return replace_with_query(con, table(modelled.name), modelled.query(settings.known))
 
 
 def build_forecast(settings: RunSettings, con: duckdb.DuckDBPyConnection) -> dict[str, int]:

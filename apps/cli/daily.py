@@ -75,7 +75,8 @@ def daily(
 def run_and_show(out: Context, day: date, *, full: bool, now: Any) -> RunReport:
     """The daily run with a progress bar; the settings say where."""
     # Here and not above: DuckDB and Polars take their time, and no store is open any more when the run begins.
-    from pipelines.daily import MODELLED, run_daily
+    from pipelines.daily import run_daily
+    from pipelines.model import MODELLED
 
     settings = out.settings
     steps = len(MODELLED) + 4

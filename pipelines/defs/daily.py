@@ -16,7 +16,6 @@ import duckdb
 from pydantic import PrivateAttr
 
 from pipelines.daily import (
-    MODELLED,
     RunSettings,
     build_forecast,
     build_modelled,
@@ -26,6 +25,7 @@ from pipelines.daily import (
     open_generation,
     publish,
 )
+from pipelines.model import MODELLED, Modelled
 from pipelines.transform.as_of import AsOf
 from pipelines.warehouse.contract import Table
 from pipelines.warehouse.publish import find_violations
@@ -105,19 +105,19 @@ def daily_assets(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinitio
             for raw in RAW_TABLES:
                 yield _result(con, raw, {"rows_read": extracted.rows_read[raw.name], "is_full_load": extracted.is_full})
 
-    def modelled(name: str) -> dg.AssetsDefinition:
-        built = table(name)
+    def modelled(one: Modelled) -> dg.AssetsDefinition:
+        built = table(one.name)
 
         @dg.multi_asset(
-            name=name.replace(".", "_"),
-            specs=[_spec(built, _reads(name))],
+            name=one.name.replace(".", "_"),
+            specs=[_spec(built, _reads(one))],
             check_specs=_checks([built]),
             partitions_def=partitions,
             backfill_policy=single_run,
         )
         def build(warehouse: WarehouseRun) -> Iterator[dg.MaterializeResult]:
             with open_generation(warehouse.building) as con:
-                rows = build_modelled(warehouse.settings, con, name)
+                rows = build_modelled(warehouse.settings, con, one)
                 yield _result(con, built, {"dagster/row_count": rows})
 
         return build
@@ -148,7 +148,11 @@ def daily_assets(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinitio
             for written in suggestion_tables:
                 yield _result(con, written, counts)
 
-    everything = [*(t.full_name for t in RAW_TABLES), *MODELLED, *(t.full_name for t in MART_TABLES)]
+    everything = [
+        *(t.full_name for t in RAW_TABLES),
+        *(one.name for one in MODELLED),
+        *(t.full_name for t in MART_TABLES),
+    ]
 
     @dg.multi_asset(
         name="publish",
@@ -166,9 +170,9 @@ def daily_assets(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinitio
     return [load_raw, *map(modelled, MODELLED), forecast, suggestions, publication]
 
 
-def _reads(name: str) -> tuple[str, ...]:
+def _reads(modelled: Modelled) -> tuple[str, ...]:
     """The tables that the query of a modelled table names: the graph is what the SQL says."""
-    sql = MODELLED[name](AsOf(date(2000, 1, 1), "UTC"))
+    sql = modelled.query(AsOf(date(2000, 1, 1), "UTC"))
     return tuple(sorted(set(re.findall(r"\b(?:raw|core|mart)\.\w+", sql))))
 
 

@@ -21,7 +21,8 @@ def fct_demand_daily(as_of: AsOf) -> str:
       ), out_of_stock AS (
         SELECT DISTINCT s.sku, s.location_code, unnest(generate_series(
             greatest(s.stock_date, f.first_date),
-            least(s.valid_to_date + 1, f.last_date, {as_of.day_sql}), INTERVAL 1 DAY))::DATE AS demand_date
+            least(coalesce(s.valid_to_date + 1, {as_of.day_sql}), f.last_date, {as_of.day_sql}),
+            INTERVAL 1 DAY))::DATE AS demand_date
         FROM core.fct_stock_daily s JOIN first_demand f USING (sku, location_code) WHERE s.available_qty <= 0
       )
       SELECT sku, location_code, demand_date, coalesce(d.demand_qty, 0)::BIGINT AS demand_qty,

@@ -63,22 +63,26 @@ def fct_order_line(as_of: AsOf) -> str:
             PARTITION BY order_id, line_no ORDER BY order_edit_id NULLS LAST)) AS given_up_qty
           FROM edited_qty SEMI JOIN (SELECT order_id FROM edit WHERE is_known AND is_lost) USING (order_id))
         WHERE is_lost GROUP BY ALL
+      ), lost_on AS (
+        SELECT order_id, max(edit_date) AS lost_date FROM edit WHERE is_known AND is_lost GROUP BY order_id
       ), sent AS (
         SELECT order_line_id, sum(shipped_qty)::BIGINT AS shipped_qty
         FROM raw.shipment_line WHERE {as_of.known("shipped_at")} GROUP BY order_line_id
       )
-      SELECT l.order_line_id, o.order_number, l.line_no, l.line_kind, s.sku, c.customer_code, h.channel_code, o.origin,
-        o.placed_date AS business_date, o.placed_at,
+      SELECT l.order_line_id, order_id, o.order_number, l.line_no, l.line_kind, s.sku, c.customer_code, h.channel_code,
+        o.origin, o.placed_date AS business_date, o.placed_at,
         l.ordered_qty + coalesce(g.given_up_qty, 0) AS ordered_qty,
         CASE WHEN o.is_cancelled THEN l.ordered_qty
              WHEN {as_of.unchanged_since("o.changed_at")} THEN l.cancelled_qty ELSE 0 END
           + coalesce(g.given_up_qty, 0) AS cancelled_qty,
         CASE WHEN o.is_lost THEN l.ordered_qty ELSE 0 END + coalesce(g.given_up_qty, 0) AS lost_qty,
+        CASE WHEN o.is_lost OR g.given_up_qty > 0 THEN x.lost_date END AS lost_date,
         CASE WHEN o.origin = 'history' THEN l.shipped_qty ELSE coalesce(sent.shipped_qty, 0) END AS shipped_qty,
         l.net_cents, o.currency, l.line_kind = 'gift' AS is_gift, l.line_kind = 'component' AS is_part
       FROM line l JOIN known_order o USING (order_id) JOIN raw.sku s USING (sku_id)
         JOIN raw.customer c USING (customer_id) JOIN raw.channel h USING (channel_id)
-        LEFT JOIN sent USING (order_line_id) LEFT JOIN given_up g USING (order_id, line_no)"""
+        LEFT JOIN sent USING (order_line_id) LEFT JOIN given_up g USING (order_id, line_no)
+        LEFT JOIN lost_on x USING (order_id)"""
 
 
 def fct_line_location(as_of: AsOf) -> str:
@@ -91,9 +95,9 @@ def fct_line_location(as_of: AsOf) -> str:
     """
     return f"""
       WITH demand AS (
-        SELECT f.order_line_id, f.line_no, f.sku, f.origin, f.business_date, f.lost_qty, f.is_gift, l.order_id,
-          f.ordered_qty - f.cancelled_qty + f.lost_qty AS demand_qty
-        FROM core.fct_order_line f JOIN raw.order_line l USING (order_line_id)
+        SELECT f.order_line_id, f.line_no, f.sku, f.origin, f.business_date, f.lost_qty, f.lost_date, f.is_gift,
+          f.order_id, f.ordered_qty - f.cancelled_qty + f.lost_qty AS demand_qty
+        FROM core.fct_order_line f
         WHERE f.line_kind IN ('item', 'component', 'gift') AND f.ordered_qty - f.cancelled_qty + f.lost_qty > 0
       ), kept AS (
         SELECT order_id, arg_min(lines, order_edit_id) AS lines FROM ({edits(as_of)})
@@ -122,16 +126,26 @@ def fct_line_location(as_of: AsOf) -> str:
             + location_rank AS preference
           FROM raw.location) GROUP BY origin
       ), shares AS (
-        SELECT d.order_line_id, coalesce(p.location_id, b.location_id) AS location_id, d.sku, d.business_date, d.is_gift,
-          d.lost_qty, CASE WHEN p.location_id IS NULL THEN d.demand_qty
+        SELECT d.order_line_id, d.order_id, coalesce(p.location_id, b.location_id) AS location_id, d.sku,
+          d.business_date, d.is_gift, d.lost_qty, d.lost_date, CASE WHEN p.location_id IS NULL THEN d.demand_qty
             ELSE greatest(0, least(p.qty, d.demand_qty - p.before_qty))
               + CASE WHEN p.place_no = 1 THEN greatest(0, d.demand_qty - p.all_qty) ELSE 0 END END AS demand_qty
         FROM demand d LEFT JOIN planned p USING (order_line_id) JOIN fallback b ON b.origin = d.origin
       )
-      SELECT s.order_line_id, l.location_code, s.sku, s.business_date, s.demand_qty::BIGINT AS demand_qty,
-        CASE WHEN s.is_gift THEN s.demand_qty ELSE 0 END::BIGINT AS gift_qty,
+      SELECT * EXCLUDE (all_lost_date), CASE WHEN lost_qty > 0 THEN all_lost_date END AS lost_date FROM (
+      SELECT s.order_line_id, s.order_id, l.location_code, s.sku, s.business_date, s.demand_qty::BIGINT AS demand_qty,
+        CASE WHEN s.is_gift THEN s.demand_qty ELSE 0 END::BIGINT AS gift_qty, s.lost_date AS all_lost_date,
         -- lost units lie at the largest place first: nothing tells where each would have come from
         least(s.demand_qty, greatest(0, s.lost_qty - coalesce(sum(s.demand_qty) OVER (
           PARTITION BY s.order_line_id ORDER BY s.demand_qty DESC, l.location_code
           ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0)))::BIGINT AS lost_qty
-      FROM shares s JOIN raw.location l USING (location_id) WHERE s.demand_qty > 0"""
+      FROM shares s JOIN raw.location l USING (location_id) WHERE s.demand_qty > 0)"""
+
+
+def fct_shipment_line(as_of: AsOf) -> str:
+    """One row per order line in a shipment that had left by the end of the as-of date."""
+    return f"""
+      SELECT s.shipment_line_id, s.shipment_id, s.order_id, s.order_line_id, k.sku, l.location_code, s.shipped_qty,
+        s.shipped_at, {as_of.business_day("s.shipped_at")} AS shipped_date
+      FROM raw.shipment_line s JOIN raw.sku k USING (sku_id) JOIN raw.location l USING (location_id)
+      WHERE {as_of.known("s.shipped_at")}"""

@@ -81,7 +81,7 @@ def positions(con: duckdb.DuckDBPyConnection, as_of: AsOf, defaults: PlanningDef
         WHERE p.sku_kind = 'item'
       ), stock AS (
         SELECT sku, location_code, on_hand_qty, greatest(0, outstanding_qty) AS outstanding_qty
-        FROM core.fct_stock_daily WHERE valid_to_date = {as_of.day_sql}
+        FROM core.fct_stock_daily WHERE valid_to_date IS NULL
       ), under_way AS ({_under_way(as_of)}), source AS ({_sourcing(as_of)})
       SELECT {SERIES}, sku, location_code, is_tracked,
         CASE WHEN is_tracked THEN coalesce(on_hand_qty, 0) END::BIGINT AS on_hand_qty,

@@ -1,7 +1,6 @@
 """What was on the shelf, and what was free of it, day by day."""
 
 from pipelines.transform.as_of import AsOf
-from pipelines.transform.orders import edits
 
 
 def fct_stock_movement(as_of: AsOf) -> str:
@@ -19,17 +18,13 @@ def fct_stock_daily(as_of: AsOf) -> str:
     Open demand rises when a line is asked of the location, and falls as it ships or is given up for lack of stock. What
     it takes is not available, reserved or not: a unit that somebody waits for can't be promised to the next.
     """
-    return f"""
+    return """
       WITH sent AS (
-        SELECT s.order_line_id, l.location_code, {as_of.business_day("s.shipped_at")} AS stock_date, s.shipped_qty,
-          coalesce(sum(s.shipped_qty) OVER earlier, 0) AS before_qty
-        FROM raw.shipment_line s JOIN raw.location l USING (location_id) WHERE {as_of.known("s.shipped_at")}
-        WINDOW earlier AS (PARTITION BY s.order_line_id, s.location_id ORDER BY s.shipped_at, s.shipment_line_id
+        SELECT order_line_id, location_code, shipped_date AS stock_date, shipped_qty,
+          coalesce(sum(shipped_qty) OVER earlier, 0) AS before_qty
+        FROM core.fct_shipment_line
+        WINDOW earlier AS (PARTITION BY order_line_id, location_code ORDER BY shipped_at, shipment_line_id
           ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)
-      ), given_up AS (
-        SELECT l.order_line_id, max(e.edit_date) AS stock_date
-        FROM ({edits(as_of)}) e JOIN raw.order_line l USING (order_id) WHERE e.is_known AND e.is_lost
-        GROUP BY l.order_line_id
       ), events AS (
         SELECT sku, location_code, business_date AS stock_date, movement_qty AS on_hand, 0 AS outstanding
         FROM core.fct_stock_movement WHERE stock_state = 'on_hand'
@@ -39,15 +34,14 @@ def fct_stock_daily(as_of: AsOf) -> str:
         SELECT d.sku, d.location_code, s.stock_date, 0, -greatest(0, least(s.shipped_qty, d.demand_qty - s.before_qty))
         FROM sent s JOIN core.fct_line_location d USING (order_line_id, location_code)
         UNION ALL
-        SELECT d.sku, d.location_code, g.stock_date, 0, -d.lost_qty
-        FROM given_up g JOIN core.fct_line_location d USING (order_line_id) WHERE d.lost_qty > 0
+        SELECT sku, location_code, lost_date, 0, -lost_qty FROM core.fct_line_location WHERE lost_date IS NOT NULL
       ), days AS (
         SELECT e.sku, e.location_code, e.stock_date, sum(e.on_hand) AS on_hand, sum(e.outstanding) AS outstanding
         FROM events e JOIN core.dim_location l USING (location_code) JOIN core.dim_product p USING (sku)
         WHERE l.is_location_stock_tracked AND p.is_sku_stock_tracked GROUP BY ALL
       )
       SELECT sku, location_code, stock_date,
-        (coalesce(lead(stock_date) OVER by_day, {as_of.day_sql} + 1) - INTERVAL 1 DAY)::DATE AS valid_to_date,
+        (lead(stock_date) OVER by_day - INTERVAL 1 DAY)::DATE AS valid_to_date,
         sum(on_hand) OVER by_day AS on_hand_qty, sum(outstanding) OVER by_day AS outstanding_qty,
         sum(on_hand - outstanding) OVER by_day AS available_qty
       FROM days WINDOW by_day AS (PARTITION BY sku, location_code ORDER BY stock_date)"""

@@ -130,6 +130,10 @@ cost_id = _id("cost_id", "cost")
 cost_kind = Column("cost_kind", TEXT, "How the cost was found.", "", _words("cost_kind", "standard", "moving_average"))
 valid_from_date = Column("valid_from_date", DAY, "First day it holds.")
 valid_to_date = Column("valid_to_date", DAY, "Last day it holds.")
+lost_date = Column("lost_date", DAY, "Business day on which units were given up for lack of stock.").or_null(
+    "when none were"
+)
+shipped_date = Column("shipped_date", DAY, "Business day on which it left.")
 
 # ------------------------------------------------------------------------------------------------ what happened
 order_id = _id("order_id", "order")
@@ -302,14 +306,20 @@ CORE_TABLES = (
     )),
     Table("core", "fct_order_line", "One row per order line, as known at the end of the as-of date.",
           ("order_line_id",), (
-        order_line_id, order_number, line_no, line_kind, sku, customer_code, channel_code, origin, business_date,
-        placed_at, ordered_qty, cancelled_qty, lost_qty, shipped_qty, net_cents, currency, is_gift, is_part,
+        order_line_id, order_id, order_number, line_no, line_kind, sku, customer_code, channel_code, origin,
+        business_date, placed_at, ordered_qty, cancelled_qty, lost_qty, lost_date, shipped_qty, net_cents, currency,
+        is_gift, is_part,
     ), (Rule("cancelled_qty <= ordered_qty", "what is cancelled was ordered"),
         Rule("lost_qty <= cancelled_qty", "what is lost was cancelled"))),
     Table("core", "fct_line_location", "One row per order line that takes stock and location it is asked of.",
           ("order_line_id", "location_code"), (
-        order_line_id, location_code, sku, business_date, demand_qty, gift_qty, lost_qty,
+        order_line_id, order_id, location_code, sku, business_date, demand_qty, gift_qty, lost_qty, lost_date,
     ), (Rule("gift_qty <= demand_qty", "gifts are demand"), Rule("lost_qty <= demand_qty", "lost sales are demand"))),
+    Table("core", "fct_shipment_line", "One row per order line in a shipment that had left by the as-of date.",
+          ("shipment_line_id",), (
+        shipment_line_id, shipment_id, order_id, order_line_id, sku, location_code, shipped_qty,
+        Column("shipped_at", INSTANT, "When it left.", "UTC"), shipped_date,
+    )),
     Table("core", "fct_stock_movement", "One row per immutable change of stock.", ("stock_movement_id",), (
         stock_movement_id, sku, location_code, movement_qty, stock_state, movement_reason, moved_at, business_date,
     )),
@@ -317,7 +327,8 @@ CORE_TABLES = (
           "One row per SKU, location and business day on which its stock or its open demand changed; "
           "it stays so through `valid_to_date`.",
           ("sku", "location_code", "stock_date"), (
-        sku, location_code, stock_date, valid_to_date, on_hand_qty, outstanding_qty, available_qty,
+        sku, location_code, stock_date, valid_to_date.or_null("while it is still so"), on_hand_qty, outstanding_qty,
+        available_qty,
     ), (Rule("available_qty = on_hand_qty - outstanding_qty", "available is what is left"),
         Rule("stock_date <= valid_to_date", "a period does not end before it begins"))),
     Table("core", "fct_demand_daily",

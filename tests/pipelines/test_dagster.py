@@ -10,9 +10,10 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from pipelines.daily import MODELLED, run_daily
+from pipelines.daily import run_daily
 from pipelines.definitions import build_definitions
 from pipelines.defs.home import dagster_home
+from pipelines.model import MODELLED
 from pipelines.warehouse import read
 from pipelines.warehouse.publish import generations
 from pipelines.warehouse.tables import CORE_TABLES, MART_TABLES, RAW_TABLES

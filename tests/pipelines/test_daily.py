@@ -404,7 +404,7 @@ def test_the_frames_that_learn_hold_no_day_after_the_cutoff(
     with read.live_warehouse(warehouse_dir) as warehouse:
         last_days = {
             "core.fct_demand_daily": "demand_date",
-            "core.fct_stock_daily": "valid_to_date",
+            "core.fct_stock_daily": "stock_date",
             "core.fct_order_line": "business_date",
             "core.fct_stock_movement": "business_date",
         }

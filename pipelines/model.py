@@ -1,0 +1,73 @@
+"""The modelled tables of the warehouse, in the order they are built, and what makes a row of each need building again."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from pipelines.transform import backlog, demand, dimensions, orders, stock
+from pipelines.transform.as_of import AsOf
+
+
+@dataclass(frozen=True)
+class Modelled:
+    """A table that is one query over `raw` and the tables before it.
+
+    Attributes:
+        name: Schema and table, declared in `pipelines.warehouse.tables`.
+        query: The query for everything known at the end of a business day.
+        key: Columns that name a part of the table which is built by itself: its rows depend only on rows with the same
+            values in the tables that have these columns, and on small tables seen whole. Empty: always built whole.
+        moved_by: Tables whose changed rows name, by the columns they share with `key`, the parts to build again.
+        daily_parts: SQL giving the `key` of further parts to build when the as-of date moves on.
+        is_nightly: Built by the daily run only; a refresh during the day leaves it as it is.
+
+    A keyed query may not look at the as-of date but to leave out what happened after it: a row that nothing has touched
+    must be the same tomorrow. What depends on today (an age, a lateness) belongs in a table that is built whole.
+    """
+
+    name: str
+    query: Callable[[AsOf], str]
+    key: tuple[str, ...] = ()
+    moved_by: tuple[str, ...] = ()
+    daily_parts: str = ""
+    is_nightly: bool = False
+
+
+ORDER_SOURCES = ("raw.orders", "raw.order_line", "raw.order_edit", "raw.shipment_line")
+SERIES = ("sku", "location_code")
+
+MODELLED: tuple[Modelled, ...] = (
+    Modelled("core.dim_product", dimensions.dim_product),
+    Modelled("core.dim_location", dimensions.dim_location),
+    Modelled("core.dim_customer", dimensions.dim_customer),
+    Modelled("core.dim_supplier", dimensions.dim_supplier),
+    Modelled("core.fct_order_line", orders.fct_order_line, key=("order_id",), moved_by=ORDER_SOURCES),
+    Modelled("core.fct_line_location", orders.fct_line_location, key=("order_id",), moved_by=ORDER_SOURCES),
+    Modelled("core.fct_shipment_line", orders.fct_shipment_line, key=("order_id",), moved_by=ORDER_SOURCES),
+    Modelled(
+        "core.fct_stock_movement",
+        stock.fct_stock_movement,
+        key=("stock_movement_id",),
+        moved_by=("raw.stock_movement",),
+    ),
+    Modelled(
+        "core.fct_stock_daily",
+        stock.fct_stock_daily,
+        key=SERIES,
+        moved_by=(
+            "core.dim_product",
+            "core.dim_location",
+            "core.fct_line_location",
+            "core.fct_shipment_line",
+            "core.fct_stock_movement",
+        ),
+    ),
+    Modelled(
+        "core.fct_demand_daily",
+        demand.fct_demand_daily,
+        key=SERIES,
+        moved_by=("core.dim_product", "core.dim_location", "core.fct_line_location", "core.fct_stock_daily"),
+        daily_parts="SELECT sku, location_code FROM core.fct_stock_daily "
+        "WHERE valid_to_date IS NULL AND available_qty <= 0",
+    ),
+    Modelled("mart.backlog", backlog.backlog),
+)
