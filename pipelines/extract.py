@@ -170,6 +170,7 @@ class _Load:
             rows_read = {model.name: self.read_changed(model, changed) for model in self.models.READ_MODELS}
         self.compare_totals()
         self.keep_watermark(int(position))
+        self.keep_changed_keys(changed)
         return Extracted(since is None, {entity: len(keys) for entity, keys in changed.items()}, rows_read)
 
     def ask(self, sql: str) -> list[tuple[Any, ...]]:
@@ -257,6 +258,12 @@ class _Load:
             "INSERT INTO warehouse.meta.watermark VALUES (?, ?, ?, make_timestamptz(?))",
             [self.source.name, position, last_id, last_at],
         )
+
+    def keep_changed_keys(self, changed: dict[str, set[int]]) -> None:
+        """What is built from `raw` by parts asks this table which rows to look at."""
+        self.con.execute("DELETE FROM warehouse.meta.changed_key")
+        for entity, keys in changed.items():
+            self.con.execute("INSERT INTO warehouse.meta.changed_key SELECT ?, unnest(?::BIGINT[])", [entity, [*keys]])
 
 
 def _typed(column: Column) -> str:

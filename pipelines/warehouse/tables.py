@@ -46,6 +46,8 @@ source_name = Column("source_name", TEXT, "Which order database was read: its ki
 position = Column("position", INT, "How far the change log was read: row id on SQLite, transaction id on PostgreSQL.")
 last_change_id = _id("last_change_id", "newest row of the change log that was seen; 0 when it was empty")
 last_change_at = _at("last_change_at", "When that change was made.")
+entity = Column("entity", TEXT, "Table of the order core that the changed row stands in.", "", "entity <> ''")
+entity_id = _id("entity_id", "changed row")
 
 PUBLICATION = Table(
     "meta",
@@ -61,6 +63,13 @@ WATERMARK = Table(
     "One row per order database that was read.",
     ("source_name",),
     (source_name, position, last_change_id, last_change_at.or_null("when the change log was empty")),
+)
+CHANGED_KEY = Table(
+    "meta",
+    "changed_key",
+    "One row per row of the order core that the last load read again because it had changed; none after a full load.",
+    ("entity", "entity_id"),
+    (entity, entity_id),
 )
 META_TABLES = (PUBLICATION, TABLE_ROWS)
 
@@ -460,7 +469,7 @@ MART_TABLES = (
     )),
 )  # fmt: skip
 
-TABLES: tuple[Table, ...] = (*RAW_TABLES, *CORE_TABLES, *MART_TABLES, *META_TABLES, WATERMARK)
+TABLES: tuple[Table, ...] = (*RAW_TABLES, *CORE_TABLES, *MART_TABLES, *META_TABLES, WATERMARK, CHANGED_KEY)
 
 
 def table(full_name: str) -> Table:

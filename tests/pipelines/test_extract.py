@@ -102,6 +102,29 @@ def test_nothing_changed_nothing_read_again(book: Book, database_url: str, build
     assert raw_hashes(building) == before
 
 
+def test_the_generation_says_which_rows_its_load_read_again(book: Book, database_url: str, building: Path) -> None:
+    def changed_keys() -> set[tuple[str, int]]:
+        with duckdb.connect(str(building)) as con:
+            assert find_violations(con, (table("meta.changed_key"),)) == []
+            return set(con.execute("FROM meta.changed_key").fetchall())
+
+    book.wait_until_settled()
+    extract(database_url, building, full=False)
+    assert changed_keys() == set()
+    book.cancel("A2", at(MONDAY, 12))
+    book.wait_until_settled()
+    extract(database_url, building, full=False)
+    assert changed_keys() == {("orders", book.id_of(t.Order, "A2")), ("shipment", book.id_of(t.Shipment, "A2@HEL"))}
+    book.ship("A1", at(MONDAY, 13))
+    book.wait_until_settled()
+    extract(database_url, building, full=False)
+    entities = sorted(entity for entity, _ in changed_keys())
+    assert entities == ["orders", "shipment", "stock_movement", "stock_movement"]
+    assert ("orders", book.id_of(t.Order, "A1")) in changed_keys()
+    extract(database_url, building, full=True)
+    assert changed_keys() == set()
+
+
 def test_many_changed_keys_are_read_by_a_scan_with_the_same_result(
     book: Book, database_url: str, building: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
