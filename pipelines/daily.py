@@ -1,23 +1,26 @@
-"""The daily run: load what changed, model it, forecast, suggest what to restock, publish. One plain function.
+"""The runs: load what changed, model it, forecast, suggest what to restock, publish. Plain functions.
 
-`run_daily` is the whole story in order; `pipelines.defs` tells Dagster the same story with the same functions. Between
-steps nothing is held but the path of the generation being built, so that each step can also run alone.
+`run_daily` is the whole story in order, `run_refresh` the part of it that is worth doing every few minutes, and
+`run_backfill` the daily story for one day after the other. `pipelines.defs` tells Dagster the same with the same steps.
+Between steps nothing is held but the path of the generation being built, so that each step can also run alone.
 """
 
 import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from datetime import date, datetime
+from dataclasses import asdict, dataclass, replace
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import duckdb
 
+from orders_core.store.read_models import READ_MODELS
 from pipelines.extract import Extracted, extract
 from pipelines.model import MODELLED, Modelled
+from pipelines.parts import Parts, base_of
 from pipelines.transform import plan
 from pipelines.transform.as_of import AsOf
 from pipelines.transform.plan import PlanningDefaults
@@ -25,8 +28,10 @@ from pipelines.warehouse.contract import contract_hash
 from pipelines.warehouse.errors import BuildFailed
 from pipelines.warehouse.publish import (
     Published,
+    find_violations,
     live_generation,
     publish_generation,
+    refuse_violations,
     remove_build,
     run_lock,
     start_generation,
@@ -34,6 +39,7 @@ from pipelines.warehouse.publish import (
 from pipelines.warehouse.tables import TABLES, table
 from pipelines.warehouse.write import create_tables, replace_with_frame, replace_with_query
 
+SOURCES = {f"raw.{model.name}": model.keys for model in READ_MODELS if model.keys}
 MAX_HORIZON_DAYS = 182
 DEFAULTS = PlanningDefaults()
 
@@ -161,7 +167,86 @@ def run_daily(
         defaults=defaults,
         keep=keep,
     )
+    return _run(settings, [as_of], now=now, progress=progress, is_refresh=False)
+
+
+def run_refresh(
+    database_url: str,
+    warehouse_dir: Path,
+    *,
+    as_of: date,
+    zone: str = "Asia/Shanghai",
+    run_id: str,
+    now: Callable[[], datetime],
+    keep: int = 5,
+    progress: Callable[[str], None] = lambda step: None,
+) -> RunReport:
+    """Bring the warehouse up to this moment without forecasting anew: every few minutes of the day `as_of`.
+
+    Only what changed is read, modelled and checked. Forecasts, suggestions and the tables that only the daily run builds
+    stay as they are; `meta.table_rows` says which run built each table. Where there is nothing to go on from (no
+    generation yet, another contract) it is a daily run, so that no table is left empty.
+
+    Args, raises: As `run_daily`.
+    """
+    settings = RunSettings(
+        database_url=database_url, warehouse_dir=warehouse_dir, as_of=as_of, zone=zone, run_id=run_id, keep=keep
+    )
+    return _run(settings, [as_of], now=now, progress=progress, is_refresh=True)
+
+
+def run_backfill(
+    database_url: str,
+    warehouse_dir: Path,
+    *,
+    first: date,
+    last: date,
+    zone: str = "Asia/Shanghai",
+    run_id: str,
+    now: Callable[[], datetime],
+    full: bool = False,
+    horizon_days: int = 56,
+    defaults: PlanningDefaults = DEFAULTS,
+    keep: int = 5,
+    progress: Callable[[str], None] = lambda step: None,
+) -> RunReport:
+    """Do for each day from `first` through `last` what its daily run does, and publish the last.
+
+    The orders are loaded once. Each day's forecast and suggestions are kept as they were known then
+    (`mart.forecast_history`, `mart.suggestion_history`), as its own daily run would have kept them. When the live
+    generation is of a later day than `last`, that day is built again after it: a backfill of the past never takes the
+    newest plan off the screens.
+
+    Args, raises: As `run_daily`; ValueError when `last` is before `first`.
+    """
+    if last < first:
+        raise ValueError(f"a backfill goes forward: {last} is before {first}")
+    settings = RunSettings(
+        database_url=database_url,
+        warehouse_dir=warehouse_dir,
+        as_of=last,
+        zone=zone,
+        run_id=run_id,
+        full=full,
+        horizon_days=horizon_days,
+        defaults=defaults,
+        keep=keep,
+    )
+    days = [first + timedelta(days=number) for number in range((last - first).days + 1)]
+    return _run(settings, days, now=now, progress=progress, is_refresh=False, ends_at_newest=True)
+
+
+def _run(
+    settings: RunSettings,
+    days: list[date],
+    *,
+    now: Callable[[], datetime],
+    progress: Callable[[str], None],
+    is_refresh: bool,
+    ends_at_newest: bool = False,
+) -> RunReport:
     steps: list[StepReport] = []
+    counts: dict[str, int] = {}
 
     @contextmanager
     def step(name: str) -> Iterator[list[int]]:
@@ -176,23 +261,38 @@ def run_daily(
             extracted = load(settings, building)
             rows += extracted.rows_read.values()
         with open_generation(building) as con:
-            for modelled in MODELLED:
-                with step(modelled.name) as rows:
-                    rows.append(build_modelled(settings, con, modelled))
-            with step("forecast") as rows:
-                counts = build_forecast(settings, con)
-                rows.append(counts["series"])
-            with step("suggestions") as rows:
-                counts |= build_suggestions(settings, con)
-                rows.append(counts["suggestions"])
+            base = base_of(con, settings.zone)
+            is_refresh = is_refresh and base is not None
+            if ends_at_newest and base is not None and base.day > days[-1]:
+                days = [*days, base.day]
+            for day in days:
+                today = replace(settings, as_of=day)
+                parts = Parts(con, base, SOURCES)
+                for modelled in MODELLED:
+                    if is_refresh and modelled.is_nightly:
+                        continue
+                    with step(modelled.name) as rows:
+                        rows.append(parts.build(modelled, today.known))
+                if not is_refresh:
+                    with step("forecast") as rows:
+                        counts = build_forecast(today, con)
+                        rows.append(counts["series"])
+                    with step("suggestions") as rows:
+                        counts |= build_suggestions(today, con)
+                        rows.append(counts["suggestions"])
+                base = today.known
+                if day == days[-1]:
+                    with step("check") as rows:
+                        check(con, parts if is_refresh else None)
+                parts.close()
         with step("publish") as rows:
             published_at = now()
-            published = publish(settings, building, published_at)
+            published = publish(today, building, published_at, is_checked=True)
             rows += published.row_counts.values()
     return RunReport(
-        run_id=run_id,
-        as_of_date=as_of,
-        business_zone=zone,
+        run_id=settings.run_id,
+        as_of_date=today.as_of,
+        business_zone=settings.zone,
         generation=published.generation,
         published_at=published_at,
         is_full_load=extracted.is_full,
@@ -281,8 +381,17 @@ def build_suggestions(settings: RunSettings, con: duckdb.DuckDBPyConnection) -> 
     return {"suggestions": rows, "suggestions_to_buy": frame.filter(pl.col("suggested_qty") > 0).height}
 
 
-def publish(settings: RunSettings, building: Path, published_at: datetime) -> Published:
-    """Check every promise of the contract and let the link lead to the new generation."""
+def check(con: duckdb.DuckDBPyConnection, parts: Parts | None) -> None:
+    """Hold the rows against every promise of the contract: all rows, or those that `parts` moved.
+
+    Raises:
+        ChecksFailed: Some are broken.
+    """
+    refuse_violations(find_violations(con, TABLES) if parts is None else parts.violations(TABLES))
+
+
+def publish(settings: RunSettings, building: Path, published_at: datetime, *, is_checked: bool = False) -> Published:
+    """Let the link lead to the new generation, once every promise of the contract is checked."""
     return publish_generation(
         settings.warehouse_dir,
         building,
@@ -292,6 +401,7 @@ def publish(settings: RunSettings, building: Path, published_at: datetime) -> Pu
         business_zone=settings.zone,
         published_at=published_at,
         keep=settings.keep,
+        is_checked=is_checked,
     )
 
 

@@ -22,13 +22,18 @@ class AsOf:
         """The as-of date as a literal."""
         return f"DATE '{self.day.isoformat()}'"
 
+    @property
+    def end_sql(self) -> str:
+        """That instant as a literal."""
+        return f"TIMESTAMPTZ '{self.end_at.isoformat()}'"
+
     def known(self, instant: str) -> str:
         """SQL: true if what the column `instant` dates had happened by then; NULL has not."""
-        return f"coalesce({instant} < TIMESTAMPTZ '{self.end_at.isoformat()}', false)"
+        return f"coalesce({instant} < {self.end_sql}, false)"
 
     def unchanged_since(self, changed_at: str) -> str:
         """SQL: true if a row last changed at `changed_at` stands as it stood then."""
-        return f"coalesce({changed_at} < TIMESTAMPTZ '{self.end_at.isoformat()}', true)"
+        return f"coalesce({changed_at} < {self.end_sql}, true)"
 
     def business_day(self, instant: str) -> str:
         """SQL: the business day of the column `instant`."""

@@ -114,6 +114,17 @@ def find_violations(con: duckdb.DuckDBPyConnection, tables: Sequence[Table]) -> 
     return violations
 
 
+def refuse_violations(violations: Sequence[Violation]) -> None:
+    """Stop a build that breaks its contract.
+
+    Raises:
+        ChecksFailed: There are violations; the error names the first five and holds them all.
+    """
+    if violations:
+        summary = "; ".join(str(violation) for violation in violations[:5])
+        raise ChecksFailed(summary=summary, violations=violations)
+
+
 def publish_generation(
     warehouse_dir: Path,
     building: Path,
@@ -124,6 +135,7 @@ def publish_generation(
     business_zone: str,
     published_at: datetime,
     keep: int = 5,
+    is_checked: bool = False,
 ) -> Published:
     """Check the generation at `building`, make it durable and let the link lead to it.
 
@@ -135,6 +147,7 @@ def publish_generation(
         tables: What the generation promises to contain.
         run_id, as_of_date, business_zone, published_at: Written to `meta.publication`.
         keep: Generations left on disk, the live one included.
+        is_checked: The caller has held the rows against the contract already (`find_violations`, `refuse_violations`).
 
     Raises:
         ChecksFailed: Rows break a promise. The building file is removed, the old generation stays live.
@@ -144,7 +157,10 @@ def publish_generation(
     final = warehouse_dir / f"generation-{number:06d}.duckdb"
     try:
         with duckdb.connect(str(building)) as con:
-            row_counts = _check_and_stamp(con, tables, number, run_id, as_of_date, business_zone, published_at)
+            row_counts = _stamp(con, tables, number, run_id, as_of_date, business_zone, published_at)
+            if not is_checked:
+                refuse_violations(find_violations(con, tables))
+            con.execute("CHECKPOINT")
         _assert_no_wal(building)
         _fsync(building)
         building.rename(final)
@@ -160,7 +176,7 @@ def publish_generation(
     return Published(number, final, row_counts)
 
 
-def _check_and_stamp(
+def _stamp(
     con: duckdb.DuckDBPyConnection,
     tables: Sequence[Table],
     number: int,
@@ -178,11 +194,6 @@ def _check_and_stamp(
     )
     con.execute("DELETE FROM meta.table_rows")
     con.executemany("INSERT INTO meta.table_rows VALUES (?, ?)", [list(item) for item in row_counts.items()])
-    violations = find_violations(con, tables)
-    if violations:
-        summary = "; ".join(str(violation) for violation in violations[:5])
-        raise ChecksFailed(summary=summary, violations=violations)
-    con.execute("CHECKPOINT")
     return row_counts
 
 

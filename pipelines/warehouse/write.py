@@ -21,7 +21,7 @@ def replace_with_frame(con: duckdb.DuckDBPyConnection, table: Table, frame: pl.D
     Raises:
         ColumnsDiffer: `frame` lacks a declared column or brings an undeclared one. Nothing was changed.
     """
-    _same_columns(table, frame.columns)
+    same_columns(table, frame.columns)
     con.register("frame_to_write", frame.to_arrow())
     try:
         return replace_with_query(con, table, "SELECT * FROM frame_to_write")
@@ -37,7 +37,7 @@ def replace_with_query(con: duckdb.DuckDBPyConnection, table: Table, query: str)
     Raises:
         ColumnsDiffer: `query` lacks a declared column or brings an undeclared one. Nothing was changed.
     """
-    _same_columns(table, [str(row[0]) for row in con.execute(f"DESCRIBE {query}").fetchall()])
+    same_columns(table, [str(row[0]) for row in con.execute(f"DESCRIBE {query}").fetchall()])
     order = ", ".join(f'"{name}"' for name in table.key)
     con.execute("BEGIN")
     try:
@@ -65,7 +65,12 @@ def table_hash(con: duckdb.DuckDBPyConnection, table: Table) -> str:
     return f"{rows}:{total:x}"
 
 
-def _same_columns(table: Table, columns: Sequence[str]) -> None:
+def same_columns(table: Table, columns: Sequence[str]) -> None:
+    """Check that `columns` are those that `table` declares, in any order.
+
+    Raises:
+        ColumnsDiffer: They are not.
+    """
     missing = [name for name in table.column_names if name not in columns]
     unknown = [name for name in columns if name not in table.column_names]
     if missing or unknown:
