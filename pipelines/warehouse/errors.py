@@ -37,6 +37,17 @@ class WarehouseMissing(WarehouseError):
     zh = "{link} 没有指向已发布的数据仓库,请先运行 dinghuo run daily"
 
 
+class WarehouseUnreadable(WarehouseError):
+    """The live generation is damaged. Another one can be put in its place."""
+
+    code = "E_WAREHOUSE_UNREADABLE"
+    en = (
+        "{path} can't be read: {reason}; 'dinghuo warehouse rollback' puts the generation before in its place, "
+        "'dinghuo run daily' builds a new one"
+    )
+    zh = "无法读取 {path}:{reason};可用 dinghuo warehouse rollback 换回上一版,或用 dinghuo run daily 重新生成"
+
+
 class WarehouseLocked(WarehouseError):
     """Another run is writing. Nothing was changed; try again later."""
 

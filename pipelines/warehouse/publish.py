@@ -10,6 +10,7 @@ Every file name is used once. DuckDB gives a process the old content when it reo
 a stale `.wal` into a new file of the same name; neither can happen to a name that never comes back.
 """
 
+import errno
 import fcntl
 import os
 import re
@@ -45,11 +46,15 @@ def live_link(warehouse_dir: Path) -> Path:
 
 def live_generation(warehouse_dir: Path) -> Path | None:
     """The file the link leads to now, or None when nothing was ever published."""
+    link = live_link(warehouse_dir)
     try:
-        target = live_link(warehouse_dir).readlink()
+        return link.parent / link.readlink()
     except FileNotFoundError:
         return None
-    return live_link(warehouse_dir).parent / target
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        return link  # no link: somebody copied the house with a tool that follows links, and this is the file itself
 
 
 def generations(warehouse_dir: Path) -> list[tuple[int, Path]]:
@@ -64,40 +69,86 @@ def run_lock(warehouse_dir: Path, *, run_id: str) -> Iterator[None]:
 
     Raises:
         WarehouseLocked: Another run holds it; the error names that run.
+        BuildFailed: The folder can't be written to.
     """
-    warehouse_dir.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(warehouse_dir / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = os.pread(descriptor, 200, 0).decode(errors="replace").strip()
-            raise WarehouseLocked(folder=str(warehouse_dir), holder=holder or "unknown") from None
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"run {run_id}, process {os.getpid()}\n".encode(), 0)
+        warehouse_dir.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(warehouse_dir / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise BuildFailed(path=str(warehouse_dir), reason=str(error)) from error
+    try:
+        _take_lock(warehouse_dir, descriptor, run_id)
         yield
     finally:
         os.close(descriptor)
 
 
-def start_generation(warehouse_dir: Path, *, run_id: str, copy_of: Path | None = None) -> Path:
-    """The path a new generation is built at: a copy of `copy_of`, or nothing yet. Sweeps what dead runs left.
+def _take_lock(warehouse_dir: Path, descriptor: int, run_id: str) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"run {run_id}, process {os.getpid()}\n".encode(), 0)
+    except BlockingIOError:
+        holder = os.pread(descriptor, 200, 0).decode(errors="replace").strip()
+        raise WarehouseLocked(folder=str(warehouse_dir), holder=holder or "unknown") from None
+    except OSError as error:  # a disk so full that the few words of the lock have no room
+        raise BuildFailed(path=str(warehouse_dir / ".lock"), reason=str(error)) from error
 
+
+def spare_generation(warehouse_dir: Path, *, keep: int) -> Path | None:
+    """The oldest generation, if the next one may be built on it: beyond the `keep` that stay, and older than the live one.
+
+    A run that fails costs the generation it began on. One more than `keep` lies there for that; after a failure there is
+    none to spare until the next publication.
+    """
+    there = generations(warehouse_dir)
+    live = live_generation(warehouse_dir)
+    live_number = next((number for number, path in there if path == live), 0)
+    return there[0][1] if len(there) > max(keep, 1) and there[0][0] < live_number else None
+
+
+def start_generation(
+    warehouse_dir: Path, *, run_id: str, copy_of: Path | None = None, spare: Path | None = None
+) -> Path:
+    """The path a new generation is built at. Sweeps what dead runs left.
+
+    What lies there is `spare` itself, renamed, unless somebody reads it; else a copy of `copy_of`; else nothing yet.
     Call it inside `run_lock`: only then is every other `building-` file known to be dead.
 
     Raises:
         BuildFailed: The disk has no room for the copy.
     """
-    for leftover in warehouse_dir.glob("building-*"):
-        _remove(leftover)
     path = warehouse_dir / f"building-{run_id}.duckdb"
-    if copy_of is not None:
-        try:
+    try:
+        for leftover in warehouse_dir.glob("building-*"):
+            _remove(leftover)
+        if (spare is None or not _take(spare, path)) and copy_of is not None:
             shutil.copyfile(copy_of, path)
-        except OSError as error:
-            remove_build(path)
-            raise BuildFailed(path=str(path), reason=str(error)) from error
+    except OSError as error:
+        remove_build(path)
+        raise BuildFailed(path=str(path), reason=str(error)) from error
     return path
+
+
+def _take(generation: Path, building: Path) -> bool:
+    """Rename `generation` to `building`; False, and nothing changed, when somebody reads it.
+
+    Nobody can begin to read it after the rename: a reader attaches it by its name, and that never comes back.
+    """
+    descriptor = os.open(generation, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        generation.rename(building)
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(descriptor)
+    try:
+        duckdb.connect(str(building)).close()
+    except duckdb.Error:  # another program reads it, which knows only DuckDB's lock; or it is damaged
+        building.rename(generation)
+        return False
+    return True
 
 
 def find_violations(con: duckdb.DuckDBPyConnection, tables: Sequence[Table]) -> list[Violation]:
@@ -146,7 +197,7 @@ def publish_generation(
         building: From `start_generation`; no connection may still hold it.
         tables: What the generation promises to contain.
         run_id, as_of_date, business_zone, published_at: Written to `meta.publication`.
-        keep: Generations left on disk, the live one included.
+        keep: Generations left on disk, the live one included; and one more, to spare.
         is_checked: The caller has held the rows against the contract already (`find_violations`, `refuse_violations`).
 
     Raises:
@@ -167,10 +218,10 @@ def publish_generation(
         _fsync(warehouse_dir)
         _swap_link(warehouse_dir, final)
     except (duckdb.Error, OSError) as error:
-        remove_build(building)
+        _remove_unpublished(warehouse_dir, building, final)
         raise BuildFailed(path=str(building), reason=str(error)) from error
     except BaseException:
-        remove_build(building)
+        _remove_unpublished(warehouse_dir, building, final)
         raise
     _sweep(warehouse_dir, keep=keep, live=final)
     return Published(number, final, row_counts)
@@ -213,9 +264,17 @@ def _swap_link(warehouse_dir: Path, target: Path) -> None:
 
 
 def _sweep(warehouse_dir: Path, *, keep: int, live: Path) -> None:
-    for _, path in generations(warehouse_dir)[: -max(keep, 1)]:
+    for _, path in generations(warehouse_dir)[: -max(keep, 1) - 1]:  # one to spare
         if path != live:
             path.unlink(missing_ok=True)
+
+
+def _remove_unpublished(warehouse_dir: Path, building: Path, final: Path) -> None:
+    """Also what has its final name already, unless the link leads there: night after night they would fill the disk."""
+    remove_build(building)
+    (warehouse_dir / "building-link").unlink(missing_ok=True)
+    if live_generation(warehouse_dir) != final:
+        final.unlink(missing_ok=True)
 
 
 def remove_build(building: Path) -> None:

@@ -2,8 +2,13 @@
 
 The link is resolved for each question and that file is attached read-only to a fresh in-memory connection, so a reader
 always sees one complete generation, also while the next one is being swapped in, and never an old one from a cache.
+
+Beside DuckDB's own lock a reader holds a shared `flock` on the file: DuckDB's is the process's, and gone as soon as any
+reader of the same process closes the file. The run that takes an old generation to build on asks for the other one.
 """
 
+import fcntl
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,7 +18,7 @@ from pathlib import Path
 import duckdb
 import polars as pl
 
-from pipelines.warehouse.errors import WarehouseMissing
+from pipelines.warehouse.errors import WarehouseMissing, WarehouseUnreadable
 from pipelines.warehouse.publish import live_generation, live_link
 
 Parameters = Sequence[object] | Mapping[str, object]
@@ -71,18 +76,25 @@ def live_warehouse(warehouse_dir: Path) -> Iterator[LiveWarehouse]:
 
     Raises:
         WarehouseMissing: Nothing was published yet.
+        WarehouseUnreadable: The file is damaged, found now or by a question inside the `with`.
     """
     with duckdb.connect(":memory:") as con:
-        path = _attach_live(con, warehouse_dir)
-        con.execute("USE warehouse")
-        yield LiveWarehouse(con, path)
+        path, descriptor = _attach_live(con, warehouse_dir)
+        try:
+            con.execute("USE warehouse")
+            yield LiveWarehouse(con, path)
+        except duckdb.IOException as error:  # a block that does not have its checksum, or is not there at all
+            raise _unreadable(path, error) from error
+        finally:
+            con.close()  # before the descriptor: closing that drops the lock DuckDB has on the file
+            os.close(descriptor)
 
 
 def query(warehouse_dir: Path, sql: str, params: Parameters = ()) -> pl.DataFrame:
     """One question to the live generation.
 
     Raises:
-        WarehouseMissing: Nothing was published yet.
+        WarehouseMissing, WarehouseUnreadable: See `live_warehouse`.
     """
     with live_warehouse(warehouse_dir) as warehouse:
         return warehouse.query(sql, params)
@@ -92,23 +104,33 @@ def publication(warehouse_dir: Path) -> Publication:
     """What is live now.
 
     Raises:
-        WarehouseMissing: Nothing was published yet.
+        WarehouseMissing, WarehouseUnreadable: See `live_warehouse`.
     """
     with live_warehouse(warehouse_dir) as warehouse:
         return warehouse.publication()
 
 
-def _attach_live(con: duckdb.DuckDBPyConnection, warehouse_dir: Path) -> Path:
+def _attach_live(con: duckdb.DuckDBPyConnection, warehouse_dir: Path) -> tuple[Path, int]:
+    """Attach the live generation; returns its path and the descriptor that says somebody reads it."""
     path = live_generation(warehouse_dir)
     while path is not None:
+        descriptor = None
         try:
+            descriptor = os.open(path, os.O_RDONLY)
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
             con.execute(f"ATTACH '{str(path).replace(chr(39), chr(39) * 2)}' AS warehouse (READ_ONLY)")
-            return path
-        except duckdb.IOException:
-            # Between reading the link and opening the file several publications may have swept it away: follow the
-            # link again, but only if it has moved. An unreadable file that is still live is an error of its own.
+            return path, descriptor
+        except (OSError, duckdb.IOException) as error:
+            if descriptor is not None:
+                os.close(descriptor)
+            # Between reading the link and opening the file several publications may have swept it away, or a run may
+            # build on it: follow the link again, but only if it has moved.
             newer = live_generation(warehouse_dir)
             if newer == path and path.exists():
-                raise
+                raise _unreadable(path, error) from error
             path = newer if newer != path else None
     raise WarehouseMissing(link=str(live_link(warehouse_dir)))
+
+
+def _unreadable(path: Path, error: Exception) -> WarehouseUnreadable:
+    return WarehouseUnreadable(path=str(path), reason=str(error))

@@ -1,6 +1,7 @@
 """Publishing: readers see a whole generation or the one before, whatever happens to the run that builds."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,13 +15,21 @@ import pytest
 
 from pipelines.warehouse import read
 from pipelines.warehouse.contract import Column, Table
-from pipelines.warehouse.errors import BuildFailed, ChecksFailed, ColumnsDiffer, WarehouseLocked, WarehouseMissing
+from pipelines.warehouse.errors import (
+    BuildFailed,
+    ChecksFailed,
+    ColumnsDiffer,
+    WarehouseLocked,
+    WarehouseMissing,
+    WarehouseUnreadable,
+)
 from pipelines.warehouse.publish import (
     Published,
     generations,
     live_link,
     publish_generation,
     run_lock,
+    spare_generation,
     start_generation,
 )
 from pipelines.warehouse.tables import META_TABLES
@@ -119,11 +128,105 @@ def test_two_tables_with_the_same_rows_have_the_same_hash_in_any_order() -> None
     assert table_hash(con, LEFT) != table_hash(con, RIGHT)
 
 
-def test_only_the_newest_generations_are_kept(warehouse_dir: Path) -> None:
+def test_only_the_newest_generations_are_kept_and_one_to_spare(warehouse_dir: Path) -> None:
     for qty in range(1, 6):
         publish(warehouse_dir, qty, keep=2)
-    assert [number for number, _ in generations(warehouse_dir)] == [4, 5]
+    assert [number for number, _ in generations(warehouse_dir)] == [3, 4, 5]
     assert halves(warehouse_dir) == [5]
+
+
+def test_the_spare_generation_is_never_one_that_is_to_stay_nor_live_nor_newer_than_the_live_one(
+    warehouse_dir: Path,
+) -> None:
+    for qty in range(1, 4):
+        publish(warehouse_dir, qty, keep=2)
+    assert spare_generation(warehouse_dir, keep=3) is None
+    assert spare_generation(warehouse_dir, keep=2) == warehouse_dir / "generation-000001.duckdb"
+    live_link(warehouse_dir).unlink()
+    live_link(warehouse_dir).symlink_to(Path(warehouse_dir.name) / "generation-000001.duckdb")  # as after a rollback
+    assert spare_generation(warehouse_dir, keep=2) is None
+
+
+def test_a_generation_that_nobody_reads_is_built_on_without_copying(warehouse_dir: Path) -> None:
+    publish(warehouse_dir, 1)
+    publish(warehouse_dir, 2)
+    old, live = (path for _, path in generations(warehouse_dir))
+    inode = old.stat().st_ino
+    with run_lock(warehouse_dir, run_id="next"):
+        building = start_generation(warehouse_dir, run_id="next", copy_of=live, spare=old)
+        assert building.stat().st_ino == inode
+        assert not old.exists()
+
+
+# One reader has it open twice and closes one: DuckDB's own lock, which is the process's, is gone by then.
+TWO_READERS = """
+import sys
+from pathlib import Path
+from pipelines.warehouse import read
+warehouse_dir = Path(sys.argv[1])
+with read.live_warehouse(warehouse_dir) as slow:
+    with read.live_warehouse(warehouse_dir) as quick:
+        quick.publication()
+    print("reading", flush=True)
+    sys.stdin.readline()
+    print(slow.query("SELECT DISTINCT ordered_qty FROM mart.left_half").rows(), flush=True)
+"""
+
+
+def test_a_generation_that_somebody_still_reads_is_copied_and_not_built_on(warehouse_dir: Path) -> None:
+    publish(warehouse_dir, 1, rows=20_000)
+    command = [sys.executable, "-c", TWO_READERS, str(warehouse_dir)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as reader:
+        assert reader.stdout is not None
+        assert reader.stdout.readline() == "reading\n"
+        publish(warehouse_dir, 2, rows=20_000)
+        old, live = (path for _, path in generations(warehouse_dir))
+        with run_lock(warehouse_dir, run_id="next"):
+            building = start_generation(warehouse_dir, run_id="next", copy_of=live, spare=old)
+            with duckdb.connect(str(building)) as con:
+                con.execute("UPDATE mart.left_half SET ordered_qty = 3")
+                con.execute("CHECKPOINT")
+        assert old.exists()
+        out, _ = reader.communicate("go on\n", timeout=60)
+    assert (reader.returncode, out) == (0, "[(1,)]\n")
+
+
+def test_a_reader_in_the_writing_process_keeps_what_it_reads(warehouse_dir: Path) -> None:
+    publish(warehouse_dir, 1, rows=20_000)
+    with read.live_warehouse(warehouse_dir) as slow:
+        publish(warehouse_dir, 2, rows=20_000)
+        old, live = (path for _, path in generations(warehouse_dir))
+        with run_lock(warehouse_dir, run_id="next"):
+            start_generation(warehouse_dir, run_id="next", copy_of=live, spare=old)
+        assert old.exists()
+        assert slow.query("SELECT DISTINCT ordered_qty FROM mart.left_half").rows() == [(1,)]
+
+
+ANOTHER_PROGRAM = """
+import sys, duckdb
+con = duckdb.connect(sys.argv[1], read_only=True)
+print("reading", flush=True)
+sys.stdin.readline()
+"""
+
+
+def test_a_generation_open_in_another_program_or_damaged_is_not_built_on(warehouse_dir: Path) -> None:
+    publish(warehouse_dir, 1)
+    publish(warehouse_dir, 2)
+    old, live = (path for _, path in generations(warehouse_dir))
+
+    def inode_built_on(run_id: str) -> int:
+        with run_lock(warehouse_dir, run_id=run_id):
+            return start_generation(warehouse_dir, run_id=run_id, copy_of=live, spare=old).stat().st_ino
+
+    command = [sys.executable, "-c", ANOTHER_PROGRAM, str(old)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as reader:
+        assert reader.stdout is not None
+        assert reader.stdout.readline() == "reading\n"
+        assert inode_built_on("beside-a-reader") != old.stat().st_ino
+        reader.communicate("done\n", timeout=60)
+    old.write_bytes(b"not a database")
+    assert inode_built_on("from-a-damaged-one") != old.stat().st_ino
 
 
 def test_a_second_run_is_turned_away_and_told_who_holds_the_lock(warehouse_dir: Path) -> None:
@@ -178,7 +281,7 @@ def test_a_reader_in_another_process_never_sees_an_error_or_half_a_state_while_3
     ]
     try:
         for qty in range(2, 32):
-            # keep=1 sweeps the generation a reader may be about to open: the hardest case for it
+            # keep=1: what a reader may be about to open is swept away two publications later, the hardest case for it
             publish(warehouse_dir, qty, rows=20_000, keep=1)
     finally:
         stop.touch()
@@ -235,14 +338,49 @@ def test_a_run_that_died_between_its_two_renames_is_not_live_and_does_not_stop_t
     assert halves(warehouse_dir) == [3]
 
 
-def test_a_link_to_a_missing_file_and_a_damaged_live_file_are_named(warehouse_dir: Path) -> None:
-    published = publish(warehouse_dir, 1)
-    published.path.write_bytes(b"not a database")
-    with pytest.raises(duckdb.IOException, match="not a valid DuckDB"):
+def overwrite(path: Path, at: int, size: int = 64) -> None:
+    """Turn the bytes there around, as a bad disk would."""
+    with path.open("r+b") as file:
+        file.seek(at)
+        old = file.read(size)
+        file.seek(at)
+        file.write(bytes(byte ^ 0xFF for byte in old))
+
+
+@pytest.mark.parametrize("damage", ["not a database", "empty", "cut in half", "header", "every block", "a folder"])
+def test_a_damaged_live_file_is_named_with_what_to_do(warehouse_dir: Path, damage: str) -> None:
+    live = publish(warehouse_dir, 1, rows=200_000).path
+    size = live.stat().st_size
+    if damage == "not a database":
+        live.write_bytes(b"not a database")
+    elif damage == "empty":
+        live.write_bytes(b"")
+    elif damage == "cut in half":
+        os.truncate(live, size // 2)
+    elif damage == "header":
+        overwrite(live, 8)
+    elif damage == "every block":  # the file opens, and only the question finds out
+        for block in range(3 * 4096 + 100, size, 262_144):
+            overwrite(live, block)
+    else:
+        live.unlink()
+        live.mkdir()
+    with pytest.raises(WarehouseUnreadable, match="warehouse rollback") as caught:
         halves(warehouse_dir)
-    published.path.unlink()
+    assert str(live) in caught.value.message("zh")
+    assert "dinghuo warehouse rollback" in caught.value.message("zh")
+
+
+def test_a_link_to_a_missing_file_is_named(warehouse_dir: Path) -> None:
+    publish(warehouse_dir, 1).path.unlink()
     with pytest.raises(WarehouseMissing):
         halves(warehouse_dir)
+
+
+def test_a_question_that_is_wrong_is_not_called_damage(warehouse_dir: Path) -> None:
+    publish(warehouse_dir, 1)
+    with pytest.raises(duckdb.BinderException):
+        read.query(warehouse_dir, "SELECT nothing FROM mart.left_half")
 
 
 def test_a_build_that_the_disk_refuses_is_a_named_error(warehouse_dir: Path) -> None:
@@ -267,3 +405,33 @@ def test_the_link_is_relative_so_that_the_house_can_be_moved(warehouse_dir: Path
     warehouse_dir.rename(moved / warehouse_dir.name)
     live_link(warehouse_dir).rename(moved / live_link(warehouse_dir).name)
     assert halves(moved / warehouse_dir.name) == [4]
+
+
+def test_a_copy_of_the_house_without_links_is_read_and_published_to(warehouse_dir: Path, tmp_path: Path) -> None:
+    publish(warehouse_dir, 4)
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    shutil.copytree(warehouse_dir, copy / warehouse_dir.name)
+    shutil.copyfile(live_link(warehouse_dir), copy / live_link(warehouse_dir).name)
+    assert halves(copy / warehouse_dir.name) == [4]
+    publish(copy / warehouse_dir.name, 5)
+    assert halves(copy / warehouse_dir.name) == [5]
+
+
+def test_a_link_that_cannot_be_swapped_leaves_nothing_behind_night_after_night(warehouse_dir: Path) -> None:
+    publish(warehouse_dir, 1)
+    link = live_link(warehouse_dir)
+    link.unlink()
+    link.mkdir()
+    (link / "in the way").touch()  # a folder that is not empty: a rename over it is refused, for root as well
+    for night in (2, 3):
+        with pytest.raises(BuildFailed, match="the old one stays live"):
+            publish(warehouse_dir, night)
+        assert [number for number, _ in generations(warehouse_dir)] == [1]
+    assert sorted(path.name for path in warehouse_dir.iterdir()) == [".lock", "generation-000001.duckdb"]
+
+
+def test_a_folder_that_cannot_be_made_is_a_named_error(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(BuildFailed, match="Not a directory"):
+        publish(tmp_path / "file" / "warehouse", 1)
