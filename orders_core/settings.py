@@ -61,6 +61,7 @@ class Settings(BaseSettings):
     smtp_security: Literal["starttls", "tls", "none"] = "starttls"
     smtp_user: str = ""
     smtp_password: SecretStr = SecretStr("")
+    alert_urls: SecretStr = SecretStr("")  # who hears of a failed job: see pipelines.alerts; a webhook's URL is its key
 
     @field_validator("business_zone")
     @classmethod
@@ -112,7 +113,7 @@ _EXPECTED = {
     "mail_sender": ("file or smtp", " file 或 smtp"),
     "smtp_security": ("starttls, tls or none", " starttls、tls 或 none"),
 }
-_SECRET = {"smtp_password", "database_url"}  # never repeated in a message
+_SECRET = {"smtp_password", "database_url", "alert_urls"}  # never repeated in a message
 
 
 def from_env() -> Settings:
