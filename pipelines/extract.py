@@ -11,17 +11,23 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pipelines.warehouse.contract import Column
-from pipelines.warehouse.errors import BuildFailed, SourceDiffers, SourceUnreadable, WarehouseError
+from pipelines.warehouse.errors import BuildFailed, SourceChanged, SourceDiffers, SourceUnreadable, WarehouseError
 
+Columns = dict[str, dict[str, str]]
+"""Table -> column -> type."""
 FEW_KEYS = 20_000
 """Up to so many changed keys are looked up by the order database's own indexes; beyond, one scan is faster."""
 KEYS_A_QUERY = 5_000
+FEW_DAYS = 100
+"""Up to so many touched business days are compared one by one, by the range of their row ids; beyond, all of them."""
+MEMORY_LIMIT = "1500MB"
+"""What DuckDB may hold before it spills beside the generation; the scanners come on top."""
 
 
 @dataclass(frozen=True)
@@ -49,14 +55,26 @@ class Source:
 
 @dataclass(frozen=True)
 class Extracted:
-    """What an extraction read: changed keys per entity (empty on a full load), rows read per raw table, its kind."""
+    """What an extraction read.
+
+    Attributes:
+        is_full: True when everything was read, False when only what changed.
+        changed_keys: Changed keys per entity of the change log; empty on a full load.
+        rows_read: Rows read per raw table.
+        days_compared: Business days whose totals were compared with the order database's.
+        warnings: What a person should look at, each with its `code` and the sentence in `en` and `zh`.
+    """
 
     is_full: bool
     changed_keys: dict[str, int]
     rows_read: dict[str, int]
+    days_compared: int
+    warnings: list[dict[str, str]]
 
 
-def extract(database_url: str, building: Path, *, full: bool) -> Extracted:
+def extract(
+    database_url: str, building: Path, *, full: bool, reconcile: Literal["touched", "all"] = "all"
+) -> Extracted:
     """Bring `raw` in the generation at `building` up to the present of the order database.
 
     Args:
@@ -64,14 +82,25 @@ def extract(database_url: str, building: Path, *, full: bool) -> Extracted:
         building: A generation that nobody else has open, with all its tables there; `raw` as of its own watermark.
         full: Read everything. Without it, too, when there is no watermark, or the database is another one or was
             restored from a backup since.
+        reconcile: Compare totals with the order database for the business days that the changed orders and movements
+            belong to, or for all days. A full load always compares all.
 
     Raises:
         SourceUnreadable: The order database could not be read.
-        SourceDiffers: After the load `raw` does not add up to the order database's totals.
+        SourceChanged: A table of it lacks a column, or has another type of it, than this program reads.
+        SourceDiffers: After the load a day of `raw` does not add up to the order database's totals.
         BuildFailed: The generation could not be written.
     """
+    from orders_core.store.read_models import source_columns
+
     source = Source.from_url(database_url)
-    request = {"source": asdict(source), "building": str(building), "full": full}
+    request = {
+        "source": asdict(source),
+        "building": str(building),
+        "full": full,
+        "reconcile": reconcile,
+        "columns": source_columns(source.kind),
+    }
     child = subprocess.run(
         [sys.executable, "-m", "pipelines.extract"],
         input=json.dumps(request),
@@ -83,7 +112,7 @@ def extract(database_url: str, building: Path, *, full: bool) -> Extracted:
     if child.returncode == 0:
         return Extracted(**answer)
     kinds: dict[str, type[WarehouseError]] = {
-        kind.code: kind for kind in (SourceUnreadable, SourceDiffers, BuildFailed)
+        kind.code: kind for kind in (SourceUnreadable, SourceChanged, SourceDiffers, BuildFailed)
     }
     if answer.get("code") in kinds:
         raise kinds[answer["code"]](**answer["facts"])
@@ -94,11 +123,21 @@ def extract(database_url: str, building: Path, *, full: bool) -> Extracted:
 # ------------------------------------------------------------------------------------------------ in the child
 
 
+@dataclass(frozen=True)
+class Watermark:
+    """How far the change log was read; see `meta.watermark`."""
+
+    position: int
+    after_id: int
+    later_position: int
+    later_id: int
+
+
 def main() -> int:
     """Read the request from stdin, extract, answer on stdout. Only `extract` starts this."""
     request = json.loads(sys.stdin.read())
     try:
-        answer: dict[str, Any] = asdict(_run(Source(**request["source"]), request["building"], request["full"]))
+        answer: dict[str, Any] = asdict(_run(**{**request, "source": Source(**request["source"])}))
     except WarehouseError as error:
         answer = {"code": error.code, "facts": error.facts}
         status = 1
@@ -108,21 +147,23 @@ def main() -> int:
     return status
 
 
-def _run(source: Source, building: str, full: bool) -> Extracted:
+def _run(source: Source, building: str, full: bool, reconcile: str, columns: Columns) -> Extracted:
     import duckdb
 
     with duckdb.connect(":memory:") as con:
         con.execute("SET preserve_insertion_order = false")
+        con.execute(f"SET memory_limit = '{MEMORY_LIMIT}'")
+        con.execute(f"SET temp_directory = '{_escaped(building)}.spill'")  # swept with the generation
         try:
             con.execute(f"ATTACH '{_escaped(building)}' AS warehouse")
         except duckdb.Error as error:
             raise BuildFailed(path=building, reason=str(error)) from error
         try:
-            _load_scanner(con, source.kind)
+            load_scanner(con, source.kind)
             con.execute(f"ATTACH '{_escaped(source.address)}' AS source (TYPE {source.kind}, READ_ONLY)")
-            con.execute(f"USE source.{'main' if source.kind == 'sqlite' else 'public'}")
+            con.execute(f"USE {_schema(source)}")
             con.execute("BEGIN")
-            extracted = _Load(con, source).load(full=full)
+            extracted = _Load(con, source).load(full=full, reconcile=reconcile, columns=columns)
             con.execute("COMMIT")
         except duckdb.Error as error:
             if building in str(error):  # DuckDB names the file it could not write: our disk, not the order database
@@ -131,7 +172,11 @@ def _run(source: Source, building: str, full: bool) -> Extracted:
     return extracted
 
 
-def _load_scanner(con: Any, kind: str) -> None:
+def _schema(source: Source) -> str:
+    return f"source.{'main' if source.kind == 'sqlite' else 'public'}"
+
+
+def load_scanner(con: Any, kind: str) -> None:
     """The scanner from its PyPI package, which works offline; from DuckDB's own repository where there is none."""
     import duckdb
 
@@ -155,115 +200,236 @@ class _Load:
         self.con = con
         self.source = source
         self.models = read_models
+        self.is_log_at_hand = False
         is_sqlite = source.kind == "sqlite"
         self.head_sql = read_models.SQLITE_HEAD if is_sqlite else read_models.POSTGRESQL_HEAD
         self.changes_sql = read_models.SQLITE_CHANGES if is_sqlite else read_models.POSTGRESQL_CHANGES
+        self.columns_sql = read_models.SQLITE_COLUMNS if is_sqlite else read_models.POSTGRESQL_COLUMNS
 
-    def load(self, *, full: bool) -> Extracted:
-        position = self.ask(self.head_sql)[0][0]
-        since = None if full else self.usable_watermark(int(position))
-        if since is None:
-            changed: dict[str, set[int]] = {}
+    def load(self, *, full: bool, reconcile: str, columns: Columns) -> Extracted:
+        position, later_position, later_id = (int(value) for value in self.ask(self.head_sql)[0])
+        warnings = self.compare_columns(columns)
+        mark = None if full else self.usable_watermark(position)
+        self.con.execute("DELETE FROM warehouse.meta.changed_key")
+        days: list[str] | None = None
+        if mark is None:
             rows_read = {model.name: self.read_all(model) for model in self.models.READ_MODELS}
         else:
-            changed = self.changed_keys(since)
-            rows_read = {model.name: self.read_changed(model, changed) for model in self.models.READ_MODELS}
-        self.compare_totals()
-        self.keep_watermark(int(position))
-        self.keep_changed_keys(changed)
-        return Extracted(since is None, {entity: len(keys) for entity, keys in changed.items()}, rows_read)
+            self.find_changed_keys(mark)
+            before = self.touched_days()
+            rows_read = {model.name: self.read_changed(model) for model in self.models.READ_MODELS}
+            days = sorted(before | self.touched_days()) if reconcile == "touched" else None
+        days_compared = self.compare_totals(days)
+        self.keep_watermark(Watermark(position, mark.after_id if mark else 0, later_position, later_id), mark)
+        return Extracted(mark is None, self.count_changed_keys(), rows_read, days_compared, warnings)
 
     def ask(self, sql: str) -> list[tuple[Any, ...]]:
         """Rows of a query that the order database answers itself, in this transaction."""
-        return list(self.con.execute(f"FROM {self.source.kind}_query('source', '{_escaped(sql)}')").fetchall())
+        return list(self.con.execute(f"FROM {self.asked(sql)}").fetchall())
 
-    def usable_watermark(self, position: int) -> int | None:
-        """The position to read on from, or None when `raw` is of another database or of a future now undone."""
+    def asked(self, sql: str) -> str:
+        """`sql` as a table that the order database works out itself, by its own indexes."""
+        return f"{self.source.kind}_query('source', '{_escaped(sql)}')"
+
+    def compare_columns(self, columns: Columns) -> list[dict[str, str]]:
+        """What is new in the tables that are read; what is missing or of another type stops the load."""
+        there: Columns = {}
+        for table_name, column, kind in self.ask(self.columns_sql):
+            there.setdefault(table_name, {})[column] = kind
+        changes = [
+            {"table": name, "column": column, "expected": kind, "found": there.get(name, {}).get(column)}
+            for name, known in columns.items()
+            for column, kind in known.items()
+            if there.get(name, {}).get(column) != kind
+        ]
+        if changes:
+            en = "; ".join("{table}.{column} should be {expected}, found {found}".format(**c) for c in changes[:5])
+            zh = ";".join("{table}.{column} 应为 {expected},实际为 {found}".format(**c) for c in changes[:5])
+            raise SourceChanged(source=self.source.name, difference=en, difference_zh=zh, changes=changes)
+        return [
+            {
+                "code": "W_SOURCE_COLUMN",
+                "en": f"{name}.{column} ({kind}) is new in the order database; the warehouse does not read it",
+                "zh": f"订单数据库新增了列 {name}.{column}({kind}),数据仓库未读取该列",
+            }
+            for name in sorted(columns)
+            for column, kind in there[name].items()
+            if column not in columns[name]
+        ]
+
+    def usable_watermark(self, position: int) -> Watermark | None:
+        """Where to read on from, or None when `raw` is of another database or of a future now undone."""
         row = self.con.execute(
-            "SELECT position, last_change_id, epoch_us(last_change_at) FROM warehouse.meta.watermark "
-            "WHERE source_name = ?",
+            "SELECT last_change_id, epoch_us(last_change_at), position, after_id, later_position, later_id "
+            "FROM warehouse.meta.watermark WHERE source_name = ?",
             [self.source.name],
         ).fetchone()
-        if row is None or row[0] > position:
+        if row is None or row[2] > position:
             return None
-        mark = self.ask(self.models.CHANGE_BY_ID.format(last_change_id=row[1]))
-        return int(row[0]) if [int(at) for (at,) in mark] == ([row[2]] if row[1] else []) else None
+        found = self.ask(self.models.CHANGE_BY_ID.format(last_change_id=row[0]))
+        return Watermark(*row[2:]) if [int(at) for (at,) in found] == ([row[1]] if row[0] else []) else None
 
-    def changed_keys(self, since: int) -> dict[str, set[int]]:
-        changed: dict[str, set[int]] = {}
-        for entity, entity_id, _version in self.ask(self.changes_sql.format(position=since)):
-            changed.setdefault(entity, set()).add(int(entity_id))
-        return changed
+    def keep_watermark(self, now: Watermark, before: Watermark | None) -> None:
+        if before is not None and before.later_position > now.position:
+            now = replace(now, later_position=before.later_position, later_id=before.later_id)
+        elif before is not None:
+            now = replace(now, after_id=max(now.after_id, before.later_id))
+        if now.later_position <= now.position:
+            now = replace(now, after_id=max(now.after_id, now.later_id))
+        last = self.ask(self.models.LAST_CHANGE)
+        last_id, last_at = (int(last[0][0]), int(last[0][1])) if last else (0, None)
+        self.con.execute("DELETE FROM warehouse.meta.watermark")
+        self.con.execute(
+            "INSERT INTO warehouse.meta.watermark BY NAME SELECT ? AS source_name, ? AS last_change_id, "
+            "make_timestamptz(?) AS last_change_at, ? AS position, ? AS after_id, ? AS later_position, ? AS later_id",
+            [self.source.name, last_id, last_at, *astuple(now)],
+        )
+
+    def find_changed_keys(self, mark: Watermark) -> None:
+        """What is built from `raw` by parts asks this table, too, which rows to look at."""
+        changes = self.asked(self.changes_sql.format(position=mark.position, after_id=mark.after_id))
+        self.con.execute(
+            "INSERT INTO warehouse.meta.changed_key "
+            f"SELECT DISTINCT entity, entity_id::BIGINT FROM {changes} ORDER BY entity, entity_id::BIGINT"
+        )
+
+    def count_changed_keys(self) -> dict[str, int]:
+        counts = "SELECT entity, count(*) FROM warehouse.meta.changed_key GROUP BY entity ORDER BY entity"
+        return dict(self.con.execute(counts).fetchall())
 
     def read_all(self, model: Any) -> int:
+        """Replace the whole raw table by one scan of the order database's."""
         self.con.execute(f"DELETE FROM warehouse.raw.{model.name}")
-        return self.insert(model, f"({model.select}) AS r")
+        self.have_log_at_hand()
+        return self.insert(model, f"({model.select})")
 
-    def read_changed(self, model: Any, changed: dict[str, set[int]]) -> int:
-        if not model.keys:
-            return self.read_all(model)
-        # First all deletions, then all insertions, each row once: a shipment line may be named by its order and by its
-        # shipment, and may have been named by another shipment before.
-        rows = 0
-        for entity, column in model.keys.items():
-            keys = sorted(changed.get(entity, ()))
-            self.con.execute(
-                f"DELETE FROM warehouse.raw.{model.name} WHERE {column} IN (SELECT unnest(?::BIGINT[]))", [keys]
+    def read_changed(self, model: Any) -> int:
+        """Replace the rows that belong to changed keys, or add the new ones, or replace all of a small table."""
+        raw, id_column = f"warehouse.raw.{model.name}", self.columns(model)[0].name
+        if not model.keys and not model.is_append_only:
+            self.con.execute(f"DELETE FROM {raw}")
+            return self.insert(model, self.asked(model.select))
+        self.con.execute(f"CREATE OR REPLACE TEMP TABLE reread AS FROM {raw} LIMIT 0")
+        if model.is_append_only:
+            ids = self.asked(f"SELECT {id_column} FROM ({model.select}) AS r")
+            self.read_keys(
+                model,
+                id_column,
+                f"SELECT {id_column}::BIGINT AS {id_column} FROM {ids} EXCEPT FROM (SELECT {id_column} FROM {raw})",
             )
         for entity, column in model.keys.items():
-            rows += self.read_keys(model, column, sorted(changed.get(entity, ())))
-        return rows
+            keys = f"SELECT entity_id FROM warehouse.meta.changed_key WHERE entity = '{entity}'"
+            self.con.execute(f"DELETE FROM {raw} WHERE {column} IN ({keys})")
+            self.read_keys(model, column, keys)
+        # Each row once: a shipment line may be named by its order and by its shipment, and may have been in another
+        # shipment before.
+        once = f"SELECT DISTINCT ON ({id_column}) * FROM temp.reread"
+        return int(self.con.execute(f"INSERT INTO {raw} {once}").fetchone()[0])
 
-    def read_keys(self, model: Any, column: str, keys: Sequence[int]) -> int:
+    def read_keys(self, model: Any, column: str, keys_sql: str) -> None:
+        """Put the present rows whose `column` is one of the keys that `keys_sql` gives into `reread`."""
+        keys = sorted(key for (key,) in self.con.execute(keys_sql).fetchall())
         if len(keys) > FEW_KEYS:
+            self.have_log_at_hand()
             self.con.execute("CREATE OR REPLACE TEMP TABLE keys_to_read AS SELECT unnest(?::BIGINT[]) AS key", [keys])
-            return self.insert(model, f"({model.select}) AS r WHERE {column} IN (SELECT key FROM temp.keys_to_read)")
-        rows = 0
+            named = f"{column} IN (SELECT key FROM temp.keys_to_read)"
+            self.insert(model, f"(SELECT * FROM ({model.select}) AS r WHERE {named})", into="temp.reread")
+            return
         for some in _chunks(keys):
             sql = f"SELECT * FROM ({model.select}) AS r WHERE {column} IN ({', '.join(map(str, some))})"
-            rows += self.insert(model, f"{self.source.kind}_query('source', '{_escaped(sql)}') AS r")
-        return rows
+            self.insert(model, self.asked(sql), into="temp.reread")
 
-    def insert(self, model: Any, rows_sql: str) -> int:
-        """Append rows that are not there yet, with the declared types; returns how many were read."""
-        columns = self.columns(model)
-        values = ", ".join(f"{_typed(column)} AS {column.name}" for column in columns)
-        new = f"SELECT {values} FROM {rows_sql}"
-        if model.keys:
-            id_column = columns[0].name
-            new = f"SELECT * FROM ({new}) ANTI JOIN warehouse.raw.{model.name} USING ({id_column})"
-        return int(self.con.execute(f"INSERT INTO warehouse.raw.{model.name} BY NAME {new}").fetchone()[0])
+    def insert(self, model: Any, rows_sql: str, *, into: str = "") -> int:
+        """Append rows with the declared types; returns how many."""
+        values = ", ".join(f"{_typed(column)} AS {column.name}" for column in self.columns(model))
+        into = into or f"warehouse.raw.{model.name}"
+        done = self.con.execute(f"INSERT INTO {into} BY NAME SELECT {values} FROM {rows_sql} AS r").fetchone()
+        return int(done[0])
+
+    def have_log_at_hand(self) -> None:
+        """Before a scan: the change log is read once, not once per row that asks when it last changed.
+
+        Names without a schema lead to temporary tables first, so the SELECTs find this one.
+        """
+        if not self.is_log_at_hand:
+            self.con.execute(
+                'CREATE TEMP TABLE change_log AS SELECT entity, entity_id, max("at") AS "at" '
+                f"FROM {_schema(self.source)}.change_log WHERE entity <> 'stock_movement' GROUP BY entity, entity_id"
+            )
+            self.is_log_at_hand = True
 
     def columns(self, model: Any) -> tuple[Column, ...]:
         from pipelines.warehouse.tables import table
 
         return table(f"raw.{model.name}").columns
 
-    def compare_totals(self) -> None:
-        """Every order and line must have arrived once: a change that the log does not name would stay unseen."""
-        there = [int(value) for value in self.ask(self.models.TOTALS)[0]]
-        cursor = self.con.execute("USE warehouse.raw").execute(self.models.TOTALS)
-        names = [column[0] for column in cursor.description]
-        here = [int(value) for value in cursor.fetchone()]
-        if here != there:
-            pairs = zip(names, there, here, strict=True)
-            wrong = ", ".join(f"{name} {source} there, {raw} here" for name, source, raw in pairs if source != raw)
-            raise SourceDiffers(source=self.source.name, difference=wrong)
+    def touched_days(self) -> set[str]:
+        """The business days that changed orders and movements belong to in `raw` now."""
+        named = "SELECT entity_id FROM warehouse.meta.changed_key WHERE entity ="
+        found = self.con.execute(f"""
+            SELECT business_date::VARCHAR FROM warehouse.raw.orders WHERE order_id IN ({named} 'orders')
+            UNION SELECT business_date::VARCHAR FROM warehouse.raw.stock_movement
+            WHERE stock_movement_id IN ({named} 'stock_movement')""")
+        return {day for (day,) in found.fetchall()}
 
-    def keep_watermark(self, position: int) -> None:
-        last = self.ask(self.models.LAST_CHANGE)
-        last_id, last_at = (int(last[0][0]), int(last[0][1])) if last else (0, None)
-        self.con.execute("DELETE FROM warehouse.meta.watermark")
-        self.con.execute(
-            "INSERT INTO warehouse.meta.watermark VALUES (?, ?, ?, make_timestamptz(?))",
-            [self.source.name, position, last_id, last_at],
-        )
+    def compare_totals(self, days: list[str] | None) -> int:
+        """Every order, line and movement must have arrived once: a change that the log does not name would stay unseen.
 
-    def keep_changed_keys(self, changed: dict[str, set[int]]) -> None:
-        """What is built from `raw` by parts asks this table which rows to look at."""
-        self.con.execute("DELETE FROM warehouse.meta.changed_key")
-        for entity, keys in changed.items():
-            self.con.execute("INSERT INTO warehouse.meta.changed_key SELECT ?, unnest(?::BIGINT[])", [entity, [*keys]])
+        `days` are compared, or all when it is None; returns how many.
+        """
+        if days is not None and len(days) > FEW_DAYS:
+            days = None
+        wrong: dict[str, list[tuple[str, int, int]]] = {}
+        compared: set[str] = set()
+        for sql, name, raw_id in zip(
+            self.models.DAILY_TOTALS,
+            ("orders", "orders", "stock_movement"),
+            ("order_id", "order_id", "stock_movement_id"),
+            strict=True,
+        ):
+            there, names = self.totals_there(sql, name, raw_id, days)
+            here = self.totals_here(sql, days)
+            compared |= there.keys() | here.keys()
+            for day in there.keys() | here.keys():
+                nothing = (0,) * len(names)
+                pairs = zip(names, there.get(day, nothing), here.get(day, nothing), strict=True)
+                wrong.setdefault(day, []).extend((what, ours, raw) for what, ours, raw in pairs if ours != raw)
+        differing = sorted((day, found) for day, found in wrong.items() if found)
+        if differing:
+            said = [(day, what, there, raw) for day, found in differing[:5] for what, there, raw in found]
+            raise SourceDiffers(
+                source=self.source.name,
+                difference="; ".join(f"{day} {what} {there} there, {raw} here" for day, what, there, raw in said),
+                difference_zh=";".join(f"{day} {what} 应为 {there},实际为 {raw}" for day, what, there, raw in said),
+                days=[day for day, _ in differing],
+            )
+        return len(compared)
+
+    def totals_here(self, sql: str, days: list[str] | None) -> dict[str, tuple[int, ...]]:
+        where = "true" if days is None else f"o.business_date IN ({_listed(days)})" if days else "false"
+        asked = sql.format(schema="warehouse.raw.", order_id="order_id", movement_qty="movement_qty", days=where)
+        return _by_day(self.con.execute(asked).fetchall())
+
+    def totals_there(
+        self, sql: str, name: str, raw_id: str, days: list[str] | None
+    ) -> tuple[dict[str, tuple[int, ...]], list[str]]:
+        """The order database's totals by day, and what they are called.
+
+        It has no index by business day. But the rows of a day were numbered about when they were written, and `raw` knows
+        the first and the last number of each.
+        """
+        names = {"order_id": "id", "movement_qty": "qty"}
+        if days is None:
+            cursor = self.con.execute(sql.format(schema=f"{_schema(self.source)}.", days="true", **names))
+            return _by_day(cursor.fetchall()), [column[0] for column in cursor.description[1:]]
+        ranges = self.con.execute(
+            f"SELECT business_date::VARCHAR, min({raw_id}), max({raw_id}) FROM warehouse.raw.{name} "
+            f"WHERE business_date IN ({_listed(days)}) GROUP BY business_date" if days else "SELECT 1 WHERE false"
+        ).fetchall()  # fmt: skip
+        where = [f"o.business_date = '{day}' AND o.id BETWEEN {first} AND {last}" for day, first, last in ranges]
+        each = [sql.format(schema="", days=condition, **names) for condition in where or ["1 = 0"]]
+        cursor = self.con.execute(f"FROM {self.asked(' UNION ALL '.join(each))}")
+        return _by_day(cursor.fetchall()), [column[0] for column in cursor.description[1:]]
 
 
 def _typed(column: Column) -> str:
@@ -271,6 +437,14 @@ def _typed(column: Column) -> str:
     if column.type == "TIMESTAMP WITH TIME ZONE":
         return f"make_timestamptz(CAST({column.name} AS BIGINT))"
     return f"CAST({column.name} AS {column.type})"
+
+
+def _by_day(rows: list[tuple[Any, ...]]) -> dict[str, tuple[int, ...]]:
+    return {str(day): tuple(int(value) for value in values) for day, *values in rows}
+
+
+def _listed(days: Sequence[str]) -> str:
+    return ", ".join(f"DATE '{day}'" for day in days)
 
 
 def _chunks(keys: Sequence[int]) -> Iterator[Sequence[int]]:

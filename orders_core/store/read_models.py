@@ -6,6 +6,7 @@ read and not the logged one); one without is small and read whole each time.
 """
 
 from collections.abc import Mapping
+import re
 from dataclasses import dataclass, field
 
 
@@ -18,11 +19,13 @@ class ReadModel:
         select: Its first column is the row's id.
         keys: Entity of the change log -> column of `select` that holds the entity's id.
     """
+        is_append_only: Its rows never change and never go: those whose id is not known yet are read.
 
     name: str
     select: str
     keys: Mapping[str, str] = field(default_factory=dict)
 
+    is_append_only: bool = False
 
 def _changed_at(entity: str, row_id: str) -> str:
     """When the row's entity last changed: what stands in the row was known from then on, and not for certain before."""
@@ -137,6 +140,7 @@ READ_MODELS: tuple[ReadModel, ...] = (
         FROM purchase_order_line l JOIN purchase_order p ON p.id = l.purchase_order_id
         WHERE p.ordered_at IS NOT NULL""",
     ),
+        keys={"purchase_order": "purchase_order_id"},
     ReadModel(
         "goods_receipt_line",
         """
@@ -144,6 +148,7 @@ READ_MODELS: tuple[ReadModel, ...] = (
           r.received_at
         FROM goods_receipt_line l JOIN goods_receipt r ON r.id = l.goods_receipt_id""",
     ),
+        is_append_only=True,
     ReadModel(
         "production_order",
         f"""
@@ -152,6 +157,7 @@ READ_MODELS: tuple[ReadModel, ...] = (
           {_changed_at("production_order", "p.id")} AS changed_at
         FROM production_order p""",
     ),
+        keys={"production_order": "production_order_id"},
     ReadModel(
         "transfer_line",
         """
@@ -163,19 +169,24 @@ READ_MODELS: tuple[ReadModel, ...] = (
 
 # ---------------------------------------------------------------------------------------------- change log, by database
 
-SQLITE_HEAD = "SELECT coalesce(max(id), 0) AS position FROM change_log"
+SQLITE_HEAD = """
+SELECT coalesce(max(id), 0) AS position, coalesce(max(id), 0) AS later_position, coalesce(max(id), 0) AS later_id
+FROM change_log"""
 """How far the change log reaches: on SQLite the id is commit order."""
 
-SQLITE_CHANGES = """
-SELECT entity, entity_id, max(version) AS version FROM change_log
-WHERE id > {position} GROUP BY entity, entity_id"""
+SQLITE_CHANGES = "SELECT entity, entity_id FROM change_log WHERE id > {position} AND id > {after_id}"
 
-POSTGRESQL_HEAD = "SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS position"
-"""How far it can be relied on: every transaction below has ended. Ids would lose rows: they are not commit order."""
+POSTGRESQL_HEAD = """
+SELECT position, position + age(position::text::xid) AS later_position,
+  (SELECT coalesce(max(id), 0) FROM change_log) - 1000 AS later_id
+FROM (SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS position) s"""
+"""How far it can be relied on: every transaction below `position` has ended. Ids would lose rows: they are not commit
+order. But a transaction that has not begun yet, with a number of `later_position` or more, will take ids above `later_id`
+(less some, in case an id was taken just before the number). So once the position has come that far, no change that
+is still to be read has a lower id, and the log need not be searched from its beginning."""
 
 POSTGRESQL_CHANGES = """
-SELECT entity, entity_id, max(version) AS version FROM change_log
-WHERE transaction_id >= '{position}'::xid8 GROUP BY entity, entity_id"""
+SELECT entity, entity_id FROM change_log WHERE id > {after_id} AND transaction_id >= '{position}'::xid8"""
 """What changed at or after the last head; what is visible but above the new head is read again next time."""
 
 LAST_CHANGE = 'SELECT id AS last_change_id, "at" AS last_change_at FROM change_log ORDER BY id DESC LIMIT 1'
@@ -183,10 +194,51 @@ LAST_CHANGE = 'SELECT id AS last_change_id, "at" AS last_change_at FROM change_l
 
 CHANGE_BY_ID = 'SELECT "at" AS last_change_at FROM change_log WHERE id = {last_change_id}'
 
-TOTALS = """
-SELECT (SELECT count(*) FROM orders) AS orders_count, (SELECT count(*) FROM stock_movement) AS movements_count,
-  count(*) AS lines_count,
-  coalesce(sum(ordered_qty), 0) AS ordered_qty, coalesce(sum(cancelled_qty), 0) AS cancelled_qty,
-  coalesce(sum(shipped_qty), 0) AS shipped_qty, coalesce(sum(net_cents), 0) AS net_cents
-FROM order_line"""
-"""Totals that the extracted rows must have too; the same text runs over the warehouse's `raw`."""
+DAILY_TOTALS: tuple[str, ...] = (
+    """
+    SELECT o.business_date, count(*) AS orders_count, sum(o.total_cents) AS total_cents
+    FROM {schema}orders o WHERE {days} GROUP BY o.business_date""",
+    """
+    SELECT o.business_date, count(*) AS lines_count, sum(l.ordered_qty) AS ordered_qty,
+      sum(l.cancelled_qty) AS cancelled_qty, sum(l.shipped_qty) AS shipped_qty, sum(l.net_cents) AS net_cents
+    FROM {schema}orders o JOIN {schema}order_line l ON l.order_id = o.{order_id} WHERE {days} GROUP BY o.business_date""",
+    """
+    SELECT o.business_date, count(*) AS movements_count, sum(o.{movement_qty}) AS movement_qty
+    FROM {schema}stock_movement o WHERE {days} GROUP BY o.business_date""",
+)
+"""Totals of each business day that the extracted rows must have too; the same texts run over the warehouse's `raw`.
+Where the two call a column differently, and which `days` (a condition on `o`), is filled in."""
+
+
+def source_columns(database: str) -> dict[str, dict[str, str]]:
+    """Table -> column -> type, as `database` ("sqlite" or "postgres") calls it: what this program takes the tables to be
+    that its read models read."""
+    # Here, because the process that runs the SELECTs loads neither a driver nor the store.
+    from sqlalchemy.dialects import postgresql, sqlite  # noqa: PLC0415
+
+    from orders_core.store import tables  # noqa: PLC0415
+    from orders_core.store.base import Base  # noqa: PLC0415
+
+    dialect = sqlite.dialect() if database == "sqlite" else postgresql.dialect()
+    read = {name for model in READ_MODELS for name in re.findall(r"(?:FROM|JOIN)\s+(\w+)", model.select)}
+    known = {
+        name: table for name, table in Base.metadata.tables.items() if name in read | {tables.ChangeLog.__tablename__}
+    }
+    return {
+        name: {
+            column.name: column.type.compile(dialect=dialect).lower().replace("float(53)", "double precision")
+            for column in table.columns
+        }
+        for name, table in known.items()
+    }
+
+
+SQLITE_COLUMNS = """
+SELECT t.name AS table_name, c.name AS column_name, lower(c.type) AS column_type
+FROM sqlite_master t JOIN pragma_table_info(t.name) c WHERE t.type = 'table'"""
+
+POSTGRESQL_COLUMNS = """
+SELECT t.relname::text AS table_name, c.attname::text AS column_name, format_type(c.atttypid, NULL) AS column_type
+FROM pg_class t JOIN pg_attribute c ON c.attrelid = t.oid AND c.attnum > 0 AND NOT c.attisdropped
+WHERE t.relkind IN ('r', 'p') AND t.relnamespace = 'public'::regnamespace"""
+"""The columns that are there, with the names of types as `source_columns` writes them."""

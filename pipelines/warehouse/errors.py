@@ -92,9 +92,17 @@ class SourceUnreadable(WarehouseError):
 
 
 class SourceDiffers(WarehouseError):
-    """After the load the rows do not add up to the order database's totals; nothing was published."""
+    """After the load a business day does not add up to the order database's totals; nothing was published."""
 
     code = "E_SOURCE_DIFFERS"
     exit_code = 4
     en = "the rows read do not add up to the order database ({source}): {difference}; run again with --full"
-    zh = "读取的数据与订单数据库({source})的合计不一致:{difference};请加 --full 重新运行"
+    zh = "读取的数据与订单数据库({source})的合计不一致:{difference_zh};请加 --full 重新运行"
+class SourceChanged(WarehouseError):
+    """A table of the order database lacks a column or has another type of it than this program reads; nothing was read."""
+
+    code = "E_SOURCE_CHANGED"
+    en = "the order database ({source}) is not as this program reads it: {difference}; bring both to one version"
+    zh = "订单数据库({source})的结构与程序读取的不符:{difference_zh};请将两者升级到同一版本"
+
+

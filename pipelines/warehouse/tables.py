@@ -46,6 +46,9 @@ source_name = Column("source_name", TEXT, "Which order database was read: its ki
 position = Column("position", INT, "How far the change log was read: row id on SQLite, transaction id on PostgreSQL.")
 last_change_id = _id("last_change_id", "newest row of the change log that was seen; 0 when it was empty")
 last_change_at = _at("last_change_at", "When that change was made.")
+after_id = Column("after_id", INT, "No change that is still to be read has this row id or a lower one.")
+later_position = Column("later_position", INT, "A position not reached yet.")
+later_id = Column("later_id", INT, "What `after_id` will be once the later position has been reached.")
 entity = Column("entity", TEXT, "Table of the order core that the changed row stands in.", "", "entity <> ''")
 entity_id = _id("entity_id", "changed row")
 
@@ -62,7 +65,10 @@ WATERMARK = Table(
     "watermark",
     "One row per order database that was read.",
     ("source_name",),
-    (source_name, position, last_change_id, last_change_at.or_null("when the change log was empty")),
+    (
+        source_name, position, last_change_id, last_change_at.or_null("when the change log was empty"), after_id,
+        later_position, later_id,
+    ),
 )
 CHANGED_KEY = Table(
     "meta",
