@@ -5,8 +5,8 @@ are re-read whenever the change log names one of their entities (the highest ver
 read and not the logged one); one without is small and read whole each time.
 """
 
-from collections.abc import Mapping
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 
@@ -18,14 +18,14 @@ class ReadModel:
         name: The table in the warehouse's `raw`.
         select: Its first column is the row's id.
         keys: Entity of the change log -> column of `select` that holds the entity's id.
-    """
         is_append_only: Its rows never change and never go: those whose id is not known yet are read.
+    """
 
     name: str
     select: str
     keys: Mapping[str, str] = field(default_factory=dict)
-
     is_append_only: bool = False
+
 
 def _changed_at(entity: str, row_id: str) -> str:
     """When the row's entity last changed: what stands in the row was known from then on, and not for certain before."""
@@ -139,16 +139,16 @@ READ_MODELS: tuple[ReadModel, ...] = (
           {_changed_at("purchase_order", "p.id")} AS changed_at
         FROM purchase_order_line l JOIN purchase_order p ON p.id = l.purchase_order_id
         WHERE p.ordered_at IS NOT NULL""",
-    ),
         keys={"purchase_order": "purchase_order_id"},
+    ),
     ReadModel(
         "goods_receipt_line",
         """
         SELECT l.id AS goods_receipt_line_id, l.purchase_order_line_id, r.location_id, l.sku_id, l.qty AS received_qty,
           r.received_at
         FROM goods_receipt_line l JOIN goods_receipt r ON r.id = l.goods_receipt_id""",
-    ),
         is_append_only=True,
+    ),
     ReadModel(
         "production_order",
         f"""
@@ -156,8 +156,8 @@ READ_MODELS: tuple[ReadModel, ...] = (
           p.qty AS production_qty, p.done_qty, p.scrap_qty, p.due_date, p.created_at,
           {_changed_at("production_order", "p.id")} AS changed_at
         FROM production_order p""",
-    ),
         keys={"production_order": "production_order_id"},
+    ),
     ReadModel(
         "transfer_line",
         """

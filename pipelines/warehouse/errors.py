@@ -91,13 +91,6 @@ class SourceUnreadable(WarehouseError):
     zh = "无法读取订单数据库({source}):{reason}"
 
 
-class SourceDiffers(WarehouseError):
-    """After the load a business day does not add up to the order database's totals; nothing was published."""
-
-    code = "E_SOURCE_DIFFERS"
-    exit_code = 4
-    en = "the rows read do not add up to the order database ({source}): {difference}; run again with --full"
-    zh = "读取的数据与订单数据库({source})的合计不一致:{difference_zh};请加 --full 重新运行"
 class SourceChanged(WarehouseError):
     """A table of the order database lacks a column or has another type of it than this program reads; nothing was read."""
 
@@ -106,3 +99,10 @@ class SourceChanged(WarehouseError):
     zh = "订单数据库({source})的结构与程序读取的不符:{difference_zh};请将两者升级到同一版本"
 
 
+class SourceDiffers(WarehouseError):
+    """After the load a business day does not add up to the order database's totals; nothing was published."""
+
+    code = "E_SOURCE_DIFFERS"
+    exit_code = 4
+    en = "the rows read do not add up to the order database ({source}): {difference}; run again with --full"
+    zh = "读取的数据与订单数据库({source})的合计不一致:{difference_zh};请加 --full 重新运行"
