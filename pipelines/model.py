@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from pipelines.transform import backlog, demand, dimensions, orders, stock
+from pipelines.transform import aftersales, backlog, calendar, demand, dimensions, fulfilment, orders, prices, stock
 from pipelines.transform.as_of import AsOf
 
 
@@ -40,9 +40,44 @@ MODELLED: tuple[Modelled, ...] = (
     Modelled("core.dim_location", dimensions.dim_location),
     Modelled("core.dim_customer", dimensions.dim_customer),
     Modelled("core.dim_supplier", dimensions.dim_supplier),
+    Modelled("core.dim_channel", dimensions.dim_channel),
+    Modelled("core.dim_calendar", calendar.dim_calendar, is_nightly=True),
+    Modelled("core.dim_holiday", calendar.dim_holiday, is_nightly=True),
     Modelled("core.fct_order_line", orders.fct_order_line, key=("order_id",), moved_by=ORDER_SOURCES),
     Modelled("core.fct_line_location", orders.fct_line_location, key=("order_id",), moved_by=ORDER_SOURCES),
     Modelled("core.fct_shipment_line", orders.fct_shipment_line, key=("order_id",), moved_by=ORDER_SOURCES),
+    Modelled(
+        "core.fct_order", fulfilment.fct_order, key=("order_id",), moved_by=(*ORDER_SOURCES, "core.fct_order_line")
+    ),
+    Modelled(
+        "core.fct_shipment",
+        fulfilment.fct_shipment,
+        key=("shipment_id",),
+        moved_by=("raw.shipment", "raw.shipment_line", "raw.package", "core.fct_shipment_line"),
+    ),
+    Modelled(
+        "core.fct_tracking_event",
+        fulfilment.fct_tracking_event,
+        key=("tracking_event_id",),
+        moved_by=("raw.tracking_event",),
+    ),
+    Modelled(
+        "core.fct_return_line",
+        aftersales.fct_return_line,
+        key=("return_id",),
+        moved_by=("raw.return_line", "raw.return_event"),
+    ),
+    Modelled("core.fct_ticket", aftersales.fct_ticket, key=("ticket_id",), moved_by=("raw.ticket",)),
+    Modelled("core.fct_follow_up", aftersales.fct_follow_up, key=("follow_up_id",), moved_by=("raw.follow_up",)),
+    Modelled(
+        "core.fct_payment",
+        aftersales.fct_payment,
+        key=("payment_number",),
+        moved_by=("raw.payment_receipt", "raw.refund"),
+    ),
+    Modelled("core.fct_behaviour_event", aftersales.fct_behaviour_event),
+    Modelled("core.fct_price", prices.fct_price),
+    Modelled("core.fct_cost", prices.fct_cost),
     Modelled(
         "core.fct_stock_movement",
         stock.fct_stock_movement,

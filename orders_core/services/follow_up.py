@@ -63,11 +63,11 @@ def ask_customers(uow: UnitOfWork, actor: Actor, command: AskCustomers) -> int:
         ).first()
         if recent is not None:
             continue
-        token = command.new_token()
+        token, follow_up_id = command.new_token(), uow.new_id()
         uow.conn.execute(
             insert(FollowUp),
             {
-                "id": uow.new_id(),
+                "id": follow_up_id,
                 "order_id": order.id,
                 "customer_id": order.customer_id,
                 "token_hash": token_hash(token),
@@ -76,6 +76,7 @@ def ask_customers(uow: UnitOfWork, actor: Actor, command: AskCustomers) -> int:
         )
         link = command.link.format(token=token)
         tell_customer(uow, "satisfaction_request", order.id, dedupe_key=f"satisfaction:{order.id}", link=link)
+        uow.changed("follow_up", follow_up_id, 1, "insert")
         uow.audit(actor, "follow_up.ask", "orders", order.id)
         asked += 1
     return asked
@@ -118,5 +119,6 @@ def answer_follow_up(uow: UnitOfWork, actor: Actor, command: AnswerFollowUp) -> 
         .where(FollowUp.id == asked.id)
         .values(score=command.score, comment=command.comment, answered_at=uow.now, ticket_id=ticket)
     )
+    uow.changed("follow_up", asked.id, 2)
     uow.audit(actor, "follow_up.answer", "orders", asked.order_id, facts={"score": command.score})
     return ticket

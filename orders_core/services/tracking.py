@@ -556,8 +556,10 @@ def _store(uow: UnitOfWork, event: Row[Any] | _Event, **values: Any) -> None:
     """Note in the log what became of the event."""
     if isinstance(event, _Event):
         uow.write(_INSERT_EVENT, [{**vars(event), **values}])
+        uow.changed("tracking_event", event.id, 1, "insert")
     else:
         uow.conn.execute(update(TrackingEvent).where(TrackingEvent.id == event.id).values(**values))
+        uow.changed("tracking_event", event.id, 2)  # judged again; nobody else changes an event
 
 
 def _order_of(status: str, at: datetime | None) -> tuple[bool, datetime, int]:

@@ -2,7 +2,8 @@
 
 Portable SQL: the same text runs on SQLite, on PostgreSQL, and in DuckDB over either. Rows of a read model with `keys`
 are re-read whenever the change log names one of their entities (the highest version wins, because the current row is
-read and not the logged one); one without is small and read whole each time.
+read and not the logged one); rows of one that only grows are read when their id is new; any other is small and read
+whole each time.
 """
 
 import re
@@ -164,6 +165,106 @@ READ_MODELS: tuple[ReadModel, ...] = (
         SELECT l.id AS transfer_line_id, t.from_location_id, t.to_location_id, l.sku_id, l.shipped_qty,
           t.shipped_at, t.received_at
         FROM transfer_line l JOIN transfer t ON t.id = l.transfer_id WHERE t.shipped_at IS NOT NULL""",
+    ),
+    ReadModel(
+        "carrier",
+        "SELECT id AS carrier_id, code AS carrier_code, name AS carrier_name, name_en AS carrier_name_en FROM carrier",
+    ),
+    ReadModel(
+        "price",
+        """
+        SELECT id AS price_id, sku_id, kind AS price_kind, level_code, customer_id, currency, unit AS selling_unit,
+          min_qty AS min_packs, unit_price_cents, valid_from_date, valid_to_date, created_at
+        FROM price""",
+    ),
+    ReadModel(  # imported shipments are named in the change log by their orders only; their lines say all there is
+        "shipment",
+        """
+        SELECT s.id AS shipment_id, s.number AS shipment_number, s.location_id, s.carrier_id, s.delivery_method,
+          s.rate_cents AS freight_cents, s.currency, s.created_at, s.released_at, s.shipped_at, s.delivered_at
+        FROM shipment s JOIN location l ON l.id = s.location_id WHERE l.kind <> 'history'""",
+        keys={"shipment": "shipment_id"},
+    ),
+    ReadModel(  # boxes come and go while a shipment is packed; the change log names it again when it leaves
+        "package",
+        """
+        SELECT p.id AS package_id, p.shipment_id, p.package_no, p.carrier_id, p.tracking_number, p.weight_g,
+          p.created_at
+        FROM package p JOIN shipment s ON s.id = p.shipment_id WHERE s.shipped_at IS NOT NULL""",
+        keys={"shipment": "shipment_id"},
+    ),
+    ReadModel(
+        "tracking_event",
+        """
+        SELECT e.id AS tracking_event_id, e.carrier_id, e.package_id, p.shipment_id, e.tracking_number,
+          e.status AS tracking_status, e.raw_status AS carrier_status, e.occurred_at, e.received_at AS reported_at,
+          e.place, e.outcome AS tracking_outcome
+        FROM tracking_event e LEFT JOIN package p ON p.id = e.package_id""",
+        keys={"tracking_event": "tracking_event_id"},
+    ),
+    ReadModel(
+        "return_line",
+        f"""
+        SELECT l.id AS return_line_id, l.return_id, r.number AS return_number, r.order_id, l.order_line_id, o.line_no,
+          o.kind AS line_kind, r.customer_id, r.channel_id, r.location_id, r.kind AS return_kind, r.origin,
+          r.reason AS return_reason, r.currency, r.business_date, r.requested_at, r.received_at, r.closed_at, l.sku_id,
+          l.qty AS asked_qty, l.received_qty AS returned_qty, l.restocked_qty, l.repair_qty, l.scrapped_qty,
+          l.refund_cents, {_changed_at("return_authorization", "r.id")} AS changed_at
+        FROM return_line l JOIN return_authorization r ON r.id = l.return_id
+          LEFT JOIN order_line o ON o.id = l.order_line_id""",
+        keys={"return_authorization": "return_id"},
+    ),
+    ReadModel(  # an entry stands at the order; the number in its facts says which of the order's returns it is about
+        "return_event",
+        """
+        SELECT a.id AS return_event_id, r.id AS return_id, a.action AS return_action, a."at" AS happened_at,
+          a.facts AS return_facts
+        FROM return_authorization r JOIN audit_entry a ON a.entity = 'orders' AND a.entity_id = r.order_id
+          AND CAST(a.facts AS text) LIKE '%"' || r.number || '"%'
+        WHERE a.action IN ('return.approved', 'return.refused', 'return.closed', 'return.receive', 'return.inspect')""",
+        keys={"return_authorization": "return_id"},
+    ),
+    ReadModel(
+        "ticket",
+        """
+        SELECT id AS ticket_id, number AS ticket_number, customer_id, order_id, kind AS ticket_kind, opened_at, due_at,
+          first_answer_at, solved_at
+        FROM ticket""",
+        keys={"ticket": "ticket_id"},
+    ),
+    ReadModel(
+        "follow_up",
+        "SELECT id AS follow_up_id, order_id, customer_id, asked_at, answered_at, score FROM follow_up",
+        keys={"follow_up": "follow_up_id"},
+    ),
+    ReadModel(
+        "payment_receipt",
+        """
+        SELECT id AS payment_receipt_id, number AS payment_number, customer_id, amount_cents, currency,
+          method AS payment_method, received_at AS booked_at, business_date
+        FROM payment_receipt""",
+        keys={"payment_receipt": "payment_receipt_id"},
+    ),
+    ReadModel(
+        "refund",
+        """
+        SELECT id AS refund_id, number AS payment_number, order_id, return_id, customer_id, amount_cents, currency,
+          reason AS refund_reason, granted_at AS booked_at, paid_at, business_date
+        FROM refund""",
+        keys={"refund": "refund_id"},
+    ),
+    ReadModel(
+        "behaviour_event",
+        """
+        SELECT id AS behaviour_event_id, customer_id, sku_id, channel_id, kind AS event_kind, "at" AS happened_at
+        FROM behaviour_event""",
+    ),
+    ReadModel(
+        "cart_line",
+        """
+        SELECT l.id AS cart_line_id, l.cart_id, c.customer_id, c.channel_id, l.sku_id, l.added_at
+        FROM cart_line l JOIN cart c ON c.id = l.cart_id""",
+        keys={"cart": "cart_id"},
     ),
 )
 

@@ -31,6 +31,10 @@ class AsOf:
         """SQL: true if what the column `instant` dates had happened by then; NULL has not."""
         return f"coalesce({instant} < {self.end_sql}, false)"
 
+    def if_known(self, instant: str) -> str:
+        """SQL: the column `instant` where what it dates had happened by then, else NULL."""
+        return f"CASE WHEN {self.known(instant)} THEN {instant} END"
+
     def unchanged_since(self, changed_at: str) -> str:
         """SQL: true if a row last changed at `changed_at` stands as it stood then."""
         return f"coalesce({changed_at} < {self.end_sql}, true)"

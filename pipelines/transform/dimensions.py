@@ -1,4 +1,4 @@
-"""What things are: products, locations, customers, suppliers. Each function gives the query of one table."""
+"""What things are: products, locations, customers, suppliers, channels. Each function gives the query of one table."""
 
 from pipelines.transform.as_of import AsOf
 
@@ -35,3 +35,8 @@ def dim_supplier(as_of: AsOf) -> str:
       SELECT supplier_code, supplier_name, supplier_name_en, currency, lead_time_days, lead_time_sd_days,
         review_period_days
       FROM raw.supplier"""
+
+
+def dim_channel(as_of: AsOf) -> str:
+    """One row per channel."""
+    return "SELECT channel_code, channel_name, channel_name_en, channel_kind FROM raw.channel"

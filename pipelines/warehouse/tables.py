@@ -59,7 +59,23 @@ PUBLICATION = Table(
     ("generation",),
     (generation, run_id, as_of_date, business_zone, published_at, contract_hash),
 )
-TABLE_ROWS = Table("meta", "table_rows", "One row per table outside meta.", ("table_name",), (table_name, row_count))
+built_by_run_id = Column(
+    "built_by_run_id", TEXT, "The run that last built the table: its own, or an earlier daily run."
+)
+TABLE_ROWS = Table(
+    "meta",
+    "table_rows",
+    "One row per table outside meta.",
+    ("table_name",),
+    (table_name, row_count, built_by_run_id.or_null("while no run has built it")),
+)
+PLAN_DAY = Table(
+    "meta",
+    "plan_day",
+    "One row per day whose forecast and suggestions are kept as they were known at its end.",
+    ("as_of_date",),
+    (as_of_date, run_id),
+)
 WATERMARK = Table(
     "meta",
     "watermark",
@@ -77,7 +93,7 @@ CHANGED_KEY = Table(
     ("entity", "entity_id"),
     (entity, entity_id),
 )
-META_TABLES = (PUBLICATION, TABLE_ROWS)
+META_TABLES = (PUBLICATION, TABLE_ROWS, PLAN_DAY)
 
 # ------------------------------------------------------------------------------------------------ what things are
 sku_id = _id("sku_id", "SKU")
@@ -217,7 +233,80 @@ due_date = Column("due_date", DAY, "Day it should be done.").or_null("without a 
 transfer_line_id = _id("transfer_line_id", "transfer line")
 from_location_id = _id("from_location_id", "sending location")
 to_location_id = _id("to_location_id", "receiving location")
+carrier_id = _id("carrier_id", "carrier")
+carrier_code = Column("carrier_code", TEXT, "Who carries it.").or_null("when nobody was named")
+carrier_name = Column("carrier_name", TEXT, "Name of the carrier.")
+carrier_name_en = Column("carrier_name_en", TEXT, "Name of the carrier in English.").or_null("when none was given")
+price_id = _id("price_id", "price")
+price_kind = Column("price_kind", TEXT, "Contract beats level beats list; below a floor a second person decides.", "",
+                    _words("price_kind", "list", "level", "contract", "promotion", "floor"))  # fmt: skip
+selling_unit = Column("selling_unit", TEXT, "Unit that is sold: each, box.")
+min_packs = Column("min_packs", INT, "The price holds from so many selling units on.", "selling units", "min_packs > 0")
+shipment_number = Column("shipment_number", TEXT, "Number of the shipment.").or_null("when it was imported")
+delivery_method = Column("delivery_method", TEXT, "How it travels.", "",
+                         _words("delivery_method", "courier", "own_truck", "pick_up"))  # fmt: skip
+freight_cents = _cents("freight_cents", "What carrying it costs by the carrier's rates.").or_null("without a rate")
+released_at = _at("released_at", "When it was handed to the warehouse.").or_null("until then")
+package_id = _id("package_id", "package")
+package_no = Column("package_no", INT, "Which box of its shipment.", "", "package_no > 0")
+tracking_number = Column("tracking_number", TEXT, "The carrier's number.").or_null("without one")
+weight_g = Column("weight_g", INT, "Weight.", "grams", "weight_g >= 0").or_null("when not weighed")
+tracking_event_id = _id("tracking_event_id", "carrier's event")
+tracking_status = Column("tracking_status", TEXT, "What the carrier's word means here.").or_null("when nobody said yet")
+carrier_status = Column("carrier_status", TEXT, "The carrier's own word.")
+occurred_at = _at("occurred_at", "When it happened, by the carrier.").or_null("when it gave no possible time")
+reported_at = _at("reported_at", "When the carrier told us.")
+place = Column("place", TEXT, "Where it happened, as the carrier wrote it.").or_null("when not told")
+tracking_outcome = Column("tracking_outcome", TEXT, "What the event did: it moved a package, was older than what is known,"
+                          " is not understood, or cannot be true.", "",
+                          _words("tracking_outcome", "applied", "late", "unmapped", "quarantined"))  # fmt: skip
+return_line_id = _id("return_line_id", "return line")
+return_id = _id("return_id", "return")
+return_number = Column("return_number", TEXT, "Number of the return.")
+return_kind = Column("return_kind", TEXT, "What the customer wants; a credit is imported without a known order.", "",
+                     _words("return_kind", "return", "exchange", "refund_only", "resend", "repair",
+                            "credit"))  # fmt: skip
+return_reason = Column("return_reason", TEXT, "Why it comes back.").or_null("when not said")
+requested_at = _at("requested_at", "When the return was asked for.")
+closed_at = _at("closed_at", "When nothing was left to do.").or_null("until then")
+asked_qty = _qty("asked_qty", "Units the customer wants to give back.", rule="{name} > 0")
+restocked_qty = _qty("restocked_qty", "Of the units that came back, put on sale again.")
+repair_qty = _qty("repair_qty", "Of the units that came back, sent to repair.")
+scrapped_qty = _qty("scrapped_qty", "Of the units that came back, written off.")
+refund_cents = _cents("refund_cents", "What the units that came back are worth to the customer.", "refund_cents >= 0")
+return_event_id = _id("return_event_id", "audit entry of a return")
+return_action = Column("return_action", TEXT, "What was done with the return.")
+return_facts = Column("return_facts", TEXT, "Units by line, as JSON.")
+happened_at = _at("happened_at", "When it was done.")
+ticket_id = _id("ticket_id", "ticket")
+ticket_number = Column("ticket_number", TEXT, "Number of the ticket.")
+ticket_kind = Column("ticket_kind", TEXT, "What the problem is.", "",
+                     _words("ticket_kind", "damaged", "missing", "wrong_item", "late", "quality", "low_score",
+                            "invoice", "other"))  # fmt: skip
+opened_at = _at("opened_at", "When the ticket was opened.")
+due_at = _at("due_at", "Our first answer is due by then.")
+first_answer_at = _at("first_answer_at", "When we first answered.").or_null("until then")
+solved_at = _at("solved_at", "When it was solved.").or_null("until then")
+follow_up_id = _id("follow_up_id", "question how it was")
+asked_at = _at("asked_at", "When the customer was asked.")
+answered_at = _at("answered_at", "When the customer answered.").or_null("until then")
+score = Column("score", INT, "How content, 1 to 5, 5 best.", "", "score BETWEEN 1 AND 5").or_null("without an answer")
+payment_receipt_id = _id("payment_receipt_id", "receipt")
+refund_id = _id("refund_id", "refund")
+payment_number = Column("payment_number", TEXT, "Number of the receipt or refund.")
+amount_cents = _cents("amount_cents", "Money received, or granted back; never negative.", "amount_cents > 0")
+payment_method = Column("payment_method", TEXT, "How it was paid.").or_null("of a refund")
+refund_reason = Column("refund_reason", TEXT, "Why money goes back.").or_null("of a receipt")
+booked_at = _at("booked_at", "When the receipt was booked, or the refund granted.")
+paid_at = _at("paid_at", "When the money moved.").or_null("until then")
+behaviour_event_id = _id("behaviour_event_id", "behaviour event")
+EVENT_KINDS = ("view", "search", "cart_add", "cart_remove", "checkout", "mail_open", "mail_click")
+event_kind = Column("event_kind", TEXT, "What the customer did.", "", _words("event_kind", *EVENT_KINDS))
+cart_line_id = _id("cart_line_id", "cart line")
+cart_id = _id("cart_id", "cart")
+added_at = _at("added_at", "When it was put into the cart.")
 
+_no_order = "without a known order"
 RAW_TABLES = (
     Table("raw", "sku", "One row per SKU.", ("sku_id",), (
         sku_id, sku, sku_name, sku_name_en, product_code, category_code, category_name, category_name_en, sku_kind,
@@ -285,6 +374,60 @@ RAW_TABLES = (
         transfer_line_id, from_location_id, to_location_id, sku_id, shipped_qty, shipped_at,
         received_at.or_null("until then"),
     )),
+    Table("raw", "carrier", "One row per carrier.", ("carrier_id",), (
+        carrier_id, carrier_code, carrier_name, carrier_name_en,
+    )),
+    Table("raw", "price", "One row per price and period.", ("price_id",), (
+        price_id, sku_id, price_kind, level_code, customer_id.or_null("unless it is one customer's"), currency,
+        selling_unit, min_packs, unit_price_cents, valid_from_date, valid_to_date.or_null("while it holds"), created_at,
+    )),
+    Table("raw", "shipment", "One row per shipment from a place of our own, planned or gone.", ("shipment_id",), (
+        shipment_id, shipment_number, location_id, carrier_id.or_null("when nobody was named"), delivery_method,
+        freight_cents, currency.or_null("without a rate"), created_at, released_at, shipped_at, delivered_at,
+    )),
+    Table("raw", "package", "One row per box that has left.", ("package_id",), (
+        package_id, shipment_id, package_no, carrier_id.or_null("when nobody was named"), tracking_number, weight_g,
+        created_at,
+    )),
+    Table("raw", "tracking_event", "One row per event a carrier reported.", ("tracking_event_id",), (
+        tracking_event_id, carrier_id, package_id.or_null("when no package has the number"),
+        shipment_id.or_null("when no package has the number"), tracking_number, tracking_status, carrier_status,
+        occurred_at, reported_at, place, tracking_outcome,
+    )),
+    Table("raw", "return_line", "One row per SKU in a return.", ("return_line_id",), (
+        return_line_id, return_id, return_number, order_id.or_null(_no_order), order_line_id.or_null(_no_order),
+        line_no.or_null(_no_order), line_kind.or_null(_no_order), customer_id, channel_id.or_null("when not known"),
+        location_id.or_null("before it came back"), return_kind, origin, return_reason, currency, business_date,
+        requested_at, received_at.or_null("until then"), closed_at, sku_id, asked_qty, returned_qty, restocked_qty,
+        repair_qty, scrapped_qty, refund_cents, changed_at,
+    ), (Rule("returned_qty <= asked_qty", "what came back was asked for"),
+        Rule("restocked_qty + repair_qty + scrapped_qty <= returned_qty", "what was decided on came back"))),
+    Table("raw", "return_event", "One row per decision on a return, arrival and inspection.", ("return_event_id",), (
+        return_event_id, return_id, return_action, happened_at, return_facts,
+    )),
+    Table("raw", "ticket", "One row per problem reported.", ("ticket_id",), (
+        ticket_id, ticket_number, customer_id, order_id.or_null("when it is about none"), ticket_kind, opened_at,
+        due_at, first_answer_at, solved_at,
+    )),
+    Table("raw", "follow_up", "One row per time a customer was asked how it was.", ("follow_up_id",), (
+        follow_up_id, order_id, customer_id, asked_at, answered_at, score,
+    )),
+    Table("raw", "payment_receipt", "One row per payment received.", ("payment_receipt_id",), (
+        payment_receipt_id, payment_number, customer_id, amount_cents, currency, payment_method, booked_at,
+        business_date,
+    )),
+    Table("raw", "refund", "One row per refund granted.", ("refund_id",), (
+        refund_id, payment_number, order_id.or_null(_no_order), return_id.or_null("when nothing came back"),
+        customer_id, amount_cents, currency, refund_reason, booked_at, paid_at, business_date,
+    )),
+    Table("raw", "behaviour_event", "One row per thing a customer did that is not an order.", ("behaviour_event_id",), (
+        behaviour_event_id, customer_id.or_null("when not known"), sku_id.or_null("when it is about none"),
+        channel_id.or_null("when not known"), event_kind, happened_at,
+    )),
+    Table("raw", "cart_line", "One row per SKU and unit that lies in a cart, or went into an order.",
+          ("cart_line_id",), (
+        cart_line_id, cart_id, customer_id.or_null("when not known"), channel_id, sku_id, added_at,
+    )),
 )  # fmt: skip
 
 # ------------------------------------------------------------------------------------------------ modelled
@@ -302,6 +445,43 @@ stock_date = Column("stock_date", DAY, "First business day at whose end this was
 on_hand_qty = Column("on_hand_qty", INT, "Units physically there, reserved ones included.", "units")
 outstanding_qty = Column("outstanding_qty", INT, "Units asked for here, not cancelled, not yet sent.", "units")
 available_qty = Column("available_qty", INT, "On hand less outstanding; zero or less is a stock-out.", "units")
+
+calendar_date = Column("calendar_date", DAY, "The day.")
+iso_year = Column(
+    "iso_year", INT, "Year of the ISO week; in the first and last days of January and December another one."
+)
+iso_week = Column("iso_week", INT, "ISO week, Monday first.", "", "iso_week BETWEEN 1 AND 53")
+weekday = Column("weekday", INT, "1 Monday to 7 Sunday.", "", "weekday BETWEEN 1 AND 7")
+month = Column("month", DAY, "First day of the month.")
+quarter = Column("quarter", DAY, "First day of the quarter.")
+is_month_end = Column("is_month_end", BOOL, "Last day of its month.")
+is_weekend = Column("is_weekend", BOOL, "Saturday or Sunday.")
+is_holiday = Column("is_holiday", BOOL, "Public holiday in China, days moved next to one included.")
+holiday_name = Column("holiday_name", TEXT, "Name of the holiday.").or_null("on other days")
+holiday_name_en = Column("holiday_name_en", TEXT, "Name of the holiday in English.").or_null("on other days")
+is_makeup_workday = Column("is_makeup_workday", BOOL, "A weekend day that China works (调休).")
+is_double_eleven = Column("is_double_eleven", BOOL, "11 November, 双11.")
+is_six_eighteen = Column("is_six_eighteen", BOOL, "18 June, 618.")
+days_to_lunar_new_year = Column("days_to_lunar_new_year", INT, "Days to the nearest lunar new year; after it negative.",
+                                "days")  # fmt: skip
+holiday_date = Column("holiday_date", DAY, "The day.")
+first_released_at = _at("first_released_at", "When its first shipment was handed to the warehouse.").or_null(
+    "until then"
+)
+first_shipped_at = _at("first_shipped_at", "When its first shipment left.").or_null("until then")
+last_shipped_at = _at("last_shipped_at", "When its last shipment so far left.").or_null("until then")
+last_delivered_at = _at("last_delivered_at", "When its last shipment so far arrived.").or_null("until then")
+lines_count = Column("lines_count", INT, "Lines, components of kits not counted.", "lines", "lines_count >= 0")
+is_in_full = Column("is_in_full", BOOL, "All units that are still wanted have arrived.")
+orders_on_board = Column("orders_on_board", INT, "Orders it carries goods of.", "orders", "orders_on_board > 0")
+packages_count = Column("packages_count", INT, "Boxes; 0 when they were not recorded.", "boxes", "packages_count >= 0")
+decided_at = _at("decided_at", "When the return was approved or refused.").or_null("until then")
+is_refused = Column("is_refused", BOOL, "The return was refused.")
+payment_kind = Column("payment_kind", TEXT, "Money in, or money back.", "", _words("payment_kind", "receipt", "refund"))
+event_source = Column("event_source", TEXT, "Where it was read: the log of events, or what lies in carts.", "",
+                      _words("event_source", "behaviour_event", "cart_line"))  # fmt: skip
+event_id = _id("event_id", "event")
+known_from_at = _at("known_from_at", "When it was entered; before that nobody knew it.")
 
 CORE_TABLES = (
     Table("core", "dim_product", "One row per SKU known on the as-of date.", ("sku",), (
@@ -353,6 +533,72 @@ CORE_TABLES = (
         sku, location_code, demand_date, demand_qty, gift_qty, lost_qty, is_censored,
     ), (Rule("gift_qty <= demand_qty", "gifts are demand"), Rule("lost_qty <= demand_qty", "lost sales are demand"),
         Rule("demand_qty > 0 OR is_censored", "a day without demand is here only because stock ran out"))),
+    Table("core", "dim_channel", "One row per channel.", ("channel_code",), (
+        channel_code, channel_name, channel_name_en, channel_kind,
+    )),
+    Table("core", "dim_calendar", "One row per day, from the first business day to over a year after the as-of date.",
+          ("calendar_date",), (
+        calendar_date, iso_year, iso_week, weekday, month, quarter, is_month_end, is_weekend, is_holiday, holiday_name,
+        holiday_name_en, is_makeup_workday, is_double_eleven, is_six_eighteen, days_to_lunar_new_year,
+    )),
+    Table("core", "dim_holiday", "One row per country where we have a location, and public holiday.",
+          ("country", "holiday_date"), (
+        country, holiday_date, holiday_name.or_null("when nobody wrote it in Chinese"), holiday_name_en,
+    )),
+    Table("core", "fct_order", "One row per order, as known at the end of the as-of date; rejected ones are not orders.",
+          ("order_id",), (
+        order_id, order_number, customer_code, channel_code, origin, order_kind, currency, business_date, placed_at,
+        approved_at, first_released_at, first_shipped_at, last_shipped_at, last_delivered_at, cancelled_at, lines_count,
+        ordered_qty, cancelled_qty, lost_qty, shipped_qty, delivered_qty, net_cents, is_in_full,
+    ), (Rule("cancelled_qty <= ordered_qty", "what is cancelled was ordered"),
+        Rule("lost_qty <= cancelled_qty", "what is lost was cancelled"),
+        Rule("delivered_qty <= shipped_qty", "what arrived was sent"),
+        Rule("first_shipped_at <= last_shipped_at", "the first is not after the last"))),
+    Table("core", "fct_shipment", "One row per shipment that had left by the as-of date.", ("shipment_id",), (
+        shipment_id, shipment_number, location_code, carrier_code, delivery_method.or_null("when it was imported"),
+        released_at, Column("shipped_at", INSTANT, "When it left.", "UTC"), shipped_date, delivered_at, orders_on_board,
+        lines_count, packages_count, shipped_qty, freight_cents, currency.or_null("without a rate"),
+    )),
+    Table("core", "fct_tracking_event", "One row per event a carrier had reported by the as-of date.",
+          ("tracking_event_id",), (
+        tracking_event_id, shipment_id.or_null("when no package has the number"),
+        package_id.or_null("when no package has the number"), carrier_code, tracking_number, tracking_status,
+        carrier_status, occurred_at, reported_at, business_date, place, tracking_outcome,
+    )),
+    Table("core", "fct_return_line", "One row per SKU in a return asked for by the as-of date.", ("return_line_id",), (
+        return_line_id, return_id, return_number, order_id.or_null(_no_order), order_line_id.or_null(_no_order), sku,
+        customer_code, channel_code.or_null("when not known"), location_code.or_null("before it came back"),
+        return_kind, return_reason, origin, currency, business_date, requested_at, decided_at, is_refused,
+        received_at.or_null("until then"), closed_at, asked_qty, returned_qty, restocked_qty, repair_qty, scrapped_qty,
+        refund_cents,
+    ), (Rule("returned_qty <= asked_qty", "what came back was asked for"),
+        Rule("restocked_qty + repair_qty + scrapped_qty <= returned_qty", "what was decided on came back"))),
+    Table("core", "fct_ticket", "One row per problem reported by the as-of date.", ("ticket_id",), (
+        ticket_id, ticket_number, customer_code, order_id.or_null("when it is about none"), ticket_kind, business_date,
+        opened_at, due_at, first_answer_at, solved_at,
+    )),
+    Table("core", "fct_follow_up", "One row per time a customer was asked how it was.", ("follow_up_id",), (
+        follow_up_id, order_id, customer_code, business_date, asked_at, answered_at, score,
+    )),
+    Table("core", "fct_payment", "One row per receipt and per refund.", ("payment_number",), (
+        payment_number, payment_kind, customer_code, order_id.or_null("of a receipt: it may pay several"),
+        return_id.or_null("when nothing came back"), payment_method, refund_reason, amount_cents, currency,
+        business_date, booked_at, paid_at,
+    ), (Rule("payment_kind = 'refund' OR paid_at = booked_at", "a receipt is money that is there"),)),
+    Table("core", "fct_behaviour_event", "One row per thing a customer did that is not an order.",
+          ("event_source", "event_id"), (
+        event_source, event_id, event_kind, customer_code.or_null("when not known"),
+        sku.or_null("when it is about none"), channel_code.or_null("when not known"), business_date, happened_at,
+    )),
+    Table("core", "fct_price", "One row per price and period, as known at the end of the as-of date.", ("price_id",), (
+        price_id, sku, price_kind, level_code, customer_code.or_null("unless it is one customer's"), selling_unit,
+        min_packs, unit_price_cents, currency, valid_from_date, valid_to_date.or_null("while it holds"), known_from_at,
+    ), (Rule("valid_from_date <= valid_to_date", "a period does not end before it begins"),)),
+    Table("core", "fct_cost", "One row per cost of a unit and period, as known at the end of the as-of date.",
+          ("cost_id",), (
+        cost_id, sku, location_code.or_null("when it holds everywhere"), cost_kind, unit_cost_cents, currency,
+        valid_from_date, valid_to_date.or_null("while it holds"), known_from_at,
+    )),
 )  # fmt: skip
 
 # ------------------------------------------------------------------------------------------------ for screens
@@ -439,6 +685,19 @@ _exception = (
 )  # fmt: skip
 _known = "when stock is not recorded"
 _backtest = "when there was too little history to test"
+_suggestion = (
+    sku, location_code, suggested_qty, order_by_date, stockout_date,
+    supplier_code.or_null("when nobody is known to sell it"), unit_cost_cents.or_null("when not known"),
+    currency.or_null("when the cost is not known"), order_value_cents.or_null("when the cost is not known"),
+    moq_qty, pack_qty, lead_time_days, review_period_days, protection_interval_days, cycle_service_ratio,
+    on_hand_qty.or_null(_known), reserved_qty.or_null(_known), on_order_qty, backordered_qty,
+    inventory_position_qty.or_null(_known), reorder_point_qty, order_up_to_qty, safety_stock_qty, *parts,
+    grade.or_null("when it was not tested"), reason_codes, facts,
+)  # fmt: skip
+_suggestion_rules = (
+    Rule(f"suggested_qty = {' + '.join(PARTS)}", "the waterfall ends at the suggestion"),
+    Rule("order_value_cents = suggested_qty * unit_cost_cents", "the value is that of the suggestion"),
+)
 MART_TABLES = (
     Table("mart", "demand_forecast", "One row per SKU, location and future day: demand of that day.",
           ("sku", "location_code", "demand_date"),
@@ -460,20 +719,23 @@ MART_TABLES = (
           ("exception_no",), _exception),
     Table("mart", "suggestion_exception", "One row per series that no quantity could be suggested for.",
           ("exception_no",), _exception),
-    Table("mart", "reorder_suggestion", "One row per SKU and location with a forecast.", ("sku", "location_code"), (
-        sku, location_code, suggested_qty, order_by_date, stockout_date,
-        supplier_code.or_null("when nobody is known to sell it"), unit_cost_cents.or_null("when not known"),
-        currency.or_null("when the cost is not known"), order_value_cents.or_null("when the cost is not known"),
-        moq_qty, pack_qty, lead_time_days, review_period_days, protection_interval_days, cycle_service_ratio,
-        on_hand_qty.or_null(_known), reserved_qty.or_null(_known), on_order_qty, backordered_qty,
-        inventory_position_qty.or_null(_known), reorder_point_qty, order_up_to_qty, safety_stock_qty, *parts,
-        grade.or_null("when it was not tested"), reason_codes, facts,
-    ), (Rule(f"suggested_qty = {' + '.join(PARTS)}", "the waterfall ends at the suggestion"),
-        Rule("order_value_cents = suggested_qty * unit_cost_cents", "the value is that of the suggestion"))),
+    Table("mart", "reorder_suggestion", "One row per SKU and location with a forecast.", ("sku", "location_code"),
+          _suggestion, _suggestion_rules),
+    Table("mart", "suggestion_history",
+          "One row per day, SKU and location: the suggestion as it was made from what was known at the end of that day.",
+          ("as_of_date", "sku", "location_code"), (as_of_date, *_suggestion), _suggestion_rules),
+    Table("mart", "forecast_history",
+          "One row per day, SKU, location and horizon of 1, 2, 4, 8, 13 and 26 weeks: demand forecast at the end of that "
+          "day, from the next day through `demand_date`.",
+          ("as_of_date", "sku", "location_code", "horizon_days"),
+          (as_of_date, sku, location_code, demand_date, horizon_days, mean_qty, *quantiles, model), (quantiles_rise,)),
     Table("mart", "backlog", "One row per stage, age and currency of open orders.", ("stage", "age_days", "currency"), (
         stage, age_days, currency, orders_count, open_qty, open_value_cents,
     )),
 )  # fmt: skip
+
+HISTORY_TABLES = ("mart.suggestion_history", "mart.forecast_history")
+"""Tables that keep a day's rows for good; a day is written by the daily run of that day (`meta.plan_day`)."""
 
 TABLES: tuple[Table, ...] = (*RAW_TABLES, *CORE_TABLES, *MART_TABLES, *META_TABLES, WATERMARK, CHANGED_KEY)
 

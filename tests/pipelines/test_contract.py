@@ -115,6 +115,7 @@ CANDIDATES = {
     "DOUBLE": ["-1", "0.5", "2", "'nan'"],
     "DATE": ["DATE '2026-01-01'", "DATE '2026-01-02'"],
     "BOOLEAN": ["true", "false"],
+    "TIMESTAMP WITH TIME ZONE": ["TIMESTAMPTZ '2026-01-01 00:00+00'", "TIMESTAMPTZ '2026-01-02 00:00+00'"],
 }
 
 
