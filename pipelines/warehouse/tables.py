@@ -82,8 +82,13 @@ WATERMARK = Table(
     "One row per order database that was read.",
     ("source_name",),
     (
-        source_name, position, last_change_id, last_change_at.or_null("when the change log was empty"), after_id,
-        later_position, later_id,
+        source_name,
+        position,
+        last_change_id,
+        last_change_at.or_null("when the change log was empty"),
+        after_id,
+        later_position,
+        later_id,
     ),
 )
 CHANGED_KEY = Table(
