@@ -7,7 +7,7 @@ Between steps nothing is held but the path of the generation being built, so tha
 
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import date, datetime, timedelta
@@ -29,6 +29,7 @@ from pipelines.warehouse.errors import BuildFailed
 from pipelines.warehouse.publish import (
     Published,
     find_violations,
+    generations,
     live_generation,
     publish_generation,
     refuse_violations,
@@ -36,10 +37,21 @@ from pipelines.warehouse.publish import (
     run_lock,
     start_generation,
 )
-from pipelines.warehouse.tables import TABLES, table
+from pipelines.warehouse.tables import HISTORY_TABLES, TABLES, table
 from pipelines.warehouse.write import create_tables, replace_with_frame, replace_with_query
 
 SOURCES = {f"raw.{model.name}": model.keys for model in READ_MODELS if model.keys}
+PLANNED = (
+    "mart.demand_forecast",
+    "mart.demand_forecast_total",
+    "mart.forecast_choice",
+    "mart.forecast_exception",
+    "mart.reorder_suggestion",
+    "mart.suggestion_exception",
+)
+"""What the forecast and the suggestions write."""
+BUILT_NIGHTLY = (*PLANNED, *HISTORY_TABLES, *(modelled.name for modelled in MODELLED if modelled.is_nightly))
+"""Tables that a refresh leaves as they are."""
 MAX_HORIZON_DAYS = 182
 DEFAULTS = PlanningDefaults()
 
@@ -280,6 +292,7 @@ def _run(
                     with step("suggestions") as rows:
                         counts |= build_suggestions(today, con)
                         rows.append(counts["suggestions"])
+                    keep_plan(today, con)
                 base = today.known
                 if day == days[-1]:
                     with step("check") as rows:
@@ -287,7 +300,8 @@ def _run(
                 parts.close()
         with step("publish") as rows:
             published_at = now()
-            published = publish(today, building, published_at, is_checked=True)
+            left_alone = BUILT_NIGHTLY if is_refresh else ()
+            published = publish(today, building, published_at, is_checked=True, left_alone=left_alone)
             rows += published.row_counts.values()
     return RunReport(
         run_id=settings.run_id,
@@ -307,7 +321,8 @@ def _run(
 def building_generation(settings: RunSettings) -> Iterator[Path]:
     """Be the one run that writes, with a generation to build on: a copy of the live one, or an empty one.
 
-    The live one serves while its contract is today's. What was not published when the block ends is removed.
+    The live one serves while its contract is today's. An empty one gets the history of plans that the newest readable
+    generation has: it can't be computed again. What was not published when the block ends is removed.
     """
     with run_lock(settings.warehouse_dir, run_id=settings.run_id):
         base = None if settings.full else live_generation(settings.warehouse_dir)
@@ -318,9 +333,44 @@ def building_generation(settings: RunSettings) -> Iterator[Path]:
             if base is None:
                 with open_generation(building) as con:
                     create_tables(con, TABLES)
+                    _bring_history(con, settings.warehouse_dir)
             yield building
         finally:
             remove_build(building)
+
+
+def _bring_history(con: duckdb.DuckDBPyConnection, warehouse_dir: Path) -> None:
+    """Copy the kept plans of the newest generation that can be read, live or not; columns it has not stay empty."""
+    newest_first = [path for _, path in reversed(generations(warehouse_dir))]
+    live = live_generation(warehouse_dir)
+    for path in sorted(newest_first, key=lambda path: path != live):
+        try:
+            con.execute(f"ATTACH '{str(path).replace(chr(39), chr(39) * 2)}' AS older (READ_ONLY)")
+        except duckdb.Error:
+            continue  # the next older one may be whole; a generation without kept plans is no failure of this run
+        try:
+            kept = {
+                name
+                for (name,) in con.execute(
+                    "SELECT table_name FROM duckdb_tables() WHERE database_name = 'older'"
+                ).fetchall()
+            }
+            if "plan_day" in kept:
+                for name in ("meta.plan_day", *HISTORY_TABLES):
+                    con.execute(f"INSERT INTO {name} BY NAME SELECT {_shared_columns(con, name)} FROM older.{name}")
+                return
+        finally:
+            con.execute("DETACH older")
+
+
+def _shared_columns(con: duckdb.DuckDBPyConnection, name: str) -> str:
+    """The columns that the table has both today and in the older generation."""
+    schema, bare = name.split(".")
+    older = con.execute(
+        "SELECT column_name FROM duckdb_columns() WHERE database_name = 'older' AND schema_name = ? AND table_name = ?",
+        [schema, bare],
+    ).fetchall()
+    return ", ".join(column for (column,) in older if column in table(name).column_names)
 
 
 def load(settings: RunSettings, building: Path) -> Extracted:
@@ -381,6 +431,24 @@ def build_suggestions(settings: RunSettings, con: duckdb.DuckDBPyConnection) -> 
     return {"suggestions": rows, "suggestions_to_buy": frame.filter(pl.col("suggested_qty") > 0).height}
 
 
+def keep_plan(settings: RunSettings, con: duckdb.DuckDBPyConnection) -> None:
+    """Keep the day's forecast and suggestions as they are now, in place of what its earlier run kept."""
+    day = settings.known.day_sql
+    weeks = ", ".join(str(7 * week) for week in (1, 2, 4, 8, 13, 26))
+    rows = {
+        "mart.suggestion_history": f"SELECT {day} AS as_of_date, * FROM mart.reorder_suggestion",
+        "mart.forecast_history": f"SELECT {day} AS as_of_date, * FROM mart.demand_forecast_total "
+        f"WHERE horizon_days IN ({weeks})",
+    }
+    con.execute("BEGIN")
+    for name in HISTORY_TABLES:
+        con.execute(f"DELETE FROM {name} WHERE as_of_date = {day}")
+        con.execute(f"INSERT INTO {name} BY NAME {rows[name]} ORDER BY sku, location_code")
+    con.execute(f"DELETE FROM meta.plan_day WHERE as_of_date = {day}")
+    con.execute(f"INSERT INTO meta.plan_day VALUES ({day}, ?)", [settings.run_id])
+    con.execute("COMMIT")
+
+
 def check(con: duckdb.DuckDBPyConnection, parts: Parts | None) -> None:
     """Hold the rows against every promise of the contract: all rows, or those that `parts` moved.
 
@@ -390,7 +458,14 @@ def check(con: duckdb.DuckDBPyConnection, parts: Parts | None) -> None:
     refuse_violations(find_violations(con, TABLES) if parts is None else parts.violations(TABLES))
 
 
-def publish(settings: RunSettings, building: Path, published_at: datetime, *, is_checked: bool = False) -> Published:
+def publish(
+    settings: RunSettings,
+    building: Path,
+    published_at: datetime,
+    *,
+    is_checked: bool = False,
+    left_alone: Collection[str] = (),
+) -> Published:
     """Let the link lead to the new generation, once every promise of the contract is checked."""
     return publish_generation(
         settings.warehouse_dir,
@@ -402,6 +477,7 @@ def publish(settings: RunSettings, building: Path, published_at: datetime, *, is
         published_at=published_at,
         keep=settings.keep,
         is_checked=is_checked,
+        left_alone=left_alone,
     )
 
 

@@ -108,9 +108,8 @@ class Parts:
         if modelled.daily_parts and as_of != self.base:
             queries.append(modelled.daily_parts)
         for query in queries:
-            self.con.execute(
-                f"INSERT INTO {catalog}.main.keys SELECT DISTINCT {key} FROM ({query}) ANTI JOIN {catalog}.main.keys USING ({key})"
-            )
+            new = f"SELECT DISTINCT {key} FROM ({query}) ANTI JOIN {catalog}.main.keys USING ({key})"
+            self.con.execute(f"INSERT INTO {catalog}.main.keys {new}")
         row = self.con.execute(f"SELECT count(*) FROM {catalog}.main.keys").fetchone()
         return int(row[0]) if row else 0
 

@@ -6,11 +6,13 @@ language ("zh" or "en"); codes and numbers are the same in both.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
+from pipelines.warehouse.errors import DayNotKept
 from pipelines.warehouse.read import LiveWarehouse, Publication, live_warehouse
 
 
@@ -44,11 +46,13 @@ class ProductPlan:
     totals: pl.DataFrame
 
 
+_SUGGESTIONS_OF_TODAY = "mart.reorder_suggestion"
+_SUGGESTIONS_OF_A_DAY = "(SELECT * EXCLUDE (as_of_date) FROM mart.suggestion_history WHERE as_of_date = $as_of)"
 _SUGGESTIONS = """
   SELECT s.sku, p.sku_name, p.sku_name_en, s.location_code, s.suggested_qty, s.order_by_date, s.stockout_date,
     s.supplier_code, v.supplier_name, s.* EXCLUDE (sku, location_code, suggested_qty, order_by_date, stockout_date,
       supplier_code)
-  FROM mart.reorder_suggestion s JOIN core.dim_product p USING (sku)
+  FROM {source} s JOIN core.dim_product p USING (sku)
     LEFT JOIN core.dim_supplier v USING (supplier_code)
   WHERE (s.suggested_qty > 0 OR NOT $only_to_buy) AND coalesce(s.sku = $sku, $sku IS NULL)
     AND coalesce(s.location_code = $location_code, $location_code IS NULL)
@@ -63,12 +67,14 @@ def suggestions(
     only_to_buy: bool = True,
     sku: str | None = None,
     location_code: str | None = None,
+    as_of: date | None = None,
 ) -> Plan:
     """What to restock, most urgent first (order-by date, then value, then quantity, sku and location).
 
     Args:
         only_to_buy: Leave out rows whose suggested quantity is 0.
         sku, location_code: Only these.
+        as_of: As it was suggested at the end of that day; by default the newest. Names are today's.
 
     Returns:
         Columns: sku, sku_name, sku_name_en, location_code, suggested_qty, order_by_date, stockout_date, supplier_code,
@@ -79,10 +85,21 @@ def suggestions(
 
     Raises:
         WarehouseMissing: Nothing was published yet.
+        DayNotKept: No daily run kept the plan of `as_of`.
     """
     with live_warehouse(warehouse_dir) as warehouse:
-        rows = _suggestions(warehouse, language, only_to_buy, sku, location_code)
+        rows = _suggestions(warehouse, language, only_to_buy, sku, location_code, as_of)
         return Plan(warehouse.publication(), rows)
+
+
+def plan_days(warehouse_dir: Path) -> list[date]:
+    """The days whose plan is kept as it was, oldest first; `suggestions(as_of=…)` answers for these.
+
+    Raises:
+        WarehouseMissing: Nothing was published yet.
+    """
+    with live_warehouse(warehouse_dir) as warehouse:
+        return _plan_days(warehouse)
 
 
 def product_plan(warehouse_dir: Path, sku: str, location_code: str, *, language: str = "en") -> ProductPlan:
@@ -166,10 +183,25 @@ def exceptions(warehouse_dir: Path, *, language: str = "en") -> Plan:
 
 
 def _suggestions(
-    warehouse: LiveWarehouse, language: str, only_to_buy: bool, sku: str | None, location_code: str | None
+    warehouse: LiveWarehouse,
+    language: str,
+    only_to_buy: bool,
+    sku: str | None,
+    location_code: str | None,
+    as_of: date | None = None,
 ) -> pl.DataFrame:
-    asked = {"only_to_buy": only_to_buy, "sku": sku, "location_code": location_code}
-    return _with_reason(warehouse.query(_SUGGESTIONS, asked), language)
+    asked: dict[str, object] = {"only_to_buy": only_to_buy, "sku": sku, "location_code": location_code}
+    if as_of is None:
+        return _with_reason(warehouse.query(_SUGGESTIONS.format(source=_SUGGESTIONS_OF_TODAY), asked), language)
+    days = _plan_days(warehouse)
+    if as_of not in days:
+        raise DayNotKept(day=as_of, first=min(days, default="-"), last=max(days, default="-"), days=len(days))
+    of_a_day = _SUGGESTIONS.format(source=_SUGGESTIONS_OF_A_DAY)
+    return _with_reason(warehouse.query(of_a_day, asked | {"as_of": as_of}), language)
+
+
+def _plan_days(warehouse: LiveWarehouse) -> list[date]:
+    return [day for (day,) in warehouse.query("SELECT as_of_date FROM meta.plan_day ORDER BY 1").iter_rows()]
 
 
 def _with_reason(rows: pl.DataFrame, language: str) -> pl.DataFrame:

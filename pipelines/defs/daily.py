@@ -1,35 +1,41 @@
 """The daily run as Dagster shows it: one asset per table, each with a check that stops what is downstream.
 
-The same functions as `pipelines.daily.run_daily`, in the same order. A partition is a business day: materialising it builds
-and publishes the warehouse as it was known at the end of that day. Everything runs in one process, because one run holds
-the lock and one generation file from its first step to its last.
+The same functions as `pipelines.daily`, in the same order. A partition is a business day: materialising it builds and
+publishes the warehouse as it was known at the end of that day; a range of days is one run that does what
+`run_backfill` does. Everything runs in one process, because one run holds the lock and one generation file from its
+first step to its last.
 """
 
-import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from datetime import UTC, date, datetime
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import duckdb
 from pydantic import PrivateAttr
 
 from pipelines.daily import (
+    SOURCES,
     RunSettings,
     build_forecast,
-    build_modelled,
     build_suggestions,
     building_generation,
+    keep_plan,
     load,
     open_generation,
     publish,
 )
+from pipelines.defs.trouble import named_errors
+from pipelines.extract import Extracted
 from pipelines.model import MODELLED, Modelled
+from pipelines.parts import Parts, base_of, tables_read
 from pipelines.transform.as_of import AsOf
-from pipelines.warehouse.contract import Table
+from pipelines.warehouse.contract import Column, Table
 from pipelines.warehouse.publish import find_violations
-from pipelines.warehouse.tables import MART_TABLES, RAW_TABLES, table
+from pipelines.warehouse.tables import HISTORY_TABLES, MART_TABLES, RAW_TABLES, table
 
 FORECAST = ("mart.demand_forecast", "mart.demand_forecast_total", "mart.forecast_choice", "mart.forecast_exception")
 SUGGESTIONS = ("mart.reorder_suggestion", "mart.suggestion_exception")
@@ -42,8 +48,12 @@ PLANNED_FROM = (
 )
 SUPPLIED_FROM = ("raw.supplier", "raw.supplier_sku", "raw.cost", "raw.purchase_order_line", "raw.goods_receipt_line",
                  "raw.production_order", "raw.transfer_line")  # fmt: skip
-PARTITION_TAGS = ("dagster/asset_partition_range_end", "dagster/partition")
-"""Where a run says which day it is for; a backfill in one run builds what is known at the end of its last day."""
+PUBLICATION = dg.AssetKey(["meta", "publication"])
+OWNERS = {"raw": "team:data", "core": "team:data", "mart": "team:planning", "meta": "team:data"}
+POOL = "warehouse"
+"""Every step that writes is in this pool; `dagster.yaml` lets one run at a time have it."""
+FRESH = dg.FreshnessPolicy.time_window(warn_window=timedelta(hours=26), fail_window=timedelta(hours=36))
+"""A night's run may be two hours late before it is said, and half a day before it is red."""
 
 
 class WarehouseRun(dg.ConfigurableResource):  # type: ignore[type-arg]
@@ -56,69 +66,118 @@ class WarehouseRun(dg.ConfigurableResource):  # type: ignore[type-arg]
     database_url: str
     warehouse_dir: str
     zone: str = "Asia/Shanghai"
-    _settings: RunSettings = PrivateAttr()
+    _open: ExitStack = PrivateAttr(default_factory=ExitStack)
     _building: Path = PrivateAttr()
+    _today: RunSettings = PrivateAttr()
+    _con: duckdb.DuckDBPyConnection | None = PrivateAttr(default=None)
+    _parts: Parts = PrivateAttr()
 
     @contextmanager
     def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator["WarehouseRun"]:
-        run = context.run
-        day = next((run.tags[tag] for tag in PARTITION_TAGS if run and tag in run.tags), None)
-        if run is None or day is None:
-            raise dg.DagsterInvariantViolationError("the daily run needs a partition: the business day it is for")
-        self._settings = RunSettings(
+        try:
+            yield self
+        finally:
+            self._open.close()
+
+    def begin(self, run_id: str, days: Sequence[date]) -> Extracted:
+        """Lock, load, and do every day but the last; `today` is then the day the rest of the run is for.
+
+        When a later day than these is planned already, it comes last, so that a backfill of the past never takes the
+        newest plan off the screens.
+        """
+        self._open.close()  # of an attempt before
+        settings = RunSettings(
             database_url=self.database_url,
             warehouse_dir=Path(self.warehouse_dir),
-            as_of=date.fromisoformat(day),
+            as_of=days[-1],
             zone=self.zone,
-            run_id=run.run_id,
+            run_id=run_id,
         )
-        with building_generation(self._settings) as building:
-            self._building = building
-            yield self
+        self._building = self._open.enter_context(building_generation(settings))
+        extracted = load(settings, self._building)
+        con = self._con = self._open.enter_context(open_generation(self._building))
+        base = base_of(con, self.zone)
+        newest = con.execute("SELECT max(as_of_date) FROM meta.plan_day").fetchone()
+        if newest is not None and newest[0] is not None and newest[0] > days[-1]:
+            days = [*days, newest[0]]
+        for day in days[:-1]:
+            base = self._whole_day(replace(settings, as_of=day), con, base)
+        self._today = replace(settings, as_of=days[-1])
+        self._parts = Parts(con, base, SOURCES)
+        return extracted
+
+    @staticmethod
+    def _whole_day(settings: RunSettings, con: duckdb.DuckDBPyConnection, base: AsOf | None) -> AsOf:
+        parts = Parts(con, base, SOURCES)
+        for modelled in MODELLED:
+            parts.build(modelled, settings.known)
+        build_forecast(settings, con)
+        build_suggestions(settings, con)
+        keep_plan(settings, con)
+        parts.close()
+        return settings.known
 
     @property
-    def settings(self) -> RunSettings:
-        """What the run is asked to do."""
-        return self._settings
+    def today(self) -> RunSettings:
+        """What the run is asked to do, on its last day."""
+        return self._today
 
     @property
-    def building(self) -> Path:
-        """The generation file it builds."""
-        return self._building
+    def con(self) -> duckdb.DuckDBPyConnection:
+        """The generation being built, open for writing."""
+        if self._con is None:
+            raise dg.Failure(
+                "a generation is built and published whole: materialize all assets (the job 'daily'), not some of them",
+                allow_retries=False,
+            )
+        return self._con
+
+    @property
+    def parts(self) -> Parts:
+        """What has moved so far on the last day."""
+        return self._parts
+
+    def publish(self) -> Any:
+        """Check everything once more and let the link lead to the generation."""
+        self.con.close()
+        return publish(self._today, self._building, datetime.now(UTC))
 
 
 def daily_assets(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
     """Every table of `raw`, `core` and `mart`, and the publication that all of them lead to."""
-    single_run = dg.BackfillPolicy.single_run()
     forecast_tables, suggestion_tables = [table(n) for n in FORECAST], [table(n) for n in SUGGESTIONS]
+    history_tables = [table(n) for n in HISTORY_TABLES]
+    common: dict[str, Any] = {
+        "partitions_def": partitions,
+        "backfill_policy": dg.BackfillPolicy.single_run(),
+        "pool": POOL,
+    }
 
-    @dg.multi_asset(
-        name="load",
-        specs=[_spec(t) for t in RAW_TABLES],
-        check_specs=_checks(RAW_TABLES),
-        partitions_def=partitions,
-        backfill_policy=single_run,
-    )
-    def load_raw(warehouse: WarehouseRun) -> Iterator[dg.MaterializeResult]:
-        extracted = load(warehouse.settings, warehouse.building)
-        with open_generation(warehouse.building) as con:
+    @dg.multi_asset(name="load", specs=[_spec(t) for t in RAW_TABLES], check_specs=_checks(RAW_TABLES), **common)
+    def load_raw(context: dg.AssetExecutionContext, warehouse: WarehouseRun) -> Iterator[dg.MaterializeResult]:
+        with named_errors(context):
+            if PUBLICATION not in context.job_def.asset_layer.executable_asset_keys:
+                raise dg.Failure("nothing would be published: materialize all assets (the job 'daily')")
+            days = [date.fromisoformat(key) for key in context.partition_keys]
+            extracted = warehouse.begin(context.run_id, days)
             for raw in RAW_TABLES:
-                yield _result(con, raw, {"rows_read": extracted.rows_read[raw.name], "is_full_load": extracted.is_full})
+                read = {"rows_read": extracted.rows_read[raw.name], "is_full_load": extracted.is_full}
+                yield _result(warehouse.con, raw, read)
 
-    def modelled(one: Modelled) -> dg.AssetsDefinition:
-        built = table(one.name)
+    def modelled_asset(modelled: Modelled) -> dg.AssetsDefinition:
+        built = table(modelled.name)
 
         @dg.multi_asset(
-            name=one.name.replace(".", "_"),
-            specs=[_spec(built, _reads(one))],
+            name=modelled.name.replace(".", "_"),
+            specs=[_spec(built, _reads(modelled))],
             check_specs=_checks([built]),
-            partitions_def=partitions,
-            backfill_policy=single_run,
+            **common,
         )
-        def build(warehouse: WarehouseRun) -> Iterator[dg.MaterializeResult]:
-            with open_generation(warehouse.building) as con:
-                rows = build_modelled(warehouse.settings, con, one)
-                yield _result(con, built, {"dagster/row_count": rows})
+        def build(context: dg.AssetExecutionContext, warehouse: WarehouseRun) -> Iterator[dg.MaterializeResult]:
+            con = warehouse.con
+            with named_errors(context):
+                changed = warehouse.parts.build(modelled, warehouse.today.known)
+                yield _result(con, built, {"rows_changed": changed})
 
         return build
 
@@ -126,12 +185,12 @@ def daily_assets(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinitio
         name="forecast",
         specs=[_spec(t, PLANNED_FROM) for t in forecast_tables],
         check_specs=_checks(forecast_tables),
-        partitions_def=partitions,
-        backfill_policy=single_run,
+        **common,
     )
-    def forecast(warehouse: WarehouseRun) -> Iterator[dg.MaterializeResult]:
-        with open_generation(warehouse.building) as con:
-            counts = build_forecast(warehouse.settings, con)
+    def forecast(context: dg.AssetExecutionContext, warehouse: WarehouseRun) -> Iterator[dg.MaterializeResult]:
+        con = warehouse.con
+        with named_errors(context):
+            counts = build_forecast(warehouse.today, con)
             for written in forecast_tables:
                 yield _result(con, written, counts)
 
@@ -139,50 +198,91 @@ def daily_assets(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinitio
         name="suggestions",
         specs=[_spec(t, (*FORECAST, *PLANNED_FROM, *SUPPLIED_FROM)) for t in suggestion_tables],
         check_specs=_checks(suggestion_tables),
-        partitions_def=partitions,
-        backfill_policy=single_run,
+        **common,
     )
-    def suggestions(warehouse: WarehouseRun) -> Iterator[dg.MaterializeResult]:
-        with open_generation(warehouse.building) as con:
-            counts = build_suggestions(warehouse.settings, con)
+    def suggestions(context: dg.AssetExecutionContext, warehouse: WarehouseRun) -> Iterator[dg.MaterializeResult]:
+        con = warehouse.con
+        with named_errors(context):
+            counts = build_suggestions(warehouse.today, con)
             for written in suggestion_tables:
                 yield _result(con, written, counts)
 
-    everything = [
+    @dg.multi_asset(
+        name="keep_plan",
+        specs=[_spec(t, (*SUGGESTIONS, *FORECAST)) for t in history_tables],
+        check_specs=_checks(history_tables),
+        **common,
+    )
+    def history(context: dg.AssetExecutionContext, warehouse: WarehouseRun) -> Iterator[dg.MaterializeResult]:
+        con = warehouse.con
+        with named_errors(context):
+            keep_plan(warehouse.today, con)
+            for written in history_tables:
+                yield _result(con, written, {})
+
+    everything = (
         *(t.full_name for t in RAW_TABLES),
-        *(one.name for one in MODELLED),
+        *(modelled.name for modelled in MODELLED),
         *(t.full_name for t in MART_TABLES),
-    ]
+    )
 
     @dg.multi_asset(
-        name="publish",
-        specs=[_spec(table("meta.publication"), tuple(dict.fromkeys(everything)))],
-        partitions_def=partitions,
-        backfill_policy=single_run,
+        name="publish", specs=[_spec(table("meta.publication"), tuple(dict.fromkeys(everything)))], **common
     )
-    def publication(warehouse: WarehouseRun) -> Iterator[dg.MaterializeResult]:
-        published = publish(warehouse.settings, warehouse.building, datetime.now(UTC))
-        yield dg.MaterializeResult(
-            asset_key=dg.AssetKey(["meta", "publication"]),
-            metadata={"generation": published.generation, "rows": sum(published.row_counts.values())},
-        )
+    def publication(context: dg.AssetExecutionContext, warehouse: WarehouseRun) -> Iterator[dg.MaterializeResult]:
+        with named_errors(context):
+            published = warehouse.publish()
+            yield dg.MaterializeResult(
+                asset_key=PUBLICATION,
+                metadata={
+                    "generation": published.generation,
+                    "as_of_date": str(warehouse.today.as_of),
+                    "rows": sum(published.row_counts.values()),
+                    "dagster/row_count": 1,
+                },
+            )
 
-    return [load_raw, *map(modelled, MODELLED), forecast, suggestions, publication]
+    return [load_raw, *map(modelled_asset, MODELLED), forecast, suggestions, history, publication]
+
+
+def key_of(full_name: str) -> dg.AssetKey:
+    """The asset that a table is: `core.dim_product` is `core/dim_product`."""
+    return dg.AssetKey(full_name.split("."))
 
 
 def _reads(modelled: Modelled) -> tuple[str, ...]:
-    """The tables that the query of a modelled table names: the graph is what the SQL says."""
-    sql = modelled.query(AsOf(date(2000, 1, 1), "UTC"))
-    return tuple(sorted(set(re.findall(r"\b(?:raw|core|mart)\.\w+", sql))))
+    """The tables that the query of a modelled table names, and those that move it: the graph is what the SQL says."""
+    sql = modelled.query(AsOf(date(2000, 1, 1), "UTC")) + " " + modelled.daily_parts
+    return tuple(sorted({*tables_read(sql), *modelled.moved_by} - {modelled.name}))
 
 
 def _spec(built: Table, reads: Sequence[str] = ()) -> dg.AssetSpec:
     return dg.AssetSpec(
-        dg.AssetKey([built.schema, built.name]),
-        deps=[dg.AssetKey(read.split(".")) for read in reads],
+        key_of(built.full_name),
+        deps=[key_of(read) for read in reads],
         description=built.grain,
         group_name=built.schema,
+        owners=[OWNERS[built.schema]],
         kinds={"duckdb"},
+        freshness_policy=FRESH,
+        metadata={
+            "key": ", ".join(built.key),
+            "dagster/table_name": f"warehouse.{built.full_name}",
+            "dagster/column_schema": dg.TableSchema(
+                columns=[_column(column) for column in built.columns],
+                constraints=dg.TableConstraints(other=[rule.sql for rule in built.rules]),
+            ),
+        },
+    )
+
+
+def _column(column: Column) -> dg.TableColumn:
+    unit = f" [{column.unit}]" if column.unit else ""
+    return dg.TableColumn(
+        column.name,
+        column.type,
+        description=column.meaning + unit,
+        constraints=dg.TableColumnConstraints(nullable=column.nullable, other=[column.rule] if column.rule else []),
     )
 
 
@@ -190,7 +290,7 @@ def _checks(tables: Sequence[Table]) -> list[dg.AssetCheckSpec]:
     return [
         dg.AssetCheckSpec(
             "contract",
-            asset=dg.AssetKey([checked.schema, checked.name]),
+            asset=key_of(checked.full_name),
             blocking=True,
             description="No row breaks a promise of docs/warehouse.md.",
         )
@@ -198,8 +298,13 @@ def _checks(tables: Sequence[Table]) -> list[dg.AssetCheckSpec]:
     ]
 
 
-def _result(con: duckdb.DuckDBPyConnection, written: Table, metadata: dict[str, int | bool]) -> dg.MaterializeResult:
+def _result(con: duckdb.DuckDBPyConnection, written: Table, metadata: dict[str, Any]) -> dg.MaterializeResult:
+    key = key_of(written.full_name)
     broken = [str(violation) for violation in find_violations(con, [written])]
-    key = dg.AssetKey([written.schema, written.name])
+    counted = con.execute(f"SELECT count(*) FROM {written.full_name}").fetchone()
     check = dg.AssetCheckResult(passed=not broken, check_name="contract", asset_key=key, metadata={"broken": broken})
-    return dg.MaterializeResult(asset_key=key, metadata=metadata, check_results=[check])
+    return dg.MaterializeResult(
+        asset_key=key,
+        metadata={**metadata, "dagster/row_count": int(counted[0]) if counted else 0},
+        check_results=[check],
+    )

@@ -48,6 +48,20 @@ class WarehouseUnreadable(WarehouseError):
     zh = "无法读取 {path}:{reason};可用 dinghuo warehouse rollback 换回上一版,或用 dinghuo run daily 重新生成"
 
 
+class DayNotKept(WarehouseError):
+    """No daily run has kept the plan of the day that was asked for."""
+
+    code = "E_DAY_NOT_KEPT"
+    en = (
+        "the plan of {day} was not kept; kept are {days} days from {first} to {last}; "
+        "'dinghuo run backfill {day}..{day}' makes it from what was known then"
+    )
+    zh = (
+        "没有保存 {day} 的计划；已保存 {days} 天（{first} 至 {last}）；"
+        "可用 dinghuo run backfill {day}..{day} 按当时已知的数据补算"
+    )
+
+
 class WarehouseLocked(WarehouseError):
     """Another run is writing. Nothing was changed; try again later."""
 

@@ -15,7 +15,7 @@ import fcntl
 import os
 import re
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -187,6 +187,7 @@ def publish_generation(
     published_at: datetime,
     keep: int = 5,
     is_checked: bool = False,
+    left_alone: Collection[str] = (),
 ) -> Published:
     """Check the generation at `building`, make it durable and let the link lead to it.
 
@@ -198,6 +199,7 @@ def publish_generation(
         tables: What the generation promises to contain.
         run_id, as_of_date, business_zone, published_at: Written to `meta.publication`.
         keep: Generations left on disk, the live one included; and one more, to spare.
+        left_alone: Tables this run did not build: who built them stays as it stands in `meta.table_rows`.
         is_checked: The caller has held the rows against the contract already (`find_violations`, `refuse_violations`).
 
     Raises:
@@ -208,7 +210,7 @@ def publish_generation(
     final = warehouse_dir / f"generation-{number:06d}.duckdb"
     try:
         with duckdb.connect(str(building)) as con:
-            row_counts = _stamp(con, tables, number, run_id, as_of_date, business_zone, published_at)
+            row_counts = _stamp(con, tables, number, run_id, as_of_date, business_zone, published_at, left_alone)
             if not is_checked:
                 refuse_violations(find_violations(con, tables))
             con.execute("CHECKPOINT")
@@ -235,6 +237,7 @@ def _stamp(
     as_of_date: date,
     business_zone: str,
     published_at: datetime,
+    left_alone: Collection[str],
 ) -> dict[str, int]:
     row_counts = {table.full_name: count_rows(con, table) for table in tables if table.schema != "meta"}
     con.execute("DELETE FROM meta.publication")
@@ -243,8 +246,12 @@ def _stamp(
         "? AS business_zone, ?::TIMESTAMPTZ AS published_at, ? AS contract_hash",
         [number, run_id, as_of_date, business_zone, published_at.isoformat(), contract_hash(tables)],
     )
+    builders = dict(con.execute("SELECT table_name, built_by_run_id FROM meta.table_rows").fetchall())
     con.execute("DELETE FROM meta.table_rows")
-    con.executemany("INSERT INTO meta.table_rows VALUES (?, ?)", [list(item) for item in row_counts.items()])
+    con.executemany(
+        "INSERT INTO meta.table_rows VALUES (?, ?, ?)",
+        [[name, rows, builders.get(name) if name in left_alone else run_id] for name, rows in row_counts.items()],
+    )
     return row_counts
 
 

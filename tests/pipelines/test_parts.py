@@ -10,11 +10,13 @@ import pytest
 
 from orders_core.ports import FixedClock
 from orders_core.store.uow import Store
-from pipelines import daily, parts
-from pipelines.daily import SOURCES, run_daily, run_refresh
+from pipelines import daily, parts, plan
+from pipelines.daily import SOURCES, run_backfill, run_daily, run_refresh
 from pipelines.model import MODELLED
 from pipelines.parts import Parts
 from pipelines.transform.as_of import AsOf
+from pipelines.warehouse import read
+from pipelines.warehouse.errors import DayNotKept
 from pipelines.warehouse.publish import live_generation
 from pipelines.warehouse.tables import TABLES, table
 from pipelines.warehouse.write import table_hash
@@ -103,3 +105,52 @@ def test_a_refresh_leaves_the_plan_of_the_daily_run(shop: Store, clock: FixedClo
     assert report.row_counts["mart.reorder_suggestion"] == first.row_counts["mart.reorder_suggestion"]
     assert report.row_counts["core.fct_order_line"] == first.row_counts["core.fct_order_line"] + 1
     assert {one.full_name for one in TABLES} >= set(report.row_counts)
+
+
+def plan_of(warehouse_dir: Path) -> dict[str, str]:
+    """The hashes of every table outside raw and meta."""
+    generation = live_generation(warehouse_dir)
+    assert generation is not None
+    with duckdb.connect(str(generation), read_only=True) as con:
+        return {one.full_name: table_hash(con, one) for one in TABLES if one.schema in ("core", "mart")}
+
+
+@pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
+def test_a_backfill_equals_the_daily_runs_of_its_days_and_keeps_what_was_known_on_each(
+    shop: Store, clock: FixedClock, tmp_path: Path, stated_count: StatedCount
+) -> None:
+    days = stated_count(small=5, stated=60)
+    open_orders: list[str] = []
+    first = (clock.now() + timedelta(hours=8)).date()
+    for number in range(days):
+        a_day_of_trade(shop, number, open_orders)
+        clock.advance(days=1)
+    last = first + timedelta(days=days - 1)
+    for number in range(days):
+        day = first + timedelta(days=number)
+        run_daily(shop.url, tmp_path / "d", as_of=day, run_id=f"d{number}", now=lambda: PUBLISHED_AT, horizon_days=14)
+    asked = {"zone": ZONE, "now": lambda: PUBLISHED_AT, "horizon_days": 14}
+    run_backfill(shop.url, tmp_path / "b", first=first, last=last, run_id="b", **asked)
+    by_day = plan_of(tmp_path / "d")
+    assert plan_of(tmp_path / "b") == by_day
+    # Days of the past again: the newest plan stays on the screens, and nothing is different.
+    middle = first + timedelta(days=days // 2)
+    report = run_backfill(shop.url, tmp_path / "b", first=first, last=middle, run_id="again", **asked)
+    assert report.as_of_date == last
+    assert plan_of(tmp_path / "b") == by_day
+    # Built from nothing, the kept plans are still there.
+    run_daily(shop.url, tmp_path / "b", as_of=last, run_id="full", full=True, now=lambda: PUBLISHED_AT, horizon_days=14)
+    assert plan_of(tmp_path / "b") == by_day
+    kept = read.query(tmp_path / "b", "SELECT as_of_date, count(*) AS rows FROM mart.suggestion_history GROUP BY 1")
+    assert kept.height == days
+    run_daily(shop.url, tmp_path / "then", as_of=middle, run_id="then", now=lambda: PUBLISHED_AT, horizon_days=14)
+    then = read.query(tmp_path / "then", "SELECT * FROM mart.reorder_suggestion ORDER BY sku, location_code")
+    assert then.height
+    known = (
+        "SELECT * EXCLUDE (as_of_date) FROM mart.suggestion_history WHERE as_of_date = ? ORDER BY sku, location_code"
+    )
+    assert read.query(tmp_path / "b", known, [middle]).equals(then)
+    assert plan.suggestions(tmp_path / "b", as_of=middle, only_to_buy=False).rows.height == then.height
+    assert plan.plan_days(tmp_path / "b") == [first + timedelta(days=number) for number in range(days)]
+    with pytest.raises(DayNotKept, match=f"kept are {days} days from {first} to {last}"):
+        plan.suggestions(tmp_path / "b", as_of=last + timedelta(days=1))
