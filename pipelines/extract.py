@@ -8,8 +8,10 @@ Everything is read in one transaction, so the rows of `raw` belong to one moment
 """
 
 import json
+import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, astuple, dataclass, replace
 from importlib.util import find_spec
@@ -101,13 +103,19 @@ def extract(
         "reconcile": reconcile,
         "columns": source_columns(source.kind),
     }
-    child = subprocess.run(
-        [sys.executable, "-m", "pipelines.extract"],
-        input=json.dumps(request),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    alive, mine = os.pipe()  # nobody else holds `mine`: the child's end of it ends when this process does
+    try:
+        child = subprocess.run(
+            [sys.executable, "-m", "pipelines.extract", str(alive)],
+            input=json.dumps(request),
+            capture_output=True,
+            text=True,
+            check=False,
+            pass_fds=[alive],
+        )
+    finally:
+        os.close(alive)
+        os.close(mine)
     answer = json.loads(child.stdout.splitlines()[-1]) if child.stdout.strip() else {}
     if child.returncode == 0:
         return Extracted(**answer)
@@ -135,6 +143,7 @@ class Watermark:
 
 def main() -> int:
     """Read the request from stdin, extract, answer on stdout. Only `extract` starts this."""
+    threading.Thread(target=_end_with_the_run, args=[int(sys.argv[1])], daemon=True).start()
     request = json.loads(sys.stdin.read())
     try:
         answer: dict[str, Any] = asdict(_run(**{**request, "source": Source(**request["source"])}))
@@ -145,6 +154,12 @@ def main() -> int:
         status = 0
     sys.stdout.write(json.dumps(answer) + "\n")
     return status
+
+
+def _end_with_the_run(alive: int) -> None:
+    """A run that was killed leaves nobody to write for, and the next one takes this one's file away."""
+    os.read(alive, 1)
+    os._exit(1)
 
 
 def _run(source: Source, building: str, full: bool, reconcile: str, columns: Columns) -> Extracted:
@@ -166,7 +181,8 @@ def _run(source: Source, building: str, full: bool, reconcile: str, columns: Col
             extracted = _Load(con, source).load(full=full, reconcile=reconcile, columns=columns)
             con.execute("COMMIT")
         except duckdb.Error as error:
-            if building in str(error):  # DuckDB names the file it could not write: our disk, not the order database
+            # DuckDB names the file it could not write, and only its own files can be corrupt: our disk, not the orders
+            if building in str(error) or "Corrupt database file" in str(error):
                 raise BuildFailed(path=building, reason=str(error)) from error
             raise SourceUnreadable(source=source.name, reason=str(error)) from error
     return extracted
