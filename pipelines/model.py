@@ -3,7 +3,19 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from pipelines.transform import aftersales, backlog, calendar, demand, dimensions, fulfilment, orders, prices, stock
+from pipelines.transform import (
+    aftersales,
+    backlog,
+    calendar,
+    demand,
+    dimensions,
+    fulfilment,
+    orders,
+    prices,
+    service_marts,
+    stock,
+    stock_marts,
+)
 from pipelines.transform.as_of import AsOf
 
 
@@ -105,4 +117,20 @@ MODELLED: tuple[Modelled, ...] = (
         "WHERE valid_to_date IS NULL AND available_qty <= 0",
     ),
     Modelled("mart.backlog", backlog.backlog),
+    Modelled("mart.on_time_in_full", service_marts.on_time_in_full, is_nightly=True),
+    Modelled("mart.cycle_time", service_marts.cycle_time, is_nightly=True),
+    Modelled("mart.channel_daily", service_marts.channel_daily, key=("business_date",), moved_by=("core.fct_order",)),
+    Modelled("mart.customer", service_marts.customer, key=("customer_code",), moved_by=("core.fct_order",)),
+    Modelled(
+        "mart.return_daily", service_marts.return_daily, key=("business_date",), moved_by=("core.fct_return_line",)
+    ),
+    Modelled(
+        "mart.satisfaction",
+        service_marts.satisfaction,
+        key=("business_date",),
+        moved_by=("core.fct_ticket", "core.fct_follow_up"),
+    ),
+    Modelled("mart.turnover", stock_marts.turnover, is_nightly=True),
+    Modelled("mart.excess_dead_stock", stock_marts.excess_dead_stock, is_nightly=True),
+    Modelled("mart.abc_xyz", stock_marts.abc_xyz, is_nightly=True),
 )

@@ -10,30 +10,28 @@ def backlog(as_of: AsOf) -> str:
     is open as far as its components are.
     """
     return f"""
-      WITH line AS (
-        SELECT f.order_number, f.order_line_id, l.parent_line_id, f.line_kind, f.business_date, f.currency, f.net_cents,
-          f.shipped_qty, f.ordered_qty - f.cancelled_qty AS wanted_qty,
+      WITH open_order AS (
+        SELECT order_id, business_date, currency, approved_at, open_qty, shipped_qty > 0 AS is_partly_shipped
+        FROM core.fct_order WHERE origin = 'live' AND open_qty > 0
+      ), line AS (
+        SELECT f.order_id, f.order_line_id, l.parent_line_id, f.line_kind, f.net_cents,
+          f.ordered_qty - f.cancelled_qty AS wanted_qty,
           greatest(0, f.ordered_qty - f.cancelled_qty - f.shipped_qty) AS open_qty
-        FROM core.fct_order_line f JOIN raw.order_line l USING (order_line_id) WHERE f.origin = 'live'
+        FROM (FROM core.fct_order_line SEMI JOIN open_order USING (order_id)) f
+          JOIN (FROM raw.order_line SEMI JOIN open_order USING (order_id)) l USING (order_line_id)
       ), kit AS (
         SELECT parent_line_id AS order_line_id, sum(open_qty) / sum(wanted_qty) AS open_share
         FROM line WHERE line_kind = 'component' AND wanted_qty > 0 GROUP BY parent_line_id
-      ), valued AS (
-        SELECT line.*, net_cents * CASE WHEN line_kind = 'kit' THEN coalesce(kit.open_share, 0)
-            WHEN line_kind = 'service' OR wanted_qty = 0 THEN 0 ELSE open_qty / wanted_qty END AS open_cents,
-          CASE WHEN line_kind IN ('kit', 'service') THEN 0 ELSE open_qty END AS open_units
-        FROM line LEFT JOIN kit USING (order_line_id)
-      ), open_order AS (
-        SELECT order_number, any_value(business_date) AS business_date, any_value(currency) AS currency,
-          sum(open_units)::BIGINT AS open_qty, round(sum(open_cents))::BIGINT AS open_value_cents,
-          sum(shipped_qty) > 0 AS is_partly_shipped
-        FROM valued GROUP BY order_number HAVING sum(open_units) > 0
+      ), value AS (
+        SELECT line.order_id, round(sum(net_cents * CASE WHEN line_kind = 'kit' THEN coalesce(kit.open_share, 0)
+            WHEN line_kind = 'service' OR wanted_qty = 0 THEN 0 ELSE open_qty / wanted_qty END))::BIGINT AS open_cents
+        FROM line LEFT JOIN kit USING (order_line_id) GROUP BY line.order_id
       )
       SELECT CASE WHEN {as_of.unchanged_since("r.changed_at")}
               AND r.order_status IN ('review', 'held', 'waiting_stock', 'ready', 'picking', 'partly_shipped')
               THEN r.order_status
             WHEN is_partly_shipped THEN 'partly_shipped'
-            WHEN {as_of.known("r.approved_at")} THEN 'ready' ELSE 'review' END AS stage,
+            WHEN o.approved_at IS NOT NULL THEN 'ready' ELSE 'review' END AS stage,
         {as_of.day_sql} - o.business_date AS age_days, o.currency, count(*) AS orders_count,
-        sum(o.open_qty)::BIGINT AS open_qty, sum(o.open_value_cents)::BIGINT AS open_value_cents
-      FROM open_order o JOIN raw.orders r USING (order_number) GROUP BY ALL"""
+        sum(o.open_qty)::BIGINT AS open_qty, sum(v.open_cents)::BIGINT AS open_value_cents
+      FROM open_order o JOIN value v USING (order_id) JOIN raw.orders r USING (order_id) GROUP BY ALL"""

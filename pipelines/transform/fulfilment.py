@@ -15,7 +15,8 @@ def fct_order(as_of: AsOf) -> str:
       WITH line AS (
         SELECT order_id, count(*) FILTER (WHERE line_kind <> 'component') AS lines_count, sum(net_cents) AS net_cents,
           sum(ordered_qty) {stocked} AS ordered_qty, sum(cancelled_qty) {stocked} AS cancelled_qty,
-          sum(lost_qty) {stocked} AS lost_qty, sum(shipped_qty) {stocked} AS shipped_qty
+          sum(lost_qty) {stocked} AS lost_qty, sum(shipped_qty) {stocked} AS shipped_qty,
+          sum(greatest(0, ordered_qty - cancelled_qty - shipped_qty)) {stocked} AS open_qty
         FROM core.fct_order_line GROUP BY order_id
       ), sent AS (
         SELECT l.order_id, min({as_of.if_known("s.released_at")}) AS first_released_at,
@@ -31,6 +32,7 @@ def fct_order(as_of: AsOf) -> str:
           {as_of.if_known("o.cancelled_at")} AS cancelled_at, coalesce(l.lines_count, 0) AS lines_count,
           coalesce(l.ordered_qty, 0)::BIGINT AS ordered_qty, coalesce(l.cancelled_qty, 0)::BIGINT AS cancelled_qty,
           coalesce(l.lost_qty, 0)::BIGINT AS lost_qty, coalesce(l.shipped_qty, 0)::BIGINT AS shipped_qty,
+          coalesce(l.open_qty, 0)::BIGINT AS open_qty,
           CASE WHEN o.origin = 'history' THEN coalesce(l.shipped_qty, 0)
             ELSE coalesce(s.delivered_qty, 0) END::BIGINT AS delivered_qty,
           coalesce(l.net_cents, 0)::BIGINT AS net_cents

@@ -193,7 +193,7 @@ line_no = Column("line_no", INT, "Position in the order.")
 line_kind = Column("line_kind", TEXT, "A kit carries money, its components stock; a gift comes with its trigger.", "",
                    _words("line_kind", "item", "kit", "component", "gift", "service"))  # fmt: skip
 unit_price_cents = _cents("unit_price_cents", "Price of one selling unit.")
-net_cents = _cents("net_cents", "Line value after discounts.")
+net_cents = _cents("net_cents", "Value of the line, or of the lines of the row, after discounts.")
 ordered_qty = _qty("ordered_qty", "Units asked for.")
 cancelled_qty = _qty("cancelled_qty", "Units no longer wanted or no longer promised.")
 backordered_qty = _qty("backordered_qty", "Units accepted without stock, waiting.")
@@ -477,6 +477,7 @@ first_shipped_at = _at("first_shipped_at", "When its first shipment left.").or_n
 last_shipped_at = _at("last_shipped_at", "When its last shipment so far left.").or_null("until then")
 last_delivered_at = _at("last_delivered_at", "When its last shipment so far arrived.").or_null("until then")
 lines_count = Column("lines_count", INT, "Lines, components of kits not counted.", "lines", "lines_count >= 0")
+open_qty = _qty("open_qty", "Units not sent and not cancelled.")
 is_in_full = Column("is_in_full", BOOL, "All units that are still wanted have arrived.")
 orders_on_board = Column("orders_on_board", INT, "Orders it carries goods of.", "orders", "orders_on_board > 0")
 packages_count = Column("packages_count", INT, "Boxes; 0 when they were not recorded.", "boxes", "packages_count >= 0")
@@ -554,7 +555,7 @@ CORE_TABLES = (
           ("order_id",), (
         order_id, order_number, customer_code, channel_code, origin, order_kind, currency, business_date, placed_at,
         approved_at, first_released_at, first_shipped_at, last_shipped_at, last_delivered_at, cancelled_at, lines_count,
-        ordered_qty, cancelled_qty, lost_qty, shipped_qty, delivered_qty, net_cents, is_in_full,
+        ordered_qty, cancelled_qty, lost_qty, shipped_qty, open_qty, delivered_qty, net_cents, is_in_full,
     ), (Rule("cancelled_qty <= ordered_qty", "what is cancelled was ordered"),
         Rule("lost_qty <= cancelled_qty", "what is lost was cancelled"),
         Rule("delivered_qty <= shipped_qty", "what arrived was sent"),
@@ -681,8 +682,71 @@ stage = Column("stage", TEXT, "What the order waits for.", "",
                _words("stage", "review", "held", "waiting_stock", "ready", "picking", "partly_shipped"))  # fmt: skip
 age_days = Column("age_days", INT, "Business days since the order was placed.", "days", "age_days >= 0")
 orders_count = Column("orders_count", INT, "Orders.", "orders", "orders_count > 0")
-open_qty = _qty("open_qty", "Units not sent and not cancelled.")
 open_value_cents = _cents("open_value_cents", "Value of the lines still open, by their open share.")
+
+
+def _count(name: str, meaning: str) -> Column:
+    return Column(name, INT, meaning, "", f"{name} >= 0")
+
+
+lines_due = Column("lines_due", INT, "Lines promised for the day.", "lines", "lines_due > 0")
+lines_in_full = Column("lines_in_full", INT, "Of these, all units have arrived.", "lines", "lines_in_full >= 0")
+lines_on_time_in_full = Column("lines_on_time_in_full", INT, "Of these, all units had arrived on that day.", "lines",
+                               "lines_on_time_in_full >= 0")  # fmt: skip
+due_qty = _qty("due_qty", "Units promised for the day.")
+on_time_qty = _qty("on_time_qty", "Of these, units that had arrived on that day.")
+otif_ratio = Column("otif_ratio", REAL, "Lines on time and in full over lines due.", "ratio",
+                    "otif_ratio BETWEEN 0 AND 1")  # fmt: skip
+cycle_stage = Column("cycle_stage", TEXT, "Placed to approved, to the warehouse, to the first shipment; last shipment to"
+                     " last arrival; placed to last arrival. The last two of orders that are complete.", "",
+                     _words("cycle_stage", "review", "release", "warehouse", "transit", "whole"))  # fmt: skip
+ended_date = Column("ended_date", DAY, "Business day on which the stage ended.")
+median_hours = Column("median_hours", REAL, "Half of the orders took so long or less.", "hours", "median_hours >= 0")
+p90_hours = Column("p90_hours", REAL, "Nine of ten orders took so long or less.", "hours", "p90_hours >= 0")
+cancelled_count = _count("cancelled_count", "Of the orders, cancelled since.")
+wanted_qty = Column("wanted_qty", INT, "Units asked for and not cancelled.", "units", "wanted_qty >= 0")
+first_order_date = Column("first_order_date", DAY, "Business day of the first order.")
+last_order_date = Column("last_order_date", DAY, "Business day of the last order.")
+days_between_orders = Column("days_between_orders", REAL, "Mean days from one day with orders to the next.", "days",
+                             "days_between_orders > 0").or_null("with orders on one day only")  # fmt: skip
+returns_count = _count("returns_count", "Returns asked for.")
+refused_count = _count("refused_count", "Of these, refused.")
+tickets_count = _count("tickets_count", "Tickets opened.")
+answered_count = _count("answered_count", "Of these, answered by us.")
+answered_on_time_count = _count("answered_on_time_count", "Of these, answered by the time that was due.")
+solved_count = _count("solved_count", "Tickets of the day that are solved.")
+first_answer_median_hours = Column(
+    "first_answer_median_hours", REAL, "Half of the tickets of the day had our first answer within.", "hours",
+    "first_answer_median_hours >= 0").or_null("without an answer")  # fmt: skip
+asked_count = _count("asked_count", "Customers asked how it was.")
+scored_count = _count("scored_count", "Of these, answered with a score.")
+low_score_count = _count("low_score_count", "Of these, 1 or 2.")
+mean_score = Column("mean_score", REAL, "Mean of the scores, 1 to 5.", "", "mean_score > 0").or_null("without a score")
+sold_28d_qty = _qty("sold_28d_qty", "Units that left in the last 28 days.")
+sold_91d_qty = _qty("sold_91d_qty", "Units that left in the last 91 days.")
+sold_365d_qty = _qty("sold_365d_qty", "Units that left in the last 365 days.")
+mean_on_hand_qty = Column("mean_on_hand_qty", REAL, "Mean of on hand over the last 365 days, as far as recorded.",
+                          "units", "mean_on_hand_qty >= 0").or_null("where stock is not recorded")  # fmt: skip
+turns_ratio = Column("turns_ratio", REAL, "Units that left in 365 days over mean on hand.", "ratio",
+                     "turns_ratio >= 0").or_null("when nothing was there")  # fmt: skip
+cover_days = Column("cover_days", REAL, "On hand at the pace of the last 91 days lasts so long.", "days",
+                    "cover_days >= 0").or_null("when none left, or stock is not recorded")  # fmt: skip
+stock_class = Column("stock_class", TEXT, "Nothing left in 180 days, or more than sells in 180 days.", "",
+                     _words("stock_class", "dead", "excess"))  # fmt: skip
+excess_qty = Column("excess_qty", INT, "Units too many.", "units", "excess_qty > 0")
+first_stock_date = Column("first_stock_date", DAY, "First day with stock.")
+last_shipped_date = Column("last_shipped_date", DAY, "Last day on which any left.").or_null("when none ever did")
+excess_value_cents = _cents("excess_value_cents", "Units too many times unit cost.", "excess_value_cents >= 0").or_null(
+    "when the cost is not known"
+)
+abc_class = Column("abc_class", TEXT, "A: the products with most money, 80 % of it; B: up to 95 %; C: the rest.", "",
+                   _words("abc_class", *"ABC"))  # fmt: skip
+weeks_count = Column("weeks_count", INT, "Weeks since the first of the last 52 with a sale.", "weeks",
+                     "weeks_count >= 0")  # fmt: skip
+weekly_cv_ratio = Column("weekly_cv_ratio", REAL, "Standard deviation of a week's units over their mean.", "ratio",
+                         "weekly_cv_ratio >= 0").or_null("with fewer than 8 weeks")  # fmt: skip
+xyz_class = Column("xyz_class", TEXT, "X: weeks vary by up to half of the mean; Y: up to the mean; Z: more.", "",
+                   _words("xyz_class", *"XYZ")).or_null("with fewer than 8 weeks")  # fmt: skip
 
 _exception = (
     exception_no, unique_id.or_null("when it is about no series"), exception_code, exception_date, exception_rows,
@@ -736,6 +800,57 @@ MART_TABLES = (
           (as_of_date, sku, location_code, demand_date, horizon_days, mean_qty, *quantiles, model), (quantiles_rise,)),
     Table("mart", "backlog", "One row per stage, age and currency of open orders.", ("stage", "age_days", "currency"), (
         stage, age_days, currency, orders_count, open_qty, open_value_cents,
+    )),
+    Table("mart", "on_time_in_full", "One row per promised day that has come, location and channel of live orders.",
+          ("promised_by_date", "location_code", "channel_code"), (
+        Column("promised_by_date", DAY, "At the customer's door by."), location_code, channel_code, lines_due,
+        lines_in_full, lines_on_time_in_full, due_qty, on_time_qty, otif_ratio,
+    ), (Rule("lines_in_full <= lines_due", "what arrived was due"),
+        Rule("lines_on_time_in_full <= lines_in_full", "what arrived in time has arrived"),
+        Rule("on_time_qty <= due_qty", "units in time were due"))),
+    Table("mart", "cycle_time", "One row per stage of live orders and business day on which orders ended it.",
+          ("cycle_stage", "ended_date"), (
+        cycle_stage, ended_date, orders_count, median_hours, p90_hours,
+    ), (Rule("median_hours <= p90_hours", "the slowest tenth is not faster than the middle"),)),
+    Table("mart", "channel_daily", "One row per business day, channel and currency of orders.",
+          ("business_date", "channel_code", "currency"), (
+        business_date, channel_code, currency, orders_count, cancelled_count, wanted_qty, net_cents,
+    ), (Rule("cancelled_count <= orders_count", "what was cancelled was placed"),)),
+    Table("mart", "customer", "One row per customer and currency of its orders that were not cancelled.",
+          ("customer_code", "currency"), (
+        customer_code, currency, first_order_date, last_order_date, orders_count, wanted_qty, net_cents,
+        days_between_orders,
+    ), (Rule("first_order_date <= last_order_date", "the first is not after the last"),)),
+    Table("mart", "return_daily",
+          "One row per business day on which returns were asked for, channel and currency: what became of them so far.",
+          ("business_date", "channel_code", "currency"), (
+        business_date, channel_code, currency, returns_count, refused_count, asked_qty, returned_qty, restocked_qty,
+        repair_qty, scrapped_qty, refund_cents,
+    ), (Rule("returned_qty <= asked_qty", "what came back was asked for"),
+        Rule("restocked_qty + repair_qty + scrapped_qty <= returned_qty", "what was decided on came back"))),
+    Table("mart", "satisfaction",
+          "One row per business day on which tickets were opened or customers asked how it was: what came of both so far.",
+          ("business_date",), (
+        business_date, tickets_count, answered_count, answered_on_time_count, solved_count, first_answer_median_hours,
+        asked_count, scored_count, low_score_count, mean_score,
+    ), (Rule("answered_count <= tickets_count", "what was answered was opened"),
+        Rule("answered_on_time_count <= answered_count", "what was answered in time was answered"),
+        Rule("scored_count <= asked_count", "who answered was asked"),
+        Rule("low_score_count <= scored_count", "a low score is a score"))),
+    Table("mart", "turnover", "One row per SKU and location with stock, or of which any left in a year.",
+          ("sku", "location_code"), (
+        sku, location_code, sold_28d_qty, sold_91d_qty, sold_365d_qty, on_hand_qty.or_null(_known), mean_on_hand_qty,
+        turns_ratio, cover_days,
+    ), (Rule("sold_28d_qty <= sold_91d_qty", "the longer window holds the shorter"),
+        Rule("sold_91d_qty <= sold_365d_qty", "the longer window holds the shorter"))),
+    Table("mart", "excess_dead_stock", "One row per SKU and location where stock lies that does not sell.",
+          ("sku", "location_code"), (
+        sku, location_code, stock_class, on_hand_qty, excess_qty, sold_91d_qty, first_stock_date, last_shipped_date,
+        unit_cost_cents.or_null("when not known"), excess_value_cents, currency.or_null("when the cost is not known"),
+    ), (Rule("excess_qty <= on_hand_qty", "no more is too much than is there"),
+        Rule("excess_value_cents = excess_qty * unit_cost_cents", "the value is that of the excess"))),
+    Table("mart", "abc_xyz", "One row per SKU and currency in which it was asked for in a year.", ("sku", "currency"), (
+        sku, currency, net_cents, abc_class, weeks_count, weekly_cv_ratio, xyz_class,
     )),
 )  # fmt: skip
 
