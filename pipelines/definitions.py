@@ -1,21 +1,33 @@
 """What Dagster loads: `dagster dev -m pipelines.definitions`, or `dg dev`.
 
-The order database, the warehouse folder and the business zone come from the environment, as everywhere:
-DINGHUO_DATABASE_URL, DINGHUO_WAREHOUSE_DIR, DINGHUO_BUSINESS_ZONE.
+The order database, the warehouse folder, the business zone and who is told of a failure come from the environment, as
+everywhere: DINGHUO_DATABASE_URL, DINGHUO_WAREHOUSE_DIR, DINGHUO_BUSINESS_ZONE, DINGHUO_ALERT_URLS, DINGHUO_LANGUAGE, and
+DINGHUO_SMTP_… for mail.
 """
 
 import os
+from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 
 import dagster as dg
 
+from pipelines.alerts import Alerts, MailServer, addresses
 from pipelines.defs.daily import WarehouseRun, daily_assets
+from pipelines.defs.refresh import change_log_sensor, refresh_job
+from pipelines.defs.telling import alert_sensors
 
 FIRST_DAY = "2009-01-01"
 
 
-def build_definitions(*, database_url: str, warehouse_dir: Path, zone: str) -> dg.Definitions:
-    """Assets, the job `daily`, and its schedule (off until someone switches it on), for one business."""
+def build_definitions(
+    *, database_url: str, warehouse_dir: Path, zone: str, alerts: Alerts | None = None
+) -> dg.Definitions:
+    """For one business: the assets, the job `daily` with its schedule, the job `refresh` with its sensor, and who is told.
+
+    Schedule and sensor are off until someone switches them on.
+    """
+    warehouse_dir = warehouse_dir.absolute()
     partitions = dg.DailyPartitionsDefinition(start_date=FIRST_DAY, timezone=zone)
     daily = dg.define_asset_job(
         "daily",
@@ -23,14 +35,46 @@ def build_definitions(*, database_url: str, warehouse_dir: Path, zone: str) -> d
         executor_def=dg.in_process_executor,
         description="Load the changes, model, forecast, suggest, check, publish: the warehouse of one business day.",
     )
+    refresh = refresh_job(database_url=database_url, warehouse_dir=warehouse_dir, zone=zone)
     return dg.Definitions(
         assets=daily_assets(partitions),
-        jobs=[daily],
+        jobs=[daily, refresh],
         schedules=[dg.build_schedule_from_partitioned_job(daily, hour_of_day=2, minute_of_hour=30)],
-        resources={
-            "warehouse": WarehouseRun(database_url=database_url, warehouse_dir=str(warehouse_dir.absolute()), zone=zone)
-        },
+        sensors=[
+            change_log_sensor(refresh, database_url=database_url, warehouse_dir=warehouse_dir, zone=zone),
+            *(alert_sensors(alerts) if alerts is not None else []),
+        ],
+        resources={"warehouse": WarehouseRun(database_url=database_url, warehouse_dir=str(warehouse_dir), zone=zone)},
         executor=dg.in_process_executor,
+    )
+
+
+def alerts_from(environment: Mapping[str, str]) -> Alerts | None:
+    """Who is told of a failure, as the environment says; None when nobody is.
+
+    Raises:
+        WrongAlertAddress: DINGHUO_ALERT_URLS holds something that is no address.
+    """
+    setting = environment.get("DINGHUO_ALERT_URLS", "")
+    if not setting.strip():
+        return None
+    mail_server = None
+    if environment.get("DINGHUO_SMTP_HOST"):
+        mail_server = MailServer(
+            host=environment["DINGHUO_SMTP_HOST"],
+            port=int(environment.get("DINGHUO_SMTP_PORT", "587")),
+            security=environment.get("DINGHUO_SMTP_SECURITY", "starttls"),
+            user=environment.get("DINGHUO_SMTP_USER", ""),
+            password=environment.get("DINGHUO_SMTP_PASSWORD", ""),
+            sender=environment.get("DINGHUO_MAIL_FROM", "orders@localhost"),
+        )
+    return Alerts(
+        addresses(setting, mail_server=mail_server),
+        warehouse_dir=Path(environment.get("DINGHUO_WAREHOUSE_DIR", "warehouse")).absolute(),
+        zone=environment.get("DINGHUO_BUSINESS_ZONE", "Asia/Shanghai"),
+        language=environment.get("DINGHUO_LANGUAGE", "zh"),
+        mail_server=mail_server,
+        now=lambda: datetime.now(UTC),
     )
 
 
@@ -41,4 +85,5 @@ def defs() -> dg.Definitions:
         database_url=os.environ.get("DINGHUO_DATABASE_URL", "sqlite:///orders.db"),
         warehouse_dir=Path(os.environ.get("DINGHUO_WAREHOUSE_DIR", "warehouse")),
         zone=os.environ.get("DINGHUO_BUSINESS_ZONE", "Asia/Shanghai"),
+        alerts=alerts_from(os.environ),
     )

@@ -155,11 +155,11 @@ def daily_assets(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinitio
 
     @dg.multi_asset(name="load", specs=[_spec(t) for t in RAW_TABLES], check_specs=_checks(RAW_TABLES), **common)
     def load_raw(context: dg.AssetExecutionContext, warehouse: WarehouseRun) -> Iterator[dg.MaterializeResult]:
-        with named_errors(context):
+        with named_errors(context, place=warehouse.warehouse_dir):
             if PUBLICATION not in context.job_def.asset_layer.executable_asset_keys:
                 raise dg.Failure("nothing would be published: materialize all assets (the job 'daily')")
             days = [date.fromisoformat(key) for key in context.partition_keys]
-            extracted = warehouse.begin(context.run_id, days)
+            extracted = warehouse.begin(context.run.run_id, days)
             for raw in RAW_TABLES:
                 read = {"rows_read": extracted.rows_read[raw.name], "is_full_load": extracted.is_full}
                 yield _result(warehouse.con, raw, read)
@@ -175,7 +175,7 @@ def daily_assets(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinitio
         )
         def build(context: dg.AssetExecutionContext, warehouse: WarehouseRun) -> Iterator[dg.MaterializeResult]:
             con = warehouse.con
-            with named_errors(context):
+            with named_errors(context, place=warehouse.warehouse_dir):
                 changed = warehouse.parts.build(modelled, warehouse.today.known)
                 yield _result(con, built, {"rows_changed": changed})
 
@@ -189,7 +189,7 @@ def daily_assets(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinitio
     )
     def forecast(context: dg.AssetExecutionContext, warehouse: WarehouseRun) -> Iterator[dg.MaterializeResult]:
         con = warehouse.con
-        with named_errors(context):
+        with named_errors(context, place=warehouse.warehouse_dir):
             counts = build_forecast(warehouse.today, con)
             for written in forecast_tables:
                 yield _result(con, written, counts)
@@ -202,7 +202,7 @@ def daily_assets(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinitio
     )
     def suggestions(context: dg.AssetExecutionContext, warehouse: WarehouseRun) -> Iterator[dg.MaterializeResult]:
         con = warehouse.con
-        with named_errors(context):
+        with named_errors(context, place=warehouse.warehouse_dir):
             counts = build_suggestions(warehouse.today, con)
             for written in suggestion_tables:
                 yield _result(con, written, counts)
@@ -215,7 +215,7 @@ def daily_assets(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinitio
     )
     def history(context: dg.AssetExecutionContext, warehouse: WarehouseRun) -> Iterator[dg.MaterializeResult]:
         con = warehouse.con
-        with named_errors(context):
+        with named_errors(context, place=warehouse.warehouse_dir):
             keep_plan(warehouse.today, con)
             for written in history_tables:
                 yield _result(con, written, {})
@@ -230,7 +230,7 @@ def daily_assets(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinitio
         name="publish", specs=[_spec(table("meta.publication"), tuple(dict.fromkeys(everything)))], **common
     )
     def publication(context: dg.AssetExecutionContext, warehouse: WarehouseRun) -> Iterator[dg.MaterializeResult]:
-        with named_errors(context):
+        with named_errors(context, place=warehouse.warehouse_dir):
             published = warehouse.publish()
             yield dg.MaterializeResult(
                 asset_key=PUBLICATION,
