@@ -35,6 +35,7 @@ from pipelines.warehouse.publish import (
     refuse_violations,
     remove_build,
     run_lock,
+    spare_generation,
     start_generation,
 )
 from pipelines.warehouse.tables import HISTORY_TABLES, TABLES, table
@@ -319,48 +320,77 @@ def _run(
 
 @contextmanager
 def building_generation(settings: RunSettings) -> Iterator[Path]:
-    """Be the one run that writes, with a generation to build on: a copy of the live one, or an empty one.
+    """Be the one run that writes, with a generation to build on.
 
-    The live one serves while its contract is today's. An empty one gets the history of plans that the newest readable
-    generation has: it can't be computed again. What was not published when the block ends is removed.
+    That is the oldest one there is to spare, which its own watermark tells what it has not seen yet; else a copy of the
+    live one, which takes time by its size; else, when the contract is no longer that of the live one, an empty one. What
+    a refresh does not build, and the plans kept of earlier days, come from the live one. What was not published when the
+    block ends is removed.
     """
-    with run_lock(settings.warehouse_dir, run_id=settings.run_id):
-        base = None if settings.full else live_generation(settings.warehouse_dir)
-        if base is not None and not _has_todays_contract(base):
-            base = None
-        building = start_generation(settings.warehouse_dir, run_id=settings.run_id, copy_of=base)
+    folder = settings.warehouse_dir
+    with run_lock(folder, run_id=settings.run_id):
+        live = live_generation(folder)
+        base = live if live is not None and not settings.full and _has_todays_contract(live) else None
+        spare = None if base is None else spare_generation(folder, keep=settings.keep)
+        if spare is not None and not _has_todays_contract(spare):
+            spare = None
+        building = start_generation(folder, run_id=settings.run_id, copy_of=base, spare=spare)
         try:
-            if base is None:
-                with open_generation(building) as con:
+            with open_generation(building) as con:
+                if base is None:
                     create_tables(con, TABLES)
-                    _bring_history(con, settings.warehouse_dir)
+                    _bring_history(con, folder)
+                elif spare is not None:
+                    _bring_what_stays(con, base)
             yield building
         finally:
             remove_build(building)
 
 
+def _bring_what_stays(con: duckdb.DuckDBPyConnection, live: Path) -> None:
+    """From the live generation: the nightly tables that another run built since, and the plans kept since."""
+    with _attached(con, live):
+        stale = con.execute(
+            "SELECT l.table_name, l.built_by_run_id FROM older.meta.table_rows l JOIN meta.table_rows h USING (table_name) "
+            "WHERE l.built_by_run_id IS DISTINCT FROM h.built_by_run_id"
+        ).fetchall()
+        for name, built_by in stale:
+            if name in BUILT_NIGHTLY:
+                if name not in HISTORY_TABLES:
+                    replace_with_query(con, table(name), f"SELECT * FROM older.{name}")
+                con.execute("UPDATE meta.table_rows SET built_by_run_id = ? WHERE table_name = ?", [built_by, name])
+        con.execute("CREATE OR REPLACE TEMP TABLE day_to_bring AS FROM older.meta.plan_day EXCEPT FROM meta.plan_day")
+        for name in (*HISTORY_TABLES, "meta.plan_day"):
+            con.execute(f"DELETE FROM {name} WHERE as_of_date IN (SELECT as_of_date FROM day_to_bring)")
+            con.execute(f"INSERT INTO {name} BY NAME FROM older.{name} SEMI JOIN day_to_bring USING (as_of_date)")
+
+
 def _bring_history(con: duckdb.DuckDBPyConnection, warehouse_dir: Path) -> None:
-    """Copy the kept plans of the newest generation that can be read, live or not; columns it has not stay empty."""
+    """Copy the plans kept in the newest generation that can be read, live or not; columns it has not stay empty.
+
+    They can't be computed again as they were.
+    """
     newest_first = [path for _, path in reversed(generations(warehouse_dir))]
     live = live_generation(warehouse_dir)
     for path in sorted(newest_first, key=lambda path: path != live):
         try:
-            con.execute(f"ATTACH '{str(path).replace(chr(39), chr(39) * 2)}' AS older (READ_ONLY)")
-        except duckdb.Error:
-            continue  # the next older one may be whole; a generation without kept plans is no failure of this run
-        try:
-            kept = {
-                name
-                for (name,) in con.execute(
-                    "SELECT table_name FROM duckdb_tables() WHERE database_name = 'older'"
-                ).fetchall()
-            }
-            if "plan_day" in kept:
-                for name in ("meta.plan_day", *HISTORY_TABLES):
-                    con.execute(f"INSERT INTO {name} BY NAME SELECT {_shared_columns(con, name)} FROM older.{name}")
-                return
-        finally:
-            con.execute("DETACH older")
+            with _attached(con, path):
+                if _shared_columns(con, "meta.plan_day"):
+                    for name in ("meta.plan_day", *HISTORY_TABLES):
+                        con.execute(f"INSERT INTO {name} BY NAME SELECT {_shared_columns(con, name)} FROM older.{name}")
+                    return
+        except duckdb.IOException:
+            continue  # damaged: the next older one may be whole
+
+
+@contextmanager
+def _attached(con: duckdb.DuckDBPyConnection, generation: Path) -> Iterator[None]:
+    """Another generation, read-only, as the catalog `older`."""
+    con.execute(f"ATTACH '{str(generation).replace(chr(39), chr(39) * 2)}' AS older (READ_ONLY)")
+    try:
+        yield
+    finally:
+        con.execute("DETACH older")
 
 
 def _shared_columns(con: duckdb.DuckDBPyConnection, name: str) -> str:

@@ -154,3 +154,30 @@ def test_a_backfill_equals_the_daily_runs_of_its_days_and_keeps_what_was_known_o
     assert plan.plan_days(tmp_path / "b") == [first + timedelta(days=number) for number in range(days)]
     with pytest.raises(DayNotKept, match=f"kept are {days} days from {first} to {last}"):
         plan.suggestions(tmp_path / "b", as_of=last + timedelta(days=1))
+
+
+@pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
+def test_a_generation_to_spare_is_built_on_and_gets_what_it_missed(
+    shop: Store, clock: FixedClock, tmp_path: Path
+) -> None:
+    open_orders: list[str] = []
+    folder, copied = tmp_path / "w", tmp_path / "copied"
+    today = (clock.now() + timedelta(hours=8)).date()
+    inodes: set[int] = set()
+    asked = {"now": lambda: PUBLISHED_AT, "horizon_days": 7}
+    for number in range(9):
+        a_day_of_trade(shop, number, open_orders)
+        if number in (0, 3, 4):  # the plan changes hands between refreshes; the copies have no generation to spare
+            run_daily(shop.url, folder, as_of=today, run_id=f"d{number}", keep=2, **asked)
+            run_daily(shop.url, copied, as_of=today, run_id=f"d{number}", **asked)
+        else:
+            run_refresh(shop.url, folder, as_of=today, run_id=f"r{number}", keep=2, now=lambda: PUBLISHED_AT)
+            run_refresh(shop.url, copied, as_of=today, run_id=f"r{number}", now=lambda: PUBLISHED_AT, keep=20)
+        generation = live_generation(folder)
+        assert generation is not None
+        was_renamed = generation.stat().st_ino in inodes
+        assert was_renamed == (number >= 3), "three lie there before the oldest is to spare"
+        inodes.add(generation.stat().st_ino)
+        assert plan_of(folder) == plan_of(copied), f"after run {number}"
+        table_rows = "SELECT table_name, row_count, built_by_run_id FROM meta.table_rows ORDER BY ALL"
+        assert read.query(folder, table_rows).equals(read.query(copied, table_rows))
