@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import date, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
 import duckdb
@@ -103,6 +103,8 @@ class RunReport:
         is_full_load: True when everything was read, False when only what changed since the generation before.
         changed_keys: Changed keys read per entity of the change log; empty on a full load.
         row_counts: Rows per published table, such as {"mart.reorder_suggestion": 412}.
+        days_compared: Business days whose orders, quantities, money and movements were held against the order database.
+        warnings: What a person should look at, each with `code`, `en` and `zh`: columns of the order database nobody reads.
         counts: What the forecast read, used and set aside (see `forecasting`), and `suggestions_to_buy`.
         steps: In the order they ran.
     """
@@ -115,6 +117,8 @@ class RunReport:
     is_full_load: bool
     changed_keys: dict[str, int]
     row_counts: dict[str, int]
+    days_compared: int
+    warnings: list[dict[str, str]]
     counts: dict[str, int]
     steps: tuple[StepReport, ...]
 
@@ -271,7 +275,7 @@ def _run(
 
     with building_generation(settings) as building:
         with step("load") as rows:
-            extracted = load(settings, building)
+            extracted = load(settings, building, reconcile="touched" if is_refresh else "all")
             rows += extracted.rows_read.values()
         with open_generation(building) as con:
             base = base_of(con, settings.zone)
@@ -313,6 +317,8 @@ def _run(
         is_full_load=extracted.is_full,
         changed_keys=extracted.changed_keys,
         row_counts=published.row_counts,
+        days_compared=extracted.days_compared,
+        warnings=extracted.warnings,
         counts=counts,
         steps=tuple(steps),
     )
@@ -403,9 +409,9 @@ def _shared_columns(con: duckdb.DuckDBPyConnection, name: str) -> str:
     return ", ".join(column for (column,) in older if column in table(name).column_names)
 
 
-def load(settings: RunSettings, building: Path) -> Extracted:
-    """Bring `raw` up to the present of the order database."""
-    return extract(settings.database_url, building, full=settings.full)
+def load(settings: RunSettings, building: Path, *, reconcile: Literal["touched", "all"] = "all") -> Extracted:
+    """Bring `raw` up to the present of the order database; totals compared for the days touched, or for all."""
+    return extract(settings.database_url, building, full=settings.full, reconcile=reconcile)
 
 
 @contextmanager

@@ -248,9 +248,10 @@ def _stamp(
     )
     builders = dict(con.execute("SELECT table_name, built_by_run_id FROM meta.table_rows").fetchall())
     con.execute("DELETE FROM meta.table_rows")
-    con.executemany(
-        "INSERT INTO meta.table_rows VALUES (?, ?, ?)",
-        [[name, rows, builders.get(name) if name in left_alone else run_id] for name, rows in row_counts.items()],
+    built_by = [builders.get(name) if name in left_alone else run_id for name in row_counts]
+    con.execute(
+        "INSERT INTO meta.table_rows SELECT unnest(?::VARCHAR[]), unnest(?::BIGINT[]), unnest(?::VARCHAR[])",
+        [list(row_counts), list(row_counts.values()), built_by],
     )
     return row_counts
 
