@@ -262,6 +262,27 @@ def _run(
     is_refresh: bool,
     ends_at_newest: bool = False,
 ) -> RunReport:
+    """Run; when the generation it is built on turns out to be damaged, build everything anew instead of failing again."""
+    how = {"now": now, "progress": progress, "is_refresh": is_refresh, "ends_at_newest": ends_at_newest}
+    try:
+        return _build(settings, days, **how)
+    except BuildFailed as error:
+        if settings.full or not error.is_damage:
+            raise
+        told = {"code": error.code, "en": error.message("en"), "zh": error.message("zh")}
+    report = _build(replace(settings, full=True), days, **how)
+    return replace(report, warnings=[told, *report.warnings])
+
+
+def _build(
+    settings: RunSettings,
+    days: list[date],
+    *,
+    now: Callable[[], datetime],
+    progress: Callable[[str], None],
+    is_refresh: bool,
+    ends_at_newest: bool,
+) -> RunReport:
     steps: list[StepReport] = []
     counts: dict[str, int] = {}
 
@@ -385,8 +406,9 @@ def _bring_history(con: duckdb.DuckDBPyConnection, warehouse_dir: Path) -> None:
                     for name in ("meta.plan_day", *HISTORY_TABLES):
                         con.execute(f"INSERT INTO {name} BY NAME SELECT {_shared_columns(con, name)} FROM older.{name}")
                     return
-        except duckdb.IOException:
-            continue  # damaged: the next older one may be whole
+        except duckdb.IOException:  # damaged: the next older one may be whole
+            for name in ("meta.plan_day", *HISTORY_TABLES):
+                con.execute(f"DELETE FROM {name}")
 
 
 @contextmanager

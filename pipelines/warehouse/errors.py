@@ -43,7 +43,7 @@ class WarehouseUnreadable(WarehouseError):
     code = "E_WAREHOUSE_UNREADABLE"
     en = (
         "{path} can't be read: {reason}; 'dinghuo warehouse rollback' puts the generation before in its place, "
-        "'dinghuo run daily' builds a new one"
+        "'dinghuo run daily --full' builds a new one"
     )
     zh = "无法读取 {path}:{reason};可用 dinghuo warehouse rollback 换回上一版,或用 dinghuo run daily 重新生成"
 
@@ -95,6 +95,12 @@ class BuildFailed(WarehouseError):
     code = "E_BUILD_FAILED"
     en = "building generation {path} failed, the old one stays live: {reason}"
     zh = "生成 {path} 失败,仍使用上一版数据:{reason}"
+
+    @property
+    def is_damage(self) -> bool:
+        """True when a generation does not hold what was written to it: nothing can be built on it."""
+        said = ("Corrupt database file", "Could not read enough bytes")
+        return any(words in str(self.facts["reason"]) for words in said)
 
 
 class SourceUnreadable(WarehouseError):
