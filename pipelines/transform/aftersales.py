@@ -18,6 +18,9 @@ def fct_return_line(as_of: AsOf) -> str:
       ), decision AS (
         SELECT return_id, min(happened_at) AS decided_at, bool_or(return_action = 'return.refused') AS is_refused
         FROM event WHERE return_action IN ('return.approved', 'return.refused', 'return.closed') GROUP BY return_id
+      ), arrived AS (  -- the row of a return has the date of the last arrival only
+        SELECT return_id, max(happened_at) AS arrived_at FROM event WHERE return_action = 'return.receive'
+        GROUP BY return_id
       ), arrival AS (
         SELECT return_id, unit.key AS line_no, sum(unit.value)::BIGINT AS qty FROM (
           SELECT return_id, unnest(map_entries(json_extract(return_facts, '$.units')::MAP(BIGINT, BIGINT))) AS unit
@@ -28,23 +31,23 @@ def fct_return_line(as_of: AsOf) -> str:
           SELECT return_id, unnest(from_json(json_extract(return_facts, '$.dispositions'), '{_DISPOSITION}')) AS done
           FROM event WHERE return_action = 'return.inspect') GROUP BY ALL
       ), line AS (
-        SELECT l.*, d.decided_at, coalesce(d.is_refused, false) AS is_refused, i.restocked_qty AS restocked_then_qty,
+        SELECT l.*, CASE WHEN l.origin = 'history' THEN l.received_at ELSE r.arrived_at END AS arrived_at,
+          d.decided_at, coalesce(d.is_refused, false) AS is_refused, i.restocked_qty AS restocked_then_qty,
           i.repair_qty AS repair_then_qty, i.scrapped_qty AS scrapped_then_qty,
           l.origin = 'history' OR {as_of.unchanged_since("l.changed_at")} AS is_as_then,
           CASE WHEN l.origin = 'history' OR {as_of.unchanged_since("l.changed_at")} THEN l.returned_qty
             -- services do not come back: they are taken off when the return is approved
             WHEN l.line_kind = 'service' AND d.decided_at IS NOT NULL THEN l.returned_qty
             ELSE least(l.returned_qty, coalesce(a.qty, 0)) END AS returned_then_qty
-        FROM raw.return_line l LEFT JOIN decision d USING (return_id) LEFT JOIN arrival a USING (return_id, line_no)
-          LEFT JOIN inspection i USING (return_id, line_no)
+        FROM raw.return_line l LEFT JOIN decision d USING (return_id) LEFT JOIN arrived r USING (return_id)
+          LEFT JOIN arrival a USING (return_id, line_no) LEFT JOIN inspection i USING (return_id, line_no)
         WHERE CASE WHEN l.origin = 'history' THEN l.business_date <= {as_of.day_sql}
           ELSE {as_of.known("l.requested_at")} END
       )
       SELECT l.return_line_id, l.return_id, l.return_number, l.order_id, l.order_line_id, k.sku, c.customer_code,
-        h.channel_code, CASE WHEN l.origin = 'history' OR {as_of.known("l.received_at")} THEN p.location_code END
-          AS location_code,
+        h.channel_code, CASE WHEN l.arrived_at IS NOT NULL THEN p.location_code END AS location_code,
         l.return_kind, l.return_reason, l.origin, l.currency, l.business_date, l.requested_at, l.decided_at,
-        l.is_refused, {as_of.if_known("l.received_at")} AS received_at, {as_of.if_known("l.closed_at")} AS closed_at,
+        l.is_refused, l.arrived_at AS received_at, {as_of.if_known("l.closed_at")} AS closed_at,
         l.asked_qty, l.returned_then_qty AS returned_qty,
         CASE WHEN l.is_as_then THEN l.restocked_qty ELSE coalesce(l.restocked_then_qty, 0) END AS restocked_qty,
         CASE WHEN l.is_as_then THEN l.repair_qty ELSE coalesce(l.repair_then_qty, 0) END AS repair_qty,

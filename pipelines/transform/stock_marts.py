@@ -36,7 +36,7 @@ def turnover(as_of: AsOf) -> str:
       SELECT sku, location_code, coalesce(sold_28d_qty, 0) AS sold_28d_qty, coalesce(sold_91d_qty, 0) AS sold_91d_qty,
         coalesce(sold_365d_qty, 0) AS sold_365d_qty, on_hand_qty, mean_on_hand_qty,
         coalesce(sold_365d_qty, 0) / nullif(mean_on_hand_qty, 0) AS turns_ratio,
-        greatest(on_hand_qty, 0) * 91 / nullif(sold_91d_qty, 0) AS cover_days
+        CASE WHEN on_hand_qty IS NOT NULL THEN greatest(on_hand_qty, 0) * 91 / nullif(sold_91d_qty, 0) END AS cover_days
       FROM stock FULL JOIN sold USING (sku, location_code) WHERE on_hand_qty <> 0 OR sold_365d_qty > 0"""
 
 
