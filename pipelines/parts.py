@@ -15,7 +15,7 @@ from pipelines.model import Modelled
 from pipelines.transform.as_of import AsOf
 from pipelines.warehouse.contract import Table, Violation
 from pipelines.warehouse.publish import find_violations
-from pipelines.warehouse.tables import TABLES, table
+from pipelines.warehouse.tables import INSTANT, TABLES, table
 from pipelines.warehouse.write import replace_with_query, same_columns
 
 MOST_PARTS = 0.5
@@ -129,7 +129,10 @@ class Parts:
                 queries.append(changed)
             else:
                 queries.append(f"SELECT {key} FROM {mover} SEMI JOIN ({changed}) USING ({column})")
-        later = [f"{name} >= {earlier.end_sql}" for name in ("changed_at", "moved_at", "edited_at") if name in columns]
+        instants = [column.name for column in table(mover).columns if column.type == INSTANT]
+        if "changed_at" in instants:  # no other date of the row is later
+            instants = ["changed_at"]
+        later = [f"{name} >= {earlier.end_sql}" for name in instants]
         later += [f"business_date > {earlier.day_sql}"] if "business_date" in columns else []
         if later:
             queries.append(f"SELECT {key} FROM {mover} WHERE {' OR '.join(later)}")

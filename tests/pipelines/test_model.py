@@ -1,6 +1,7 @@
 """What the modelled tables say of a few days whose every event is known, and of days past."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,15 @@ from orders_core.services.tracking import TrackingEventIn, record_event
 from orders_core.store.tables import Refund
 from orders_core.store.uow import Store
 from pipelines import parts
-from pipelines.daily import RunSettings, build_modelled, building_generation, load, open_generation, run_refresh
+from pipelines.daily import (
+    SOURCES,
+    RunSettings,
+    build_modelled,
+    building_generation,
+    load,
+    open_generation,
+    run_refresh,
+)
 from pipelines.model import MODELLED
 from pipelines.transform import calendar, stock_marts
 from pipelines.transform.as_of import AsOf
@@ -151,6 +160,28 @@ def test_a_past_day_is_as_it_was_known_then_and_built_by_parts_as_anew(
     for day, con in zip(known, modelled(story.store.url, tmp_path / "anew", *known), strict=True):
         anew = {name: table_hash(con, table(name)) for name in BY_DAY}
         assert {name for name in anew if anew[name] != known[day][name]} == set(), day
+
+
+@pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
+def test_going_on_by_a_day_without_a_new_load_builds_what_is_dated_on_it(
+    story: Story, clock: FixedClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parts, "MOST_PARTS", 1.0)
+    days = list(tell(story, clock))
+    settings = RunSettings(story.store.url, tmp_path, as_of=days[0], zone=ZONE, run_id="model", full=True)
+    with building_generation(settings) as building:
+        load(settings, building)
+        with open_generation(building) as con:
+            for before, day in zip([None, *days], days, strict=False):
+                base = None if before is None else AsOf(before, ZONE)
+                by_parts = parts.Parts(con, base, SOURCES)
+                for one in MODELLED:
+                    by_parts.build(one, AsOf(day, ZONE))
+                by_parts.close()
+                found = {name: table_hash(con, table(name)) for name in BY_DAY}
+                for one in MODELLED:
+                    build_modelled(replace(settings, as_of=day), con, one)
+                assert {name for name in found if table_hash(con, table(name)) != found[name]} == set(), day
 
 
 @pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
