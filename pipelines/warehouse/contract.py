@@ -10,6 +10,19 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import polars as pl
+
+FRAME_TYPES: dict[str, pl.DataType] = {
+    "VARCHAR": pl.String(),
+    "BIGINT": pl.Int64(),
+    "DOUBLE": pl.Float64(),
+    "DATE": pl.Date(),
+    "BOOLEAN": pl.Boolean(),
+    "TIMESTAMP WITH TIME ZONE": pl.Datetime("us", "UTC"),
+    "VARCHAR[]": pl.List(pl.String()),
+}
+"""DuckDB type of a declared column -> what a reader's frame has."""
+
 
 @dataclass(frozen=True)
 class Column:
@@ -113,6 +126,14 @@ def ddl(table: Table) -> str:
     """
     lines = ",\n  ".join(f"{_name(column.name)} {column.type}" for column in table.columns)
     return f"CREATE TABLE {table.full_name} (\n  {lines}\n)"
+
+
+def frame_schema(table: Table) -> dict[str, pl.DataType]:
+    """The columns of `table` as a Polars frame has them, in declared order.
+
+    Instants are microseconds in UTC. Example: {"sku": String, "on_hand_qty": Int64, "moved_at": Datetime("us", "UTC")}.
+    """
+    return {column.name: FRAME_TYPES[column.type] for column in table.columns}
 
 
 def create_sql(tables: Sequence[Table]) -> list[str]:

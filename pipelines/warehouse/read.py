@@ -18,8 +18,10 @@ from pathlib import Path
 import duckdb
 import polars as pl
 
-from pipelines.warehouse.errors import WarehouseMissing, WarehouseUnreadable
+from pipelines.warehouse.contract import frame_schema
+from pipelines.warehouse.errors import ColumnsDiffer, WarehouseMissing, WarehouseUnreadable
 from pipelines.warehouse.publish import live_generation, live_link
+from pipelines.warehouse.tables import table
 
 Parameters = Sequence[object] | Mapping[str, object]
 
@@ -57,9 +59,21 @@ class LiveWarehouse:
         return self.con.execute(sql, params or None).pl()
 
     def table(self, full_name: str) -> pl.DataFrame:
-        """A whole table, such as "mart.reorder_suggestion"."""
-        schema, name = full_name.split(".")
-        return self.query(f'SELECT * FROM "{schema}"."{name}"')
+        """A whole declared table, such as "mart.reorder_suggestion", sorted by its key.
+
+        Its columns and their types are those of the contract (`contract.frame_schema`), whatever generation answers.
+
+        Raises:
+            ColumnsDiffer: The live generation is of an older contract and lacks columns.
+        """
+        declared = table(full_name)
+        there = [str(row[0]) for row in self.con.execute(f"DESCRIBE {declared.full_name}").fetchall()]
+        missing = [name for name in declared.column_names if name not in there]
+        if missing:
+            raise ColumnsDiffer(table=full_name, missing=missing, unknown=[])
+        columns, key = (", ".join(f'"{name}"' for name in names) for names in (declared.column_names, declared.key))
+        rows = self.query(f"SELECT {columns} FROM {declared.full_name} ORDER BY {key}")
+        return rows.cast(pl.Schema(frame_schema(declared)))
 
     def publication(self) -> Publication:
         """What this generation is."""

@@ -37,7 +37,8 @@ from pipelines.model import MODELLED
 from pipelines.parts import Parts
 from pipelines.transform.as_of import AsOf
 from pipelines.warehouse import read
-from pipelines.warehouse.errors import DayNotKept
+from pipelines.warehouse.contract import frame_schema
+from pipelines.warehouse.errors import ColumnsDiffer, DayNotKept
 from pipelines.warehouse.publish import live_generation
 from pipelines.warehouse.tables import TABLES, table
 from pipelines.warehouse.write import table_hash
@@ -158,6 +159,28 @@ def test_a_refresh_without_news_changes_nothing(shop: Store, clock: FixedClock, 
     report = refresh(shop, tmp_path / "w", today, "again")
     assert {step.rows for step in report.steps if step.name.startswith("core.")} == {0}
     assert live_hashes(tmp_path / "w") == before
+
+
+@pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
+def test_a_reader_gets_every_table_with_the_types_of_the_contract(
+    shop: Store, clock: FixedClock, tmp_path: Path
+) -> None:
+    a_day_of_trade(shop, 1, [])
+    today = (clock.now() + timedelta(hours=8)).date()
+    run_daily(shop.url, tmp_path / "w", as_of=today, run_id="first", now=lambda: PUBLISHED_AT, horizon_days=7)
+    with read.live_warehouse(tmp_path / "w") as warehouse:
+        for one in TABLES:
+            frame = warehouse.table(one.full_name)
+            assert dict(frame.schema) == frame_schema(one), one.full_name
+        placed = warehouse.table("core.fct_order_line")["placed_at"]
+        assert placed.min() >= clock.now() - timedelta(days=1)
+        assert warehouse.table("core.fct_order_line")["order_line_id"].is_sorted()
+    generation = live_generation(tmp_path / "w")
+    assert generation is not None
+    with duckdb.connect(str(generation)) as con:
+        con.execute("ALTER TABLE core.dim_product DROP COLUMN base_unit")
+    with read.live_warehouse(tmp_path / "w") as warehouse, pytest.raises(ColumnsDiffer, match="base_unit"):
+        warehouse.table("core.dim_product")
 
 
 @pytest.mark.parametrize("backend", ["sqlite"], indirect=True)

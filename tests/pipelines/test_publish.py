@@ -242,7 +242,7 @@ def test_a_long_reader_keeps_its_generation_while_newer_ones_are_published_and_s
     with read.live_warehouse(warehouse_dir) as warehouse:
         for qty in range(2, 6):
             publish(warehouse_dir, qty, keep=1)
-        assert warehouse.table("mart.left_half")["ordered_qty"].unique().to_list() == [1]
+        assert warehouse.query("FROM mart.left_half")["ordered_qty"].unique().to_list() == [1]
     assert halves(warehouse_dir) == [5]
 
 
