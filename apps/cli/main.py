@@ -143,7 +143,9 @@ def _database_trouble(error: Exception) -> str | None:
         return None
     import sqlite3
 
-    from sqlalchemy.exc import OperationalError
+    from sqlalchemy.exc import DatabaseError, OperationalError
 
-    said = error.orig if isinstance(error, OperationalError) else error
-    return str(said).strip().splitlines()[0] if isinstance(error, OperationalError | sqlite3.OperationalError) else None
+    said = error.orig if isinstance(error, DatabaseError) else error
+    # Plain DatabaseError, and none of its other kinds, is how SQLite says that the file is damaged.
+    is_trouble = isinstance(error, OperationalError | sqlite3.OperationalError) or type(said) is sqlite3.DatabaseError
+    return str(said).strip().splitlines()[0] if is_trouble else None

@@ -1,6 +1,7 @@
 """Writing a table of a generation that is being built: whole tables, by name, never a column more or less."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 import duckdb
 import polars as pl
@@ -45,7 +46,8 @@ def replace_with_query(con: duckdb.DuckDBPyConnection, table: Table, query: str)
         con.execute(f"INSERT INTO {table.full_name} BY NAME SELECT * FROM ({query}) ORDER BY {order}")
         con.execute("COMMIT")
     except BaseException:
-        con.execute("ROLLBACK")
+        with suppress(duckdb.TransactionException):  # a full disk has ended the transaction already
+            con.execute("ROLLBACK")
         raise
     return count_rows(con, table)
 
