@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Any
 
 from pypinyin import Style, lazy_pinyin
@@ -402,8 +402,23 @@ def _save_sku(uow: UnitOfWork, product_id: int, product: ProductIn, item: SkuIn)
     for price in item.prices:
         save_price(uow, saved.id, price)
     if item.unit_cost_cents is not None:
-        key = {"sku_id": saved.id, "kind": "standard", "valid_from_date": product.launched_date or date(2000, 1, 1)}
-        _save(uow, t.Cost, key, {"unit_cost_cents": item.unit_cost_cents, "currency": "CNY"})
+        _save_cost(uow, saved.id, item.unit_cost_cents, first_date=product.launched_date or date(2000, 1, 1))
+
+
+def _save_cost(uow: UnitOfWork, sku_id: int, cents: int, *, first_date: date) -> None:
+    """The standard cost from today on; the first one holds since `first_date`. What it was until yesterday stays known."""
+    query = select(t.Cost.__table__).where(t.Cost.sku_id == sku_id, t.Cost.kind == "standard")
+    old = uow.row(query.where(t.Cost.valid_to_date.is_(None)).order_by(t.Cost.valid_from_date.desc()).limit(1))
+    if old is not None and old.unit_cost_cents == cents:
+        return
+    if old is not None and old.valid_from_date < uow.today:
+        ended = update(t.Cost).where(t.Cost.id == old.id)
+        uow.conn.execute(ended.values(valid_to_date=uow.today - timedelta(days=1)))
+        first_date = uow.today
+    elif old is not None:
+        first_date = old.valid_from_date
+    key = {"sku_id": sku_id, "kind": "standard", "valid_from_date": first_date}
+    _save(uow, t.Cost, key, {"unit_cost_cents": cents, "currency": "CNY"})
 
 
 def _save_components(uow: UnitOfWork, kit_id: int, item: SkuIn) -> None:

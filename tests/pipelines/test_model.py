@@ -14,6 +14,7 @@ from orders_core.ports import FixedClock
 from orders_core.services.cancel import CancelOrder, cancel_order
 from orders_core.services.carts import SetCartLine, set_cart_line
 from orders_core.services.follow_up import AnswerFollowUp, AskCustomers, answer_follow_up, ask_customers
+from orders_core.services.master_data import PriceIn, ProductIn, SkuIn, save_product
 from orders_core.services.payments import PayRefund, ReceivePayment, pay_refund, receive_payment
 from orders_core.services.returns import (
     DecideReturn,
@@ -262,6 +263,32 @@ def test_each_fact_is_there_once_with_its_dates_and_sums_to_what_the_order_core_
     assert at_last("FROM mart.on_time_in_full ORDER BY channel_code") == [
         (promised, "WH1", "phone", 2, 2, 2, 5, 5, 1.0), (promised, "WH1", "web", 2, 0, 0, 6, 0, 0.0),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
+def test_a_price_and_a_cost_of_a_past_day_are_as_they_were_known_then(
+    store: Store, clock: FixedClock, tmp_path: Path
+) -> None:
+    def tea(*prices: PriceIn, cost: int) -> ProductIn:
+        return ProductIn("TEA", "茶", [SkuIn("TEA", "茶", prices=prices, unit_cost_cents=cost)])
+
+    today = clock.now().date()
+    tomorrow = today + timedelta(days=1)
+    summer = PriceIn("promotion", 5000, date(2026, 6, 1), valid_to_date=date(2026, 6, 30))
+    store.run(save_product, build.PLANNER, tea(PriceIn("list", 5800, today), summer, cost=3000))
+    clock.advance(days=1)
+    ended = PriceIn("list", 5800, today, valid_to_date=today)
+    for _ in range(2):  # the same again changes nothing
+        store.run(save_product, build.PLANNER, tea(ended, PriceIn("list", 6800, tomorrow), cost=3300))
+    store.run(save_product, build.PLANNER, tea(cost=3400))  # a slip of the same day
+    prices = "SELECT unit_price_cents, valid_from_date, valid_to_date FROM core.fct_price ORDER BY ALL"
+    costs = "SELECT unit_cost_cents, valid_from_date, valid_to_date FROM core.fct_cost ORDER BY ALL"
+    promised = (5000, date(2026, 6, 1), date(2026, 6, 30))
+    then, now = (ask(con) for con in modelled(store.url, tmp_path, today, tomorrow))
+    assert then(prices) == [promised, (5800, today, None)]
+    assert now(prices) == [promised, (5800, today, today), (6800, tomorrow, None)]
+    assert then(costs) == [(3000, date(2000, 1, 1), None)]
+    assert now(costs) == [(3000, date(2000, 1, 1), today), (3400, tomorrow, None)]
 
 
 def hand_made(**rows: str) -> duckdb.DuckDBPyConnection:

@@ -22,6 +22,9 @@ from tests.conftest import StatedCount
 from tests.pipelines.test_daily import PUBLISHED_AT, hashes
 from tests.support import build
 
+OF_THE_PRESENT = ("mart.backlog", "mart.on_time_in_full")
+"""Of an order that changed later, its status and its promise on a past day are not kept by the order core."""
+
 
 @pytest.fixture
 def shop(store: Store) -> Store:
@@ -95,7 +98,8 @@ def test_what_the_services_do_reaches_the_warehouse_whole_and_a_past_day_stays_a
         run_daily(shop.url, anew, as_of=day, run_id="anew", now=lambda: PUBLISHED_AT, horizon_days=7)
         then, now = as_known[day], hashes(anew)
         is_last = number == days - 1
-        differ = {name for name in now if now[name] != then[name] and (is_last or name not in raw)} - {*HISTORY_TABLES}
+        may_differ = {*HISTORY_TABLES} if is_last else {*HISTORY_TABLES, *raw, *OF_THE_PRESENT}
+        differ = {name for name in now if now[name] != then[name]} - may_differ
         assert differ == set(), f"{day}"
     totals = read.query(
         changed_by_day,
