@@ -6,6 +6,7 @@ What the business decides (rules, prices, service targets) is not here: those ar
 from __future__ import annotations
 
 import os
+from datetime import date
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Literal
@@ -61,6 +62,7 @@ class Settings(BaseSettings):
     smtp_security: Literal["starttls", "tls", "none"] = "starttls"
     smtp_user: str = ""
     smtp_password: SecretStr = SecretStr("")
+    first_day: date = date(2009, 1, 1)  # the first business day that Dagster offers to build
     alert_urls: SecretStr = SecretStr("")  # who hears of a failed job: see pipelines.alerts; a webhook's URL is its key
 
     @field_validator("business_zone")
@@ -108,6 +110,7 @@ _EXPECTED = {
         " sqlite:///文件 或 postgresql+psycopg://用户:密码@主机/库名",
     ),
     "business_zone": ("an IANA zone like Asia/Shanghai", " IANA 时区,如 Asia/Shanghai"),
+    "first_day": ("a day like 2024-01-31", "日期，如 2024-01-31"),
     "smtp_port": ("a whole number from 1 to 65535", " 1 到 65535 的整数"),
     "language": ("zh or en", " zh 或 en"),
     "mail_sender": ("file or smtp", " file 或 smtp"),

@@ -1,13 +1,13 @@
 """What Dagster loads: `dagster dev -m pipelines.definitions`, or `dg dev`.
 
 The order database, the warehouse folder, the business zone and who is told of a failure come from the environment, as
-everywhere: DINGHUO_DATABASE_URL, DINGHUO_WAREHOUSE_DIR, DINGHUO_BUSINESS_ZONE, DINGHUO_ALERT_URLS, DINGHUO_LANGUAGE, and
-DINGHUO_SMTP_… for mail.
+everywhere: DINGHUO_DATABASE_URL, DINGHUO_WAREHOUSE_DIR, DINGHUO_BUSINESS_ZONE, DINGHUO_ALERT_URLS, DINGHUO_LANGUAGE,
+DINGHUO_SMTP_… for mail, and DINGHUO_FIRST_DAY, the first day that can be built (2009-01-01 unless it is set).
 """
 
 import os
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import dagster as dg
@@ -17,18 +17,18 @@ from pipelines.defs.daily import WarehouseRun, daily_assets
 from pipelines.defs.refresh import change_log_sensor, refresh_job
 from pipelines.defs.telling import alert_sensors
 
-FIRST_DAY = "2009-01-01"
+FIRST_DAY = date(2009, 1, 1)
 
 
 def build_definitions(
-    *, database_url: str, warehouse_dir: Path, zone: str, alerts: Alerts | None = None
+    *, database_url: str, warehouse_dir: Path, zone: str, first_day: date = FIRST_DAY, alerts: Alerts | None = None
 ) -> dg.Definitions:
     """For one business: the assets, the job `daily` with its schedule, the job `refresh` with its sensor, and who is told.
 
     Schedule and sensor are off until someone switches them on.
     """
     warehouse_dir = warehouse_dir.absolute()
-    partitions = dg.DailyPartitionsDefinition(start_date=FIRST_DAY, timezone=zone)
+    partitions = dg.DailyPartitionsDefinition(start_date=first_day.isoformat(), timezone=zone)
     daily = dg.define_asset_job(
         "daily",
         selection=dg.AssetSelection.all(),
@@ -85,5 +85,6 @@ def defs() -> dg.Definitions:
         database_url=os.environ.get("DINGHUO_DATABASE_URL", "sqlite:///orders.db"),
         warehouse_dir=Path(os.environ.get("DINGHUO_WAREHOUSE_DIR", "warehouse")),
         zone=os.environ.get("DINGHUO_BUSINESS_ZONE", "Asia/Shanghai"),
+        first_day=date.fromisoformat(os.environ.get("DINGHUO_FIRST_DAY", FIRST_DAY.isoformat())),
         alerts=alerts_from(os.environ),
     )

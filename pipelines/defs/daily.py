@@ -35,7 +35,7 @@ from pipelines.parts import Parts, base_of, tables_read
 from pipelines.transform.as_of import AsOf
 from pipelines.warehouse.contract import Column, Table
 from pipelines.warehouse.publish import find_violations
-from pipelines.warehouse.tables import HISTORY_TABLES, MART_TABLES, RAW_TABLES, table
+from pipelines.warehouse.tables import HISTORY_TABLES, RAW_TABLES, table
 
 FORECAST = ("mart.demand_forecast", "mart.demand_forecast_total", "mart.forecast_choice", "mart.forecast_exception")
 SUGGESTIONS = ("mart.reorder_suggestion", "mart.suggestion_exception")
@@ -220,14 +220,14 @@ def daily_assets(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinitio
             for written in history_tables:
                 yield _result(con, written, {})
 
-    everything = (
-        *(t.full_name for t in RAW_TABLES),
-        *(modelled.name for modelled in MODELLED),
-        *(t.full_name for t in MART_TABLES),
-    )
+    built = [load_raw, *map(modelled_asset, MODELLED), forecast, suggestions, history]
+    read_by_others = {dep.asset_key for asset in built for spec in asset.specs for dep in spec.deps}
+    ends = [spec.key for asset in built for spec in asset.specs if spec.key not in read_by_others]
 
     @dg.multi_asset(
-        name="publish", specs=[_spec(table("meta.publication"), tuple(dict.fromkeys(everything)))], **common
+        name="publish",
+        specs=[_spec(table("meta.publication"), [".".join(key.path) for key in ends])],  # so it comes after every table
+        **common,
     )
     def publication(context: dg.AssetExecutionContext, warehouse: WarehouseRun) -> Iterator[dg.MaterializeResult]:
         with named_errors(context, place=warehouse.warehouse_dir):
@@ -242,7 +242,7 @@ def daily_assets(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinitio
                 },
             )
 
-    return [load_raw, *map(modelled_asset, MODELLED), forecast, suggestions, history, publication]
+    return [*built, publication]
 
 
 def key_of(full_name: str) -> dg.AssetKey:

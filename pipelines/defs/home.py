@@ -10,6 +10,8 @@ SETTINGS = """\
 # Nothing about this business is sent anywhere.
 telemetry:
   enabled: false
+nux:
+  enabled: false
 
 # One run writes to the warehouse at a time; the others wait in the queue.
 concurrency:

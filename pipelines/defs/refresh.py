@@ -8,10 +8,9 @@ from zoneinfo import ZoneInfo
 import dagster as dg
 
 from pipelines.changes import unseen_changes
-from pipelines.daily import BUILT_NIGHTLY, run_refresh
+from pipelines.daily import run_refresh
 from pipelines.defs.daily import POOL, PUBLICATION, key_of
 from pipelines.defs.trouble import named_errors
-from pipelines.model import MODELLED
 from pipelines.warehouse import read
 from pipelines.warehouse.errors import SourceUnreadable, WarehouseMissing
 
@@ -47,18 +46,12 @@ def refresh_job(*, database_url: str, warehouse_dir: Path, zone: str) -> dg.JobD
                 progress=context.log.info,
             )
         changed = {step.name: step.rows for step in report.steps}
-        for modelled in MODELLED:
-            if changed.get(modelled.name) and (not report.counts or modelled.name not in BUILT_NIGHTLY):
-                key = key_of(modelled.name)
-                context.log_event(
-                    dg.AssetMaterialization(
-                        key,
-                        metadata={
-                            "dagster/row_count": report.row_counts[modelled.name],
-                            "rows_changed": changed[modelled.name],
-                        },
-                    )
-                )
+        for name, rows in report.row_counts.items():
+            # Without a generation to go on from it was a daily run, which builds every table.
+            if changed.get(name) or report.counts:
+                key = key_of(name)
+                metadata = {"dagster/row_count": rows, "rows_changed": changed.get(name, rows)}
+                context.log_event(dg.AssetMaterialization(key, metadata=metadata))
                 context.log_event(
                     dg.AssetCheckEvaluation(asset_key=key, check_name="contract", passed=True, metadata={})
                 )
