@@ -301,8 +301,9 @@ def _build(
         with open_generation(building) as con:
             base = base_of(con, settings.zone)
             is_refresh = is_refresh and base is not None
-            if ends_at_newest and base is not None and base.day > days[-1]:
-                days = [*days, base.day]
+            newest = _day_of(live_generation(settings.warehouse_dir)) if ends_at_newest else None
+            if newest is not None and newest > days[-1]:
+                days = [*days, newest]
             for day in days:
                 today = replace(settings, as_of=day)
                 parts = Parts(con, base, SOURCES)
@@ -432,8 +433,16 @@ def _shared_columns(con: duckdb.DuckDBPyConnection, name: str) -> str:
 
 
 def load(settings: RunSettings, building: Path, *, reconcile: Literal["touched", "all"] = "all") -> Extracted:
-    """Bring `raw` up to the present of the order database; totals compared for the days touched, or for all."""
-    return extract(settings.database_url, building, full=settings.full, reconcile=reconcile)
+    """Bring `raw` up to the present of the order database; totals compared for the days touched, or for all.
+
+    When everything was read (a first load; a database restored, or another one), what was modelled before is of other
+    rows: the generation forgets for which day it was modelled, so that all of it is modelled anew.
+    """
+    extracted = extract(settings.database_url, building, full=settings.full, reconcile=reconcile)
+    if extracted.is_full:
+        with open_generation(building) as con:
+            con.execute("DELETE FROM meta.publication")
+    return extracted
 
 
 @contextmanager
@@ -541,10 +550,19 @@ def publish(
 
 def _has_todays_contract(generation: Path) -> bool:
     """False also for a file that can't be read: the next generation is then built from nothing."""
+    return _published(generation, "contract_hash") == contract_hash(TABLES)
+
+
+def _day_of(generation: Path | None) -> date | None:
+    """The day a generation is of; None when there is none, or none that can be read."""
+    return None if generation is None else _published(generation, "as_of_date")
+
+
+def _published(generation: Path, column: str) -> Any:
+    """A fact of the publication in a generation; None when the file can't be read."""
     try:
-        with duckdb.connect(":memory:") as con:
-            con.execute(f"ATTACH '{str(generation).replace(chr(39), chr(39) * 2)}' AS live (READ_ONLY)")
-            row = con.execute("SELECT contract_hash FROM live.meta.publication").fetchone()
+        with duckdb.connect(":memory:") as con, _attached(con, generation):
+            row = con.execute(f"SELECT {column} FROM older.meta.publication").fetchone()
     except duckdb.Error:
-        return False
-    return row == (contract_hash(TABLES),)
+        return None
+    return row[0] if row else None

@@ -2,6 +2,7 @@
 
 import random
 import shutil
+import sqlite3
 from collections.abc import Callable
 from datetime import date, timedelta
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import duckdb
 import pytest
 from sqlalchemy import select
+from sqlalchemy.engine import make_url
 
 from orders_core.errors import OrdersError
 from orders_core.ports import FixedClock
@@ -159,6 +161,27 @@ def test_a_refresh_without_news_changes_nothing(shop: Store, clock: FixedClock, 
     report = refresh(shop, tmp_path / "w", today, "again")
     assert {step.rows for step in report.steps if step.name.startswith("core.")} == {0}
     assert live_hashes(tmp_path / "w") == before
+
+
+@pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
+def test_after_the_order_database_was_restored_the_model_is_of_what_it_holds_now(
+    shop: Store, clock: FixedClock, tmp_path: Path
+) -> None:
+    a_day_of_trade(shop, 1, [])
+    path = Path(make_url(shop.url).database or "")
+    with sqlite3.connect(path) as from_here, sqlite3.connect(tmp_path / "backup.db") as backup:
+        from_here.backup(backup)
+    undone = build.order(shop, "LAMP 3").number
+    today = (clock.now() + timedelta(hours=8)).date()
+    refresh(shop, tmp_path / "w", today, "before")
+    orders = "SELECT order_number FROM core.fct_order_line"
+    assert undone in read.query(tmp_path / "w", orders)["order_number"].to_list()
+    restored = f"sqlite:///{tmp_path / 'backup.db'}"
+    asked = {"as_of": today, "now": lambda: PUBLISHED_AT}
+    assert run_refresh(restored, tmp_path / "w", run_id="after", **asked).is_full_load
+    assert undone not in read.query(tmp_path / "w", orders)["order_number"].to_list()
+    anew = modelled_anew(tmp_path / "w", today, tmp_path / "scratch.duckdb")
+    assert live_hashes(tmp_path / "w") == anew
 
 
 @pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
