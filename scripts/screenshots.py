@@ -3,6 +3,8 @@
     dinghuo demo &                       # in another window
     python -m scripts.screenshots http://127.0.0.1:8501 demo docs/screenshots
 
+The one of Dagster is taken by its own test: DINGHUO_TEST_PICTURE_FOLDER=docs/screenshots pytest tests/browser/test_dagster.py
+
 The order shown is the largest that waits for review; the product is the one to restock with the highest value.
 """
 

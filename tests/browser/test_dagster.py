@@ -174,8 +174,6 @@ def test_the_asset_graph_shows_every_table_materialised_and_its_check_green(
     page.goto(f"{dagster.url}/assets/core/fct_order_line?view=checks")
     expect(page.get_by_text("contract", exact=True).first).to_be_visible(timeout=60_000)
     expect(page.get_by_text("Passed").first).to_be_visible(timeout=60_000)
-    if os.environ.get(PICTURE_VARIABLE):
-        page.screenshot(path=Path(os.environ[PICTURE_VARIABLE]) / "dagster_table.png")
 
 
 @pytest.mark.slow
