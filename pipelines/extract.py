@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, astuple, dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
@@ -23,9 +23,8 @@ from pipelines.warehouse.errors import BuildFailed, SourceChanged, SourceDiffers
 
 Columns = dict[str, dict[str, str]]
 """Table -> column -> type."""
-FEW_KEYS = 20_000
-"""Up to so many changed keys are looked up by the order database's own indexes; beyond, one scan is faster."""
 KEYS_A_QUERY = 5_000
+"""Changed keys are looked up by the order database's own indexes, so many at a time."""
 FEW_DAYS = 100
 """Up to so many touched business days are compared one by one, by the range of their row ids; beyond, all of them."""
 MEMORY_LIMIT = "1500MB"
@@ -133,12 +132,19 @@ def extract(
 
 @dataclass(frozen=True)
 class Watermark:
-    """How far the change log was read; see `meta.watermark`."""
+    """How far the change log was read, and where to look for the rest; see `meta.watermark`."""
 
     position: int
-    after_id: int
     later_position: int
     later_id: int
+    after_id: int = 0
+
+    def following(self, before: "Watermark") -> "Watermark":
+        """This one, with what the one before it knew: a promise for later stands until its position is reached."""
+        reached = [mark for mark in (before, self) if mark.later_position <= self.position]
+        after_id = max(before.after_id, *(mark.later_id for mark in reached), 0)
+        later = self if before in reached else before
+        return Watermark(self.position, later.later_position, later.later_id, after_id)
 
 
 def main() -> int:
@@ -208,7 +214,11 @@ def load_scanner(con: Any, kind: str) -> None:
 
 
 class _Load:
-    """One load of `raw`: the connection it runs on, and how the order database is asked directly."""
+    """One load of `raw`: the connection it runs on, and how the order database is asked directly.
+
+    Values are written into the SQL: the first parameter given to DuckDB imports pandas, which takes longer than all else
+    in a small load.
+    """
 
     def __init__(self, con: Any, source: Source) -> None:
         from orders_core.store import read_models
@@ -223,21 +233,33 @@ class _Load:
         self.columns_sql = read_models.SQLITE_COLUMNS if is_sqlite else read_models.POSTGRESQL_COLUMNS
 
     def load(self, *, full: bool, reconcile: str, columns: Columns) -> Extracted:
-        position, later_position, later_id = (int(value) for value in self.ask(self.head_sql)[0])
+        began = self.head()
         warnings = self.compare_columns(columns)
-        mark = None if full else self.usable_watermark(position)
+        before = None if full else self.usable_watermark(began)
+        if before is not None:
+            return replace(self.read_on(before, reconcile), warnings=warnings)
+        rows_read = {model.name: self.read_all(model) for model in self.models.READ_MODELS}
+        # On SQLite DuckDB scans on connections of its own, each of which sees another moment. So what has changed since
+        # we began is read once more, by queries that one transaction answers.
+        self.con.execute("COMMIT")
+        self.con.execute("BEGIN")
+        days_compared = self.read_on(began, reconcile="all").days_compared
         self.con.execute("DELETE FROM warehouse.meta.changed_key")
-        days: list[str] | None = None
-        if mark is None:
-            rows_read = {model.name: self.read_all(model) for model in self.models.READ_MODELS}
-        else:
-            self.find_changed_keys(mark)
-            before = self.touched_days()
-            rows_read = {model.name: self.read_changed(model) for model in self.models.READ_MODELS}
-            days = sorted(before | self.touched_days()) if reconcile == "touched" else None
-        days_compared = self.compare_totals(days)
-        self.keep_watermark(Watermark(position, mark.after_id if mark else 0, later_position, later_id), mark)
-        return Extracted(mark is None, self.count_changed_keys(), rows_read, days_compared, warnings)
+        return Extracted(True, {}, rows_read, days_compared, warnings)
+
+    def read_on(self, before: Watermark, reconcile: str) -> Extracted:
+        """Read what changed since `before`, all of it as it is at one moment."""
+        now = self.head()
+        self.find_changed_keys(before)
+        days = self.touched_days()
+        rows_read = {model.name: self.read_changed(model) for model in self.models.READ_MODELS}
+        days |= self.touched_days()
+        days_compared = self.compare_totals(sorted(days) if reconcile == "touched" else None)
+        self.keep_watermark(now.following(before))
+        return Extracted(False, self.count_changed_keys(), rows_read, days_compared, [])
+
+    def head(self) -> Watermark:
+        return Watermark(*(int(value) for value in self.ask(self.head_sql)[0]))
 
     def ask(self, sql: str) -> list[tuple[Any, ...]]:
         """Rows of a query that the order database answers itself, in this transaction."""
@@ -273,37 +295,31 @@ class _Load:
             if column not in columns[name]
         ]
 
-    def usable_watermark(self, position: int) -> Watermark | None:
+    def usable_watermark(self, now: Watermark) -> Watermark | None:
         """Where to read on from, or None when `raw` is of another database or of a future now undone."""
         row = self.con.execute(
-            "SELECT last_change_id, epoch_us(last_change_at), position, after_id, later_position, later_id "
-            "FROM warehouse.meta.watermark WHERE source_name = ?",
-            [self.source.name],
+            "SELECT last_change_id, epoch_us(last_change_at), position, later_position, later_id, after_id "
+            f"FROM warehouse.meta.watermark WHERE source_name = '{_escaped(self.source.name)}'"
         ).fetchone()
-        if row is None or row[2] > position:
+        if row is None or row[2] > now.position:
             return None
         found = self.ask(self.models.CHANGE_BY_ID.format(last_change_id=row[0]))
         return Watermark(*row[2:]) if [int(at) for (at,) in found] == ([row[1]] if row[0] else []) else None
 
-    def keep_watermark(self, now: Watermark, before: Watermark | None) -> None:
-        if before is not None and before.later_position > now.position:
-            now = replace(now, later_position=before.later_position, later_id=before.later_id)
-        elif before is not None:
-            now = replace(now, after_id=max(now.after_id, before.later_id))
-        if now.later_position <= now.position:
-            now = replace(now, after_id=max(now.after_id, now.later_id))
+    def keep_watermark(self, now: Watermark) -> None:
         last = self.ask(self.models.LAST_CHANGE)
-        last_id, last_at = (int(last[0][0]), int(last[0][1])) if last else (0, None)
+        last_id, last_at = last[0] if last else (0, "NULL")
         self.con.execute("DELETE FROM warehouse.meta.watermark")
         self.con.execute(
-            "INSERT INTO warehouse.meta.watermark BY NAME SELECT ? AS source_name, ? AS last_change_id, "
-            "make_timestamptz(?) AS last_change_at, ? AS position, ? AS after_id, ? AS later_position, ? AS later_id",
-            [self.source.name, last_id, last_at, *astuple(now)],
+            f"INSERT INTO warehouse.meta.watermark BY NAME SELECT '{_escaped(self.source.name)}' AS source_name, "
+            f"{last_id} AS last_change_id, make_timestamptz({last_at}) AS last_change_at, {now.position} AS position, "
+            f"{now.after_id} AS after_id, {now.later_position} AS later_position, {now.later_id} AS later_id"
         )
 
-    def find_changed_keys(self, mark: Watermark) -> None:
+    def find_changed_keys(self, before: Watermark) -> None:
         """What is built from `raw` by parts asks this table, too, which rows to look at."""
-        changes = self.asked(self.changes_sql.format(position=mark.position, after_id=mark.after_id))
+        self.con.execute("DELETE FROM warehouse.meta.changed_key")
+        changes = self.asked(self.changes_sql.format(position=before.position, after_id=before.after_id))
         self.con.execute(
             "INSERT INTO warehouse.meta.changed_key "
             f"SELECT DISTINCT entity, entity_id::BIGINT FROM {changes} ORDER BY entity, entity_id::BIGINT"
@@ -344,14 +360,7 @@ class _Load:
 
     def read_keys(self, model: Any, column: str, keys_sql: str) -> None:
         """Put the present rows whose `column` is one of the keys that `keys_sql` gives into `reread`."""
-        keys = sorted(key for (key,) in self.con.execute(keys_sql).fetchall())
-        if len(keys) > FEW_KEYS:
-            self.have_log_at_hand()
-            self.con.execute("CREATE OR REPLACE TEMP TABLE keys_to_read AS SELECT unnest(?::BIGINT[]) AS key", [keys])
-            named = f"{column} IN (SELECT key FROM temp.keys_to_read)"
-            self.insert(model, f"(SELECT * FROM ({model.select}) AS r WHERE {named})", into="temp.reread")
-            return
-        for some in _chunks(keys):
+        for some in _chunks(sorted(key for (key,) in self.con.execute(keys_sql).fetchall())):
             sql = f"SELECT * FROM ({model.select}) AS r WHERE {column} IN ({', '.join(map(str, some))})"
             self.insert(model, self.asked(sql), into="temp.reread")
 
@@ -423,8 +432,10 @@ class _Load:
 
     def totals_here(self, sql: str, days: list[str] | None) -> dict[str, tuple[int, ...]]:
         where = "true" if days is None else f"o.business_date IN ({_listed(days)})" if days else "false"
-        asked = sql.format(schema="warehouse.raw.", order_id="order_id", movement_qty="movement_qty", days=where)
-        return _by_day(self.con.execute(asked).fetchall())
+        asked = sql.format(order_id="order_id", movement_qty="movement_qty", days=where)
+        found = _by_day(self.con.execute("USE warehouse.raw").execute(asked).fetchall())
+        self.con.execute(f"USE {_schema(self.source)}")
+        return found
 
     def totals_there(
         self, sql: str, name: str, raw_id: str, days: list[str] | None
@@ -434,16 +445,14 @@ class _Load:
         It has no index by business day. But the rows of a day were numbered about when they were written, and `raw` knows
         the first and the last number of each.
         """
-        names = {"order_id": "id", "movement_qty": "qty"}
-        if days is None:
-            cursor = self.con.execute(sql.format(schema=f"{_schema(self.source)}.", days="true", **names))
-            return _by_day(cursor.fetchall()), [column[0] for column in cursor.description[1:]]
-        ranges = self.con.execute(
-            f"SELECT business_date::VARCHAR, min({raw_id}), max({raw_id}) FROM warehouse.raw.{name} "
-            f"WHERE business_date IN ({_listed(days)}) GROUP BY business_date" if days else "SELECT 1 WHERE false"
-        ).fetchall()  # fmt: skip
-        where = [f"o.business_date = '{day}' AND o.id BETWEEN {first} AND {last}" for day, first, last in ranges]
-        each = [sql.format(schema="", days=condition, **names) for condition in where or ["1 = 0"]]
+        conditions = ["1 = 1"] if days is None else ["1 = 0"]
+        if days:
+            ranges = self.con.execute(
+                f"SELECT business_date::VARCHAR, min({raw_id}), max({raw_id}) FROM warehouse.raw.{name} "
+                f"WHERE business_date IN ({_listed(days)}) GROUP BY business_date"
+            ).fetchall()
+            conditions += [f"o.business_date = '{day}' AND o.id BETWEEN {low} AND {high}" for day, low, high in ranges]
+        each = [sql.format(order_id="id", movement_qty="qty", days=condition) for condition in conditions]
         cursor = self.con.execute(f"FROM {self.asked(' UNION ALL '.join(each))}")
         return _by_day(cursor.fetchall()), [column[0] for column in cursor.description[1:]]
 

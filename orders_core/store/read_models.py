@@ -298,14 +298,14 @@ CHANGE_BY_ID = 'SELECT "at" AS last_change_at FROM change_log WHERE id = {last_c
 DAILY_TOTALS: tuple[str, ...] = (
     """
     SELECT o.business_date, count(*) AS orders_count, sum(o.total_cents) AS total_cents
-    FROM {schema}orders o WHERE {days} GROUP BY o.business_date""",
+    FROM orders o WHERE {days} GROUP BY o.business_date""",
     """
     SELECT o.business_date, count(*) AS lines_count, sum(l.ordered_qty) AS ordered_qty,
       sum(l.cancelled_qty) AS cancelled_qty, sum(l.shipped_qty) AS shipped_qty, sum(l.net_cents) AS net_cents
-    FROM {schema}orders o JOIN {schema}order_line l ON l.order_id = o.{order_id} WHERE {days} GROUP BY o.business_date""",
+    FROM orders o JOIN order_line l ON l.order_id = o.{order_id} WHERE {days} GROUP BY o.business_date""",
     """
     SELECT o.business_date, count(*) AS movements_count, sum(o.{movement_qty}) AS movement_qty
-    FROM {schema}stock_movement o WHERE {days} GROUP BY o.business_date""",
+    FROM stock_movement o WHERE {days} GROUP BY o.business_date""",
 )
 """Totals of each business day that the extracted rows must have too; the same texts run over the warehouse's `raw`.
 Where the two call a column differently, and which `days` (a condition on `o`), is filled in."""
