@@ -59,7 +59,7 @@ def _write(url: str, lines: int, seed: int, folder: Path) -> Written:
     import duckdb
 
     with duckdb.connect(str(folder / "made.duckdb")) as con:
-        con.execute("SET memory_limit = '1500MB'; SET preserve_insertion_order = false")
+        con.execute("SET memory_limit = '2500MB'; SET preserve_insertion_order = false")
         con.execute(f"CREATE MACRO u(i, k) AS (hash(i, k, {seed}) >> 11) / 9007199254740992.0")
         for name, query in _staged(lines).items():
             con.execute(f"CREATE TABLE {name} AS {query}")
@@ -265,7 +265,7 @@ def _rows(*, next_id: int) -> dict[str, str]:
               received_at, {_day("received_at")}, 'store' FROM the_purchase
             ORDER BY 1""",
         "audit_entry": f"""
-            SELECT row_number() OVER (ORDER BY "at", entity_id) AS id, * FROM (
+            SELECT * FROM (
               SELECT placed_at AS "at", 'web' AS actor, 'customer' AS roles, 'order.place' AS action, 'orders' AS entity,
                 id AS entity_id, NULL AS facts FROM the_order
               UNION ALL SELECT edited_at, 'clerk', 'clerk', 'order.edit', 'orders', id, json_object('reason',
@@ -277,9 +277,9 @@ def _rows(*, next_id: int) -> dict[str, str]:
               UNION ALL SELECT shipped_at, 'store', 'warehouse', 'shipment.ship', 'shipment', id, NULL
               FROM the_shipment WHERE shipped_at IS NOT NULL
               UNION ALL SELECT delivered_at, 'carrier', 'system', 'shipment.deliver', 'shipment', id, NULL
-              FROM the_shipment WHERE delivered_at IS NOT NULL) ORDER BY 1""",
+              FROM the_shipment WHERE delivered_at IS NOT NULL) ORDER BY "at", entity_id""",
         "change_log": f"""
-            SELECT row_number() OVER (ORDER BY "at", entity, entity_id) AS id, * FROM (
+            SELECT * FROM (
               {log("orders", order_at, "the_order")}
               UNION ALL {log("shipment", shipment_at, "the_shipment")}
               UNION ALL {log("stock_movement", f"[{movement}]", "(SELECT * REPLACE (id + 21 AS id) FROM the_line)")}
@@ -291,7 +291,7 @@ def _rows(*, next_id: int) -> dict[str, str]:
               UNION ALL {master("customer", "customer_id", "(SELECT DISTINCT customer_id FROM the_order)")}
               UNION ALL {master("location", "1 + i", f"range({LOCATIONS}) AS r(i)")}
               UNION ALL {master("supplier", "201 + i", f"range({SUPPLIERS}) AS r(i)")}
-            ) ORDER BY 1""",
+            ) ORDER BY "at", entity, entity_id""",
     }  # fmt: skip
 
 
@@ -344,8 +344,6 @@ def _fill_postgresql(url: str, con: Any, rows: dict[str, str], folder: Path) -> 
                 while block := file.read(1 << 20):
                     to.write(block)
             csv.unlink()
-        for name in ("audit_entry", "change_log"):
-            connection.execute(f"SELECT setval(pg_get_serial_sequence('{name}', 'id'), (SELECT max(id) FROM {name}))")
 
 
 @contextmanager

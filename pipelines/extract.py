@@ -281,8 +281,14 @@ class _Load:
             if there.get(name, {}).get(column) != kind
         ]
         if changes:
-            en = "; ".join("{table}.{column} should be {expected}, found {found}".format(**c) for c in changes[:5])
-            zh = ";".join("{table}.{column} 应为 {expected},实际为 {found}".format(**c) for c in changes[:5])
+            en = "; ".join(
+                f"{c['table']}.{c['column']} should be {c['expected']}, found {c['found'] or 'nothing'}"
+                for c in changes[:5]
+            )
+            zh = ";".join(
+                f"{c['table']}.{c['column']} 应为 {c['expected']},实际{'为 ' + c['found'] if c['found'] else '没有'}"
+                for c in changes[:5]
+            )
             raise SourceChanged(source=self.source.name, difference=en, difference_zh=zh, changes=changes)
         return [
             {

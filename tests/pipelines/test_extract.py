@@ -4,19 +4,21 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 
 import duckdb
 import pytest
-from sqlalchemy import delete, insert, update
+from sqlalchemy import delete, insert, text, update
 from sqlalchemy.engine import make_url
 
 from orders_core.store import tables as t
+from orders_core.store.backup import backup, restore
 from orders_core.store.read_models import READ_MODELS, source_columns
+from orders_core.store.uow import Store
 from pipelines import extract as extraction
 from pipelines.extract import Extracted, extract
-from pipelines.warehouse.errors import SourceDiffers, SourceUnreadable
+from pipelines.warehouse.errors import SourceChanged, SourceDiffers, SourceUnreadable
 from pipelines.warehouse.publish import find_violations
 from pipelines.warehouse.tables import RAW_TABLES, TABLES, table
 from pipelines.warehouse.write import create_tables, table_hash
@@ -200,45 +202,177 @@ def test_a_missing_or_foreign_database_is_a_named_error(tmp_path: Path, building
         extract(f"sqlite:///{foreign}", building, full=False)
 
 
+def test_a_touched_day_that_does_not_add_up_is_named_and_the_nightly_comparison_sees_every_day(
+    book: Book, database_url: str, building: Path
+) -> None:
+    book.order("B1", at(MONDAY + timedelta(days=1), 9), "LAMP@HEL: 1")
+    book.wait_until_settled()
+    extract(database_url, building, full=False)
+    with book.store.unit_of_work() as uow:  # Monday's line changes and nobody says so
+        on_a1 = t.OrderLine.id == book.id_of(t.OrderLine, "A1-1")
+        uow.conn.execute(update(t.OrderLine).where(on_a1).values(ordered_qty=t.OrderLine.ordered_qty + 1))
+    book.ship("B1", at(MONDAY + timedelta(days=1), 12))
+    book.wait_until_settled()
+    assert extract(database_url, building, full=False, reconcile="touched").days_compared == 1
+    for reconcile in ("all", "touched"):
+        if reconcile == "touched":
+            book.ship("A2", at(MONDAY, 15))  # a day of many orders is compared for one of them
+        with pytest.raises(SourceDiffers) as caught:
+            extract(database_url, building, full=False, reconcile=reconcile)  # type: ignore[arg-type]
+        assert caught.value.days == ["2026-03-02"]
+        assert "2026-03-02 ordered_qty 7 there, 6 here" in str(caught.value)
+        assert "2026-03-02 ordered_qty 应为 7,实际为 6" in caught.value.message("zh")
+
+
+def test_a_database_restored_from_a_backup_is_read_in_full(
+    book: Book, database_url: str, building: Path, tmp_path: Path
+) -> None:
+    book.close()
+    backup(database_url, tmp_path / "backup.db")
+    later = Book.__new__(Book)
+    later.__dict__.update(book.__dict__, store=Store.open(database_url, clock=book.clock))
+    change_something(later)
+    extract(database_url, building, full=False)
+    later.close()
+    restore(tmp_path / "backup.db", database_url, overwrite=True)
+    assert extract(database_url, building, full=False, reconcile="touched").is_full
+    anew = empty_generation(tmp_path / "anew.duckdb")
+    extract(database_url, anew, full=True)
+    assert raw_rows(building) == raw_rows(anew)
+    assert len(raw_rows(building)["raw.orders"]) == 2
+
+
+def test_a_backup_younger_than_the_last_load_is_read_on_from_it(
+    book: Book, database_url: str, building: Path, tmp_path: Path
+) -> None:
+    extract(database_url, building, full=False)
+    change_something(book)
+    book.close()
+    backup(database_url, tmp_path / "backup.db")
+    restore(tmp_path / "backup.db", database_url, overwrite=True)
+    extract(database_url, building, full=False)
+    anew = empty_generation(tmp_path / "anew.duckdb")
+    extract(database_url, anew, full=True)
+    assert raw_rows(building) == raw_rows(anew)
+    assert len(raw_rows(building)["raw.orders"]) == 3
+
+
+def test_a_new_column_of_the_source_warns(book: Book, database_url: str, building: Path) -> None:
+    assert extract(database_url, building, full=False).warnings == []
+    with book.store.unit_of_work() as uow:
+        uow.conn.execute(text("ALTER TABLE orders ADD COLUMN loyalty_points BIGINT" if not uow.is_sqlite
+                              else "ALTER TABLE orders ADD COLUMN loyalty_points INTEGER"))  # fmt: skip
+    for full in (False, True):
+        (warning,) = extract(database_url, building, full=full).warnings
+        assert warning["code"] == "W_SOURCE_COLUMN"
+        assert warning["en"].startswith("orders.loyalty_points (")
+        assert "新增了列 orders.loyalty_points" in warning["zh"]
+
+
+def test_a_missing_or_changed_column_of_the_source_stops_the_load_by_name(
+    book: Book, database_url: str, building: Path
+) -> None:
+    extract(database_url, building, full=False)
+    before = raw_rows(building)
+    book.cancel("A2", at(MONDAY, 12))
+    with book.store.unit_of_work() as uow:
+        uow.conn.execute(text("ALTER TABLE customer RENAME COLUMN level_code TO price_level"))
+        uow.conn.execute(text("ALTER TABLE orders DROP COLUMN note"))
+        kind = "INTEGER" if uow.is_sqlite else "BIGINT"
+        uow.conn.execute(text(f"ALTER TABLE orders ADD COLUMN note {kind}"))
+    for full in (False, True):
+        with pytest.raises(SourceChanged) as caught:
+            extract(database_url, building, full=full)
+        assert caught.value.exit_code != 0
+        assert f"orders.note should be text, found {kind.lower()}" in str(caught.value)
+        assert "customer.level_code should be text, found nothing" in str(caught.value)
+        assert "customer.level_code 应为 text,实际没有" in caught.value.message("zh")
+        assert {(c["table"], c["column"]) for c in caught.value.changes} == {  # type: ignore[attr-defined]
+            ("orders", "note"), ("customer", "level_code")}  # fmt: skip
+    assert raw_rows(building) == before
+
+
 @pytest.mark.parametrize("backend", ["postgresql"], indirect=True)
 def test_a_transaction_still_running_is_read_when_it_has_ended(book: Book, database_url: str, building: Path) -> None:
-    # The slow one takes its number first, and is still running while A3 comes and goes.
+    # The slow one takes its numbers first, and is still running while A3 comes and goes and two loads read on.
     with book.store.engine.connect() as slow, slow.begin():
         log = {"entity": "orders", "entity_id": book.id_of(t.Order, "A1"), "version": 2, "operation": "update"}
         slow.execute(insert(t.ChangeLog).values(at=at(MONDAY), **log))
         slow.execute(update(t.Order).where(t.Order.number == "A1").values(cancel_reason="late"))
-        book.order("A3", at(MONDAY, 13), "RUG@HEL: 2")
         extract(database_url, building, full=False)
-    later = extract(database_url, building, full=False)
+        book.order("A3", at(MONDAY, 13), "RUG@HEL: 2")
+        assert not extract(database_url, building, full=False, reconcile="touched").is_full
+        with duckdb.connect(str(building)) as con:
+            assert con.execute("SELECT count(*) FROM raw.orders").fetchone() == (3,)
+    later = extract(database_url, building, full=False, reconcile="touched")
     assert not later.is_full
     with duckdb.connect(str(building)) as con:
         assert con.execute("SELECT cancel_reason FROM raw.orders WHERE order_number = 'A1'").fetchall() == [("late",)]
 
 
+@pytest.mark.parametrize("backend", ["postgresql"], indirect=True)
+def test_the_change_log_is_searched_only_from_where_a_change_can_still_appear(
+    book: Book, database_url: str, building: Path
+) -> None:
+    """On PostgreSQL the log has no index by transaction; ids bound the search, but never past a transaction that runs."""
+
+    def mark() -> tuple[int, int, int]:
+        with duckdb.connect(str(building)) as con:
+            (row,) = con.execute("SELECT position, after_id, later_position FROM meta.watermark").fetchall()
+            return row  # type: ignore[no-any-return]
+
+    with book.store.engine.begin() as conn:  # ids are far enough from the beginning that a bound can be seen
+        conn.execute(text("SELECT setval(pg_get_serial_sequence('change_log', 'id'), 1000000)"))
+    book.ship("A1", at(MONDAY, 11))
+    with book.store.engine.connect() as slow, slow.begin():
+        slow.execute(text("SELECT pg_current_xact_id()"))
+        extract(database_url, building, full=False)
+        while_it_runs = mark()
+    assert while_it_runs[0] < while_it_runs[2]
+    assert while_it_runs[1] == 0
+    book.wait_until_settled()
+    extract(database_url, building, full=False)
+    assert mark()[1] > 990_000
+
+
 SECOND_WRITER = """
-import sqlite3, sys
+import sqlite3, sys, threading
 connection = sqlite3.connect(sys.argv[1], timeout=0, isolation_level=None)
-try:
-    connection.execute("BEGIN IMMEDIATE")
-    print("entered")
-except sqlite3.OperationalError as error:
-    print(error)
+enough = threading.Event()
+threading.Thread(target=lambda: (sys.stdin.read(), enough.set())).start()
+tries = entered = 0
+while not enough.wait(0.01):
+    tries += 1
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+        entered += 1
+        connection.execute("ROLLBACK")
+    except sqlite3.OperationalError as error:
+        assert "locked" in str(error), error
+    if tries == 1:
+        print("trying", flush=True)
+print(tries, entered)
 """
 
 
 @pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
-def test_extracting_while_this_process_is_writing_does_not_drop_its_lock(
-    book: Book, database_url: str, building: Path
-) -> None:
+def test_a_writer_stays_alone_while_its_process_extracts(book: Book, database_url: str, building: Path) -> None:
     path = make_url(database_url).database
     assert path is not None
     ours = sqlite3.connect(path, isolation_level=None)
     ours.execute("BEGIN IMMEDIATE")
     ours.execute("UPDATE customer SET name = 'ours'")
-    extracted: Extracted = extract(database_url, building, full=False)
+    with subprocess.Popen(
+        [sys.executable, "-c", SECOND_WRITER, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as second:
+        assert second.stdout is not None
+        assert second.stdout.readline() == "trying\n"
+        extracted: Extracted = extract(database_url, building, full=False)
+        answer, _ = second.communicate("")
+    tries, entered = map(int, answer.split())
     assert extracted.rows_read["orders"] == 2
-    second = subprocess.run([sys.executable, "-c", SECOND_WRITER, path], capture_output=True, text=True, check=True)
-    assert second.stdout.strip() == "database is locked"
+    assert tries > 10
+    assert entered == 0
     ours.execute("COMMIT")
     ours.close()
 
