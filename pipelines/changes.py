@@ -6,7 +6,7 @@ from pathlib import Path
 from orders_core.store import read_models
 from pipelines.extract import Source
 from pipelines.warehouse import read
-from pipelines.warehouse.errors import SourceUnreadable, WarehouseMissing
+from pipelines.warehouse.errors import SourceUnreadable, WarehouseMissing, WarehouseUnreadable
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def _position(warehouse_dir: Path, source_name: str) -> int | None:
         rows = read.query(
             warehouse_dir, "SELECT position FROM meta.watermark WHERE source_name = ?", [source_name]
         ).to_dicts()
-    except WarehouseMissing:
+    except (WarehouseMissing, WarehouseUnreadable):  # the next run builds a damaged one anew
         return None
     return int(rows[0]["position"]) if rows else None
 

@@ -269,7 +269,12 @@ def _run(
     except BuildFailed as error:
         if settings.full or not error.is_damage:
             raise
-        told = {"code": error.code, "en": error.message("en"), "zh": error.message("zh")}
+        reason = error.facts["reason"]
+        told = {
+            "code": "W_GENERATION_DAMAGED",
+            "en": f"everything was built anew, because the generation to go on from is damaged: {reason}",
+            "zh": f"原有一版数据已损坏,已全部重新生成:{reason}",
+        }
     report = _build(replace(settings, full=True), days, **how)
     return replace(report, warnings=[told, *report.warnings])
 

@@ -79,6 +79,7 @@ def _daily(out: Context, day: date | None, *, full: bool, run_id: str) -> None:
         sealed = seal_audit(store) if is_today else 0
         clock = store.clock
     report = run_and_show(out, day, full=full, now=clock.now, run_id=run_id)
+    _say_warnings(out, report)
     if not report.row_counts.get("core.fct_order_line"):
         out.say(
             f"no orders up to {day}; --as-of {today} takes today's, too",
@@ -89,6 +90,12 @@ def _daily(out: Context, day: date | None, *, full: bool, run_id: str) -> None:
         out.say(f"given to waiting orders: {', '.join(given)}", f"已分配给等待的订单：{', '.join(given)}")
     data = {**report.as_json(), "orders_given_stock": given, "audit_rows_sealed": sealed}
     out.emit(data, lambda: _report_lines(out, report))
+
+
+def _say_warnings(out: Context, report: RunReport) -> None:
+    """What a person should look at although the run went well."""
+    for warning in report.warnings:
+        out.warn(f"{warning['code']} {warning['en']}", f"{warning['code']} {warning['zh']}")
 
 
 def new_run_id() -> str:
@@ -178,6 +185,7 @@ def _refresh(out: Context, day: date | None, *, run_id: str) -> None:
             now=clock.now,
             progress=tell,
         )
+    _say_warnings(out, report)
     out.emit(report.as_json(), lambda: _report_lines(out, report))
 
 
@@ -185,7 +193,7 @@ def _watch(out: Context, day: date | None, *, every_seconds: int) -> None:
     """Refresh whenever there is news, until a signal comes. A run that fails is said and told, and the watch goes on."""
     from orders_core.errors import OrdersError
     from pipelines.changes import unseen_changes
-    from pipelines.warehouse.errors import WarehouseError, WarehouseMissing
+    from pipelines.warehouse.errors import WarehouseError, WarehouseMissing, WarehouseUnreadable
     from pipelines.warehouse.read import publication
 
     alerts_of(out)  # a wrong address is refused now, and not in the night; so is a database that is not there
@@ -199,7 +207,7 @@ def _watch(out: Context, day: date | None, *, every_seconds: int) -> None:
             with told(out, "refresh", run_id=run_id):
                 try:
                     known_day = publication(settings.warehouse_dir).as_of_date
-                except WarehouseMissing:
+                except (WarehouseMissing, WarehouseUnreadable):  # a refresh builds it anew
                     known_day = None
                 wanted_day = day or clock.now().astimezone(settings.zone).date()
                 if known_day != wanted_day or unseen_changes(settings.database_url, settings.warehouse_dir):
@@ -253,6 +261,7 @@ def backfill(
                 full=full,
                 progress=tell,
             )
+        _say_warnings(out, report)
         data = {**report.as_json(), "first_date": first, "last_date": last, "days": count}
         out.emit(
             data,

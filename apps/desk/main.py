@@ -12,6 +12,7 @@ from apps.desk.views import home, order, orders, plan, product, returns, warehou
 from apps.wiring import language_of, open_store
 from orders_core.settings import Settings, from_env
 from orders_core.store.uow import Store
+from pipelines.warehouse.errors import WarehouseError
 
 PAGES: dict[str, tuple[Callable[[Screen], None], bool]] = {
     "home": (home.show, True),
@@ -80,7 +81,10 @@ def main() -> None:
 
 def _page(draw: Callable[[Screen], None], screen: Screen) -> Callable[[], None]:
     def page() -> None:
-        draw(screen)
+        try:
+            draw(screen)
+        except WarehouseError as error:  # a damaged plan takes no order away: the other pages go on
+            st.error(error.message(screen.language), icon=":material/report:")
 
     return page
 

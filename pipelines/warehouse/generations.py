@@ -117,4 +117,6 @@ def _publication(path: Path) -> Publication:
             con.execute("USE warehouse")
             return LiveWarehouse(con, path).publication()
     except (duckdb.Error, OSError, ValueError, TypeError, IndexError) as error:
+        if not path.exists():  # swept, or taken to build on, since we looked
+            raise FileNotFoundError(path) from error
         raise GenerationUnreadable(path=str(path), reason=str(error).splitlines()[0]) from error

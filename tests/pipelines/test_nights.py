@@ -19,8 +19,10 @@ from pathlib import Path
 import duckdb
 import pytest
 from sqlalchemy.engine import make_url
+from streamlit.testing.v1 import AppTest
 
 from pipelines import plan
+from pipelines.changes import unseen_changes
 from pipelines.daily import run_daily
 from pipelines.warehouse import read
 from pipelines.warehouse.errors import BuildFailed, SourceUnreadable, WarehouseError
@@ -301,8 +303,17 @@ def test_a_changed_contract_is_built_from_nothing_and_keeps_what_was_planned_on_
 
 
 def turn_a_byte_of_each_block(path: Path) -> None:
-    for block in range(3 * 4096 + 1000, path.stat().st_size, 262_144):
-        overwrite(path, block, 1)
+    """Of every block with rows, but not where the generation says what it is: it opens, and looks well."""
+    with duckdb.connect(str(path), read_only=True) as con:
+        blocks = {
+            each.full_name: {
+                block
+                for (block,) in con.execute(f"SELECT block_id FROM pragma_storage_info('{each.full_name}')").fetchall()
+            }
+            for each in TABLES
+        }
+    for block in set().union(*blocks.values()) - blocks["meta.publication"] - {-1, None}:
+        overwrite(path, 3 * 4096 + block * 262_144 + 1000, 1)
 
 
 @pytest.mark.parametrize("damage", [empty, turn_a_byte_of_each_block], ids=lambda damage: damage.__name__)
@@ -325,9 +336,32 @@ def test_a_damaged_generation_is_named_to_readers_who_can_go_back_and_the_next_r
 
     live_link(house.warehouse_dir).unlink()  # and had nobody gone back:
     live_link(house.warehouse_dir).symlink_to(Path(house.warehouse_dir.name) / live.name)
-    assert dinghuo("run", "daily", "--as-of", LAST_NIGHT.isoformat()).code == 0
+    assert unseen_changes(f"sqlite:///{house.orders}", house.warehouse_dir), "a watch runs, and does not only complain"
+    said = dinghuo("run", "daily", "--as-of", LAST_NIGHT.isoformat())
+    assert said.code == 0
+    # An empty file is seen at once, and a damaged block only by who reads it.
+    assert ("W_GENERATION_DAMAGED" in said.err) == (damage is turn_a_byte_of_each_block), said.err
     found = house.hashes()
     # Tonight's trade has come into `raw` since; what it makes of last night is the same.
     assert {name: value for name, value in found.items() if not name.startswith("raw.")} == {
         name: value for name, value in wanted.items() if not name.startswith("raw.")
     }
+
+
+def the_plan_page(warehouse_dir: str) -> None:
+    from pathlib import Path
+    from types import SimpleNamespace
+
+    from apps.desk.main import _page
+    from apps.desk.views import plan
+
+    _page(plan.show, SimpleNamespace(warehouse_dir=Path(warehouse_dir), language="zh", t=str))()  # type: ignore[arg-type]
+
+
+def test_the_desk_says_that_the_plan_is_damaged_and_how_to_go_back(house: House) -> None:
+    live = live_generation(house.warehouse_dir)
+    assert live is not None
+    empty(live)
+    page = AppTest.from_function(the_plan_page, args=(str(house.warehouse_dir),)).run()
+    assert not page.exception
+    assert [str(live) in error.value and "dinghuo warehouse rollback" in error.value for error in page.error] == [True]
