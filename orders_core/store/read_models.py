@@ -320,7 +320,7 @@ def source_columns(database: str) -> dict[str, dict[str, str]]:
     from orders_core.store import tables  # noqa: PLC0415
     from orders_core.store.base import Base  # noqa: PLC0415
 
-    dialect = sqlite.dialect() if database == "sqlite" else postgresql.dialect()
+    dialect = (sqlite if database == "sqlite" else postgresql).dialect()  # type: ignore[no-untyped-call]
     read = {name for model in READ_MODELS for name in re.findall(r"(?:FROM|JOIN)\s+(\w+)", model.select)}
     known = {
         name: table for name, table in Base.metadata.tables.items() if name in read | {tables.ChangeLog.__tablename__}
