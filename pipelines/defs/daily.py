@@ -34,6 +34,7 @@ from pipelines.model import MODELLED, Modelled
 from pipelines.parts import Parts, base_of, tables_read
 from pipelines.transform.as_of import AsOf
 from pipelines.warehouse.contract import Column, Table
+from pipelines.warehouse.errors import BuildFailed
 from pipelines.warehouse.publish import find_violations
 from pipelines.warehouse.tables import HISTORY_TABLES, RAW_TABLES, table
 
@@ -85,7 +86,6 @@ class WarehouseRun(dg.ConfigurableResource):  # type: ignore[type-arg]
         When a later day than these is planned already, it comes last, so that a backfill of the past never takes the
         newest plan off the screens.
         """
-        self._open.close()  # of an attempt before
         settings = RunSettings(
             database_url=self.database_url,
             warehouse_dir=Path(self.warehouse_dir),
@@ -93,8 +93,13 @@ class WarehouseRun(dg.ConfigurableResource):  # type: ignore[type-arg]
             zone=self.zone,
             run_id=run_id,
         )
-        self._building = self._open.enter_context(building_generation(settings))
-        extracted = load(settings, self._building)
+        try:
+            extracted = self._load(settings)
+        except BuildFailed as error:
+            if not error.is_damage:
+                raise
+            settings = replace(settings, full=True)  # nothing can be built on a damaged generation
+            extracted = self._load(settings)
         con = self._con = self._open.enter_context(open_generation(self._building))
         base = base_of(con, self.zone)
         newest = con.execute("SELECT max(as_of_date) FROM meta.plan_day").fetchone()
@@ -105,6 +110,11 @@ class WarehouseRun(dg.ConfigurableResource):  # type: ignore[type-arg]
         self._today = replace(settings, as_of=days[-1])
         self._parts = Parts(con, base, SOURCES)
         return extracted
+
+    def _load(self, settings: RunSettings) -> Extracted:
+        self._open.close()  # of an attempt before
+        self._building = self._open.enter_context(building_generation(settings))
+        return load(settings, self._building)
 
     @staticmethod
     def _whole_day(settings: RunSettings, con: duckdb.DuckDBPyConnection, base: AsOf | None) -> AsOf:
@@ -160,6 +170,8 @@ def daily_assets(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinitio
                 raise dg.Failure("nothing would be published: materialize all assets (the job 'daily')")
             days = [date.fromisoformat(key) for key in context.partition_keys]
             extracted = warehouse.begin(context.run.run_id, days)
+            for warning in extracted.warnings:
+                context.log.warning(f"{warning['code']} {warning['en']}")
             for raw in RAW_TABLES:
                 read = {"rows_read": extracted.rows_read[raw.name], "is_full_load": extracted.is_full}
                 yield _result(warehouse.con, raw, read)

@@ -45,6 +45,8 @@ def refresh_job(*, database_url: str, warehouse_dir: Path, zone: str) -> dg.JobD
                 now=lambda: datetime.now(UTC),
                 progress=context.log.info,
             )
+        for warning in report.warnings:
+            context.log.warning(f"{warning['code']} {warning['en']}")
         changed = {step.name: step.rows for step in report.steps}
         for name, rows in report.row_counts.items():
             # Without a generation to go on from it was a daily run, which builds every table.
