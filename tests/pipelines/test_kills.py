@@ -175,6 +175,7 @@ def orphans(folder: Path) -> list[psutil.Process]:
     return found
 
 
+@pytest.mark.timeout(3600)  # a hundred kills take half an hour
 @pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
 def test_readers_never_notice_a_killed_run_and_the_next_ends_as_if_it_had_not_been(
     database_url: str, tmp_path: Path, stated_count: StatedCount, record_property: Callable[[str, object], None]
