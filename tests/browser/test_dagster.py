@@ -29,7 +29,7 @@ from tests.support.browser import free_port, stop_group
 from tests.support.databases import TestDatabases
 
 PROJECT = Path(__file__).parents[2]
-START_SECONDS = 90
+START_SECONDS = 180
 DAYS = 1  # more make the test longer; test_dagster of pipelines builds a range
 PICTURE_VARIABLE = "DINGHUO_TEST_PICTURE_FOLDER"
 GROUPS = {"raw": len(RAW_TABLES), "core": len(CORE_TABLES), "mart": len(MART_TABLES), "meta": 1}
