@@ -82,8 +82,8 @@ import json, sys, time
 from pathlib import Path
 from pipelines.warehouse import read
 folder, stop = Path(sys.argv[1]), Path(sys.argv[2])
-seen, questions = [], 0
-while not stop.exists():
+seen, questions, asker = [], 0, os.getppid()
+while not stop.exists() and os.getppid() == asker:  # whoever waits for the answer may have been killed, too
     with read.live_warehouse(folder) as warehouse:
         generation = warehouse.publication().generation
         said = dict(warehouse.query("SELECT table_name, row_count FROM meta.table_rows").rows())
