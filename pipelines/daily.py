@@ -230,9 +230,9 @@ def run_backfill(
     """Do for each day from `first` through `last` what its daily run does, and publish the last.
 
     The orders are loaded once. Each day's forecast and suggestions are kept as they were known then
-    (`mart.forecast_history`, `mart.suggestion_history`), as its own daily run would have kept them. When the live
-    generation is of a later day than `last`, that day is built again after it: a backfill of the past never takes the
-    newest plan off the screens.
+    (`mart.forecast_history`, `mart.suggestion_history`), as its own daily run would have kept them. When a later
+    day than `last` is planned already, the newest such day is built again after it: a backfill of the past never takes
+    the newest plan off the screens.
 
     Args, raises: As `run_daily`; ValueError when `last` is before `first`.
     """
@@ -306,8 +306,8 @@ def _build(
         with open_generation(building) as con:
             base = base_of(con, settings.zone)
             is_refresh = is_refresh and base is not None
-            newest = _day_of(live_generation(settings.warehouse_dir)) if ends_at_newest else None
-            if newest is not None and newest > days[-1]:
+            newest = newest_plan_day(con)
+            if ends_at_newest and newest is not None and newest > days[-1]:
                 days = [*days, newest]
             for day in days:
                 today = replace(settings, as_of=day)
@@ -517,7 +517,7 @@ def keep_plan(settings: RunSettings, con: duckdb.DuckDBPyConnection) -> None:
         con.execute(f"DELETE FROM {name} WHERE as_of_date = {day}")
         con.execute(f"INSERT INTO {name} BY NAME {rows[name]} ORDER BY sku, location_code")
     con.execute(f"DELETE FROM meta.plan_day WHERE as_of_date = {day}")
-    con.execute(f"INSERT INTO meta.plan_day VALUES ({day}, ?)", [settings.run_id])
+    con.execute(f"INSERT INTO meta.plan_day VALUES ({day}, ?, NULL)", [settings.run_id])
     con.execute("COMMIT")
 
 
@@ -553,21 +553,17 @@ def publish(
     )
 
 
+def newest_plan_day(con: duckdb.DuckDBPyConnection) -> date | None:
+    """The newest day that was planned, which is the day on the planners' screens; None before the first."""
+    row = con.execute("SELECT max(as_of_date) FROM meta.plan_day").fetchone()
+    return row[0] if row else None
+
+
 def _has_todays_contract(generation: Path) -> bool:
     """False also for a file that can't be read: the next generation is then built from nothing."""
-    return _published(generation, "contract_hash") == contract_hash(TABLES)
-
-
-def _day_of(generation: Path | None) -> date | None:
-    """The day a generation is of; None when there is none, or none that can be read."""
-    return None if generation is None else _published(generation, "as_of_date")
-
-
-def _published(generation: Path, column: str) -> Any:
-    """A fact of the publication in a generation; None when the file can't be read."""
     try:
         with duckdb.connect(":memory:") as con, _attached(con, generation):
-            row = con.execute(f"SELECT {column} FROM older.meta.publication").fetchone()
+            row = con.execute("SELECT contract_hash FROM older.meta.publication").fetchone()
     except duckdb.Error:
-        return None
-    return row[0] if row else None
+        return False
+    return row == (contract_hash(TABLES),)

@@ -28,7 +28,8 @@ class Modelled:
         query: The query for everything known at the end of a business day.
         key: Columns that name a part of the table which is built by itself: its rows depend only on rows with the same
             values in the tables that have these columns, and on small tables seen whole. Empty: always built whole.
-        moved_by: Tables whose changed rows name, by the columns they share with `key`, the parts to build again.
+        moved_by: Tables whose changed rows name, by the columns they share with `key`, the parts to build again; when
+            they share none, any change of theirs builds it anew.
         daily_parts: SQL giving the `key` of further parts to build when the as-of date moves on.
         is_nightly: Built by the daily run only; a refresh during the day leaves it as it is.
 
@@ -56,7 +57,12 @@ MODELLED: tuple[Modelled, ...] = (
     Modelled("core.dim_calendar", calendar.dim_calendar, is_nightly=True),
     Modelled("core.dim_holiday", calendar.dim_holiday, is_nightly=True),
     Modelled("core.fct_order_line", orders.fct_order_line, key=("order_id",), moved_by=ORDER_SOURCES),
-    Modelled("core.fct_line_location", orders.fct_line_location, key=("order_id",), moved_by=ORDER_SOURCES),
+    Modelled(  # a line that no shipment has lies at the default location
+        "core.fct_line_location",
+        orders.fct_line_location,
+        key=("order_id",),
+        moved_by=(*ORDER_SOURCES, "core.dim_location"),
+    ),
     Modelled("core.fct_shipment_line", orders.fct_shipment_line, key=("order_id",), moved_by=ORDER_SOURCES),
     Modelled(
         "core.fct_order", fulfilment.fct_order, key=("order_id",), moved_by=(*ORDER_SOURCES, "core.fct_order_line")

@@ -57,7 +57,7 @@ class Parts:
         """Bring one table up to `as_of`; returns how many of its rows changed (all, when it was built anew)."""
         target = table(modelled.name)
         query = modelled.query(as_of)
-        if self.base is None or self.anew & set(modelled.moved_by):
+        if self.base is None or self.anew & set(modelled.moved_by) or self._moves_all(modelled):
             return self._anew(target, query)
         if not modelled.key:
             self._fresh(target, query, catalog=None)
@@ -93,6 +93,15 @@ class Parts:
         return found
 
     # ---------------------------------------------------------------------------------------- which keys
+
+    def _moves_all(self, modelled: Modelled) -> bool:
+        """Whether a table changed that moves this one and can't tell which part of it."""
+        return any(
+            name in self.moved
+            and not set(modelled.key) & set(table(name).column_names)
+            and self._rows(f"moved.{name}") > 0
+            for name in (modelled.moved_by if modelled.key else ())
+        )
 
     def _touched(self, modelled: Modelled, as_of: AsOf) -> int:
         """Fill the key's table with what is to be built again; returns how many keys."""

@@ -5,8 +5,8 @@ language ("zh" or "en"); codes and numbers are the same in both.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import date
+from dataclasses import dataclass, replace
+from datetime import UTC, date
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +89,7 @@ def suggestions(
     """
     with live_warehouse(warehouse_dir) as warehouse:
         rows = _suggestions(warehouse, language, only_to_buy, sku, location_code, as_of)
-        return Plan(warehouse.publication(), rows)
+        return Plan(_planned(warehouse, as_of), rows)
 
 
 def plan_days(warehouse_dir: Path) -> list[date]:
@@ -111,21 +111,23 @@ def product_plan(warehouse_dir: Path, sku: str, location_code: str, *, language:
     one = {"sku": sku, "location_code": location_code}
     where = "WHERE sku = $sku AND location_code = $location_code"
     with live_warehouse(warehouse_dir) as warehouse:
+        planned = _planned(warehouse)
         choice = _with_reason(warehouse.query(f"FROM mart.forecast_choice {where}", one), language)
         suggestion = _suggestions(warehouse, language, False, sku, location_code)
         return ProductPlan(
-            publication=warehouse.publication(),
+            publication=planned,
             suggestion=suggestion.row(0, named=True) if suggestion.height else None,
             choice=choice.row(0, named=True) if choice.height else None,
             history=warehouse.query(
                 f"""
-                WITH known AS (SELECT demand_date, demand_qty, is_censored FROM core.fct_demand_daily {where}),
-                days AS (SELECT unnest(generate_series(min(demand_date), (SELECT as_of_date FROM meta.publication),
+                WITH known AS (SELECT demand_date, demand_qty, is_censored FROM core.fct_demand_daily {where}
+                  AND demand_date <= $through),
+                days AS (SELECT unnest(generate_series(min(demand_date), $through,
                   INTERVAL 1 DAY))::DATE AS demand_date, count(is_censored) > 0 AS is_recorded FROM known)
                 SELECT demand_date, coalesce(demand_qty, 0) AS demand_qty,
                   CASE WHEN is_recorded THEN coalesce(is_censored, false) END AS is_censored
                 FROM days LEFT JOIN known USING (demand_date) ORDER BY demand_date""",
-                one,
+                one | {"through": planned.as_of_date},
             ),
             forecast=warehouse.query(f"FROM mart.demand_forecast {where} ORDER BY demand_date", one),
             totals=warehouse.query(f"FROM mart.demand_forecast_total {where} ORDER BY demand_date", one),
@@ -179,7 +181,7 @@ def exceptions(warehouse_dir: Path, *, language: str = "en") -> Plan:
             "SELECT 1 AS step, * FROM mart.forecast_exception UNION ALL SELECT 2, * FROM mart.suggestion_exception) "
             "ORDER BY step, exception_no"
         )
-        return Plan(warehouse.publication(), rows)
+        return Plan(_planned(warehouse), rows)
 
 
 def _suggestions(
@@ -198,6 +200,15 @@ def _suggestions(
         raise DayNotKept(day=as_of, first=min(days, default="-"), last=max(days, default="-"), days=len(days))
     of_a_day = _SUGGESTIONS.format(source=_SUGGESTIONS_OF_A_DAY)
     return _with_reason(warehouse.query(of_a_day, asked | {"as_of": as_of}), language)
+
+
+def _planned(warehouse: LiveWarehouse, as_of: date | None = None) -> Publication:
+    """Which run made the plan that answers, of which day and when; `as_of` for one that was kept."""
+    newest = warehouse.publication("mart.reorder_suggestion")
+    if as_of is None:
+        return newest
+    kept = warehouse.query("SELECT run_id, planned_at FROM meta.plan_day WHERE as_of_date = ?", [as_of]).row(0)
+    return replace(newest, as_of_date=as_of, run_id=kept[0], published_at=kept[1].astimezone(UTC))
 
 
 def _plan_days(warehouse: LiveWarehouse) -> list[date]:

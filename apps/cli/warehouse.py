@@ -188,7 +188,7 @@ def show(
     from_where = f"FROM {table.full_name}" + (f" WHERE {' AND '.join(conditions)}" if conditions else "")
     order = ", ".join(f'"{column}"' for column in table.key)
     with live_warehouse(out.settings.warehouse_dir) as live:
-        known = live.publication()
+        known = live.publication(table.full_name)
         total = int(live.query(f"SELECT count(*) AS n {from_where}", values).item())
         rows = live.query(
             f"SELECT {columns} {from_where} ORDER BY {order}" + (f" LIMIT {limit}" if limit else ""), values

@@ -278,7 +278,7 @@ FROM change_log"""
 SQLITE_CHANGES = "SELECT entity, entity_id FROM change_log WHERE id > {position} AND id > {after_id}"
 
 POSTGRESQL_HEAD = """
-SELECT position, position + age(position::text::xid) AS later_position,
+SELECT position, position + age(pg_snapshot_xmin(pg_current_snapshot())::xid) AS later_position,
   (SELECT coalesce(max(id), 0) FROM change_log) - 1000 AS later_id
 FROM (SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS position) s"""
 """How far it can be relied on: every transaction below `position` has ended. Ids would lose rows: they are not commit
@@ -320,7 +320,7 @@ def source_columns(database: str) -> dict[str, dict[str, str]]:
     from orders_core.store import tables  # noqa: PLC0415
     from orders_core.store.base import Base  # noqa: PLC0415
 
-    dialect = (sqlite if database == "sqlite" else postgresql).dialect()  # type: ignore[no-untyped-call]
+    dialect = (sqlite if database == "sqlite" else postgresql).dialect()
     read = {name for model in READ_MODELS for name in re.findall(r"(?:FROM|JOIN)\s+(\w+)", model.select)}
     known = {
         name: table for name, table in Base.metadata.tables.items() if name in read | {tables.ChangeLog.__tablename__}

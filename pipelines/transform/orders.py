@@ -109,10 +109,14 @@ def fct_line_location(as_of: AsOf) -> str:
         SELECT d.order_line_id, k.place.location_id AS location_id, k.place.qty AS qty
         FROM kept_place k JOIN demand d USING (order_id, line_no)
         UNION ALL
-        SELECT s.order_line_id, s.location_id,
-          sum(CASE WHEN {as_of.known("s.shipped_at")} THEN s.shipped_qty ELSE s.planned_qty END)::BIGINT
-        FROM raw.shipment_line s JOIN (FROM demand ANTI JOIN kept USING (order_id)) d USING (order_line_id)
-        WHERE d.origin = 'history' OR {as_of.known("s.created_at")} GROUP BY ALL
+        SELECT order_line_id, location_id, coalesce(known_qty, later_qty) AS qty FROM (
+          SELECT s.order_line_id, s.location_id, sum(s.planned_qty)::BIGINT AS later_qty,
+            sum(CASE WHEN {as_of.known("s.shipped_at")} THEN s.shipped_qty ELSE s.planned_qty END)
+              FILTER (WHERE d.origin = 'history' OR {as_of.known("s.created_at")})::BIGINT AS known_qty
+          FROM raw.shipment_line s JOIN (FROM demand ANTI JOIN kept USING (order_id)) d USING (order_line_id)
+          GROUP BY ALL)
+        -- a line whose shipments were all made later (moved to a new one by hand) was planned somewhere: most likely there
+        QUALIFY known_qty IS NOT NULL OR max(known_qty) OVER (PARTITION BY order_line_id) IS NULL
       ), planned AS (
         SELECT order_line_id, location_id, qty, row_number() OVER by_size AS place_no,
           coalesce(sum(qty) OVER (by_size ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS before_qty,

@@ -48,9 +48,11 @@ def excess_dead_stock(as_of: AsOf) -> str:
     """
     return f"""
       WITH sold AS ({_left(as_of)}), stock AS (
-        SELECT sku, location_code, min(stock_date) FILTER (WHERE on_hand_qty > 0) AS first_stock_date,
-          any_value(on_hand_qty) FILTER (WHERE valid_to_date IS NULL) AS on_hand_qty
-        FROM core.fct_stock_daily GROUP BY ALL
+        SELECT sku, location_code, any_value(on_hand_qty) FILTER (WHERE valid_to_date IS NULL) AS on_hand_qty,
+          min(stock_date) FILTER (WHERE last_out_date IS NULL OR stock_date > last_out_date) AS first_stock_date
+        FROM (SELECT *, max(stock_date) FILTER (WHERE on_hand_qty <= 0)
+                OVER (PARTITION BY sku, location_code) AS last_out_date FROM core.fct_stock_daily)
+        GROUP BY ALL
       ), cost AS (
         SELECT sku, unit_cost_cents, currency FROM core.fct_cost
         WHERE location_code IS NULL AND valid_from_date <= {as_of.day_sql}

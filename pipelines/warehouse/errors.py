@@ -48,6 +48,20 @@ class WarehouseUnreadable(WarehouseError):
     zh = "无法读取 {path}:{reason};可用 dinghuo warehouse rollback 换回上一版,或用 dinghuo run daily 重新生成"
 
 
+class ContractDiffers(WarehouseError):
+    """The live generation was built under another contract and can't answer a question of this one."""
+
+    code = "E_CONTRACT_DIFFERS"
+    en = (
+        "generation {generation} was built by another version of this program (contract {found}, today's is {expected}) "
+        "and can't answer this; 'dinghuo run daily' builds one that can"
+    )
+    zh = (
+        "第 {generation} 版数据由本程序的另一版本生成（契约 {found}，当前为 {expected}），无法回答此问题；"
+        "请运行 dinghuo run daily 重新生成"
+    )
+
+
 class DayNotKept(WarehouseError):
     """No daily run has kept the plan of the day that was asked for."""
 

@@ -246,6 +246,9 @@ def _stamp(
         "? AS business_zone, ?::TIMESTAMPTZ AS published_at, ? AS contract_hash",
         [number, run_id, as_of_date, business_zone, published_at.isoformat(), contract_hash(tables)],
     )
+    con.execute(
+        "UPDATE meta.plan_day SET planned_at = ?::TIMESTAMPTZ WHERE run_id = ?", [published_at.isoformat(), run_id]
+    )
     builders = dict(con.execute("SELECT table_name, built_by_run_id FROM meta.table_rows").fetchall())
     con.execute("DELETE FROM meta.table_rows")
     built_by = [builders.get(name) if name in left_alone else run_id for name in row_counts]

@@ -18,10 +18,10 @@ from pathlib import Path
 import duckdb
 import polars as pl
 
-from pipelines.warehouse.contract import frame_schema
-from pipelines.warehouse.errors import ColumnsDiffer, WarehouseMissing, WarehouseUnreadable
+from pipelines.warehouse.contract import contract_hash, frame_schema
+from pipelines.warehouse.errors import ColumnsDiffer, ContractDiffers, WarehouseMissing, WarehouseUnreadable
 from pipelines.warehouse.publish import live_generation, live_link
-from pipelines.warehouse.tables import table
+from pipelines.warehouse.tables import TABLES, table
 
 Parameters = Sequence[object] | Mapping[str, object]
 
@@ -75,11 +75,23 @@ class LiveWarehouse:
         rows = self.query(f"SELECT {columns} FROM {declared.full_name} ORDER BY {key}")
         return rows.cast(pl.Schema(frame_schema(declared)))
 
-    def publication(self) -> Publication:
-        """What this generation is."""
+    def publication(self, of: str | None = None) -> Publication:
+        """What this generation is; with a table's name, of which day and moment that table is.
+
+        A refresh leaves the tables of the daily run as they are: they are of its day, however new the generation is.
+        """
         row = self.query(
             "SELECT * EXCLUDE (published_at), epoch_us(published_at) AS published_us FROM meta.publication"
         ).row(0, named=True)
+        if of is not None:
+            built = self.query(
+                """
+                SELECT p.run_id, p.as_of_date, epoch_us(p.planned_at) AS published_us
+                FROM meta.table_rows t JOIN meta.plan_day p ON p.run_id = t.built_by_run_id
+                WHERE t.table_name = ? AND p.planned_at IS NOT NULL ORDER BY p.as_of_date DESC LIMIT 1""",
+                [of],
+            ).to_dicts()
+            row |= built[0] if built else {}
         published_at = datetime.fromtimestamp(row.pop("published_us") / 1_000_000, tz=UTC)
         return Publication(published_at=published_at, **row)
 
@@ -91,6 +103,7 @@ def live_warehouse(warehouse_dir: Path) -> Iterator[LiveWarehouse]:
     Raises:
         WarehouseMissing: Nothing was published yet.
         WarehouseUnreadable: The file is damaged, found now or by a question inside the `with`.
+        ContractDiffers: It was built under another contract and lacks what a question inside the `with` names.
     """
     with duckdb.connect(":memory:") as con:
         path, descriptor = _attach_live(con, warehouse_dir)
@@ -99,6 +112,11 @@ def live_warehouse(warehouse_dir: Path) -> Iterator[LiveWarehouse]:
             yield LiveWarehouse(con, path)
         except duckdb.IOException as error:  # a block that does not have its checksum, or is not there at all
             raise _unreadable(path, error) from error
+        except (duckdb.CatalogException, duckdb.BinderException) as error:
+            found, generation = con.execute("SELECT contract_hash, generation FROM meta.publication").fetchall()[0]
+            if found == contract_hash(TABLES):
+                raise  # the question itself is wrong
+            raise ContractDiffers(generation=generation, found=found, expected=contract_hash(TABLES)) from error
         finally:
             con.close()  # before the descriptor: closing that drops the lock DuckDB has on the file
             os.close(descriptor)

@@ -74,7 +74,7 @@ PLAN_DAY = Table(
     "plan_day",
     "One row per day whose forecast and suggestions are kept as they were known at its end.",
     ("as_of_date",),
-    (as_of_date, run_id),
+    (as_of_date, run_id, _at("planned_at", "When the run that kept it was published.").or_null("until then")),
 )
 WATERMARK = Table(
     "meta",
@@ -734,7 +734,7 @@ cover_days = Column("cover_days", REAL, "On hand at the pace of the last 91 days
 stock_class = Column("stock_class", TEXT, "Nothing left in 180 days, or more than sells in 180 days.", "",
                      _words("stock_class", "dead", "excess"))  # fmt: skip
 excess_qty = Column("excess_qty", INT, "Units too many.", "units", "excess_qty > 0")
-first_stock_date = Column("first_stock_date", DAY, "First day with stock.")
+first_stock_date = Column("first_stock_date", DAY, "First day of the stretch with stock that still lasts.")
 last_shipped_date = Column("last_shipped_date", DAY, "Last day on which any left.").or_null("when none ever did")
 excess_value_cents = _cents("excess_value_cents", "Units too many times unit cost.", "excess_value_cents >= 0").or_null(
     "when the cost is not known"

@@ -14,6 +14,7 @@ from sqlalchemy.engine import make_url
 
 from orders_core.errors import OrdersError
 from orders_core.ports import FixedClock
+from orders_core.services.master_data import LocationIn, save_location
 from orders_core.services.payments import ReceivePayment, RefundOrder, receive_payment, refund_order
 from orders_core.services.returns import (
     DecideReturn,
@@ -23,6 +24,7 @@ from orders_core.services.returns import (
     receive_return,
     request_return,
 )
+from orders_core.services.split import SplitByHand, split_by_hand
 from orders_core.services.tickets import (
     AnswerTicket,
     OpenTicket,
@@ -164,6 +166,32 @@ def test_a_refresh_without_news_changes_nothing(shop: Store, clock: FixedClock, 
 
 
 @pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
+def test_a_past_day_lies_where_it_lay_though_a_line_was_moved_to_a_new_shipment_since(
+    shop: Store, clock: FixedClock, tmp_path: Path
+) -> None:
+    for _ in range(3):
+        build.order(shop, "RUG 1")
+    number = build.order(shop, "LAMP 2, VASE 1").number
+    first_day = (clock.now() + timedelta(hours=8)).date()
+    refresh(shop, tmp_path / "w", first_day, "a")
+    lies = "SELECT sku, location_code, demand_qty FROM core.fct_line_location WHERE sku = 'VASE'"
+    then = read.query(tmp_path / "w", lies)
+    assert then.rows() == [("VASE", "WH2", 1)]
+    clock.advance(days=1)
+    (shipment,) = build.shipments(shop, number)
+    shop.run(split_by_hand, build.MANAGER, SplitByHand(number, shipment.number, units={2: 1}))
+    refresh(shop, tmp_path / "w", first_day, "b")
+    assert read.query(tmp_path / "w", lies).equals(then)
+    # Another default location: built by parts it is what it is built anew.
+    build.location(shop, "WH3")
+    shop.run(save_location, build.MANAGER, LocationIn("WH3", "WH3", is_default=True))
+    refresh(shop, tmp_path / "w", first_day, "c")
+    nightly = {one.name for one in MODELLED if one.is_nightly}
+    anew, live = modelled_anew(tmp_path / "w", first_day, tmp_path / "scratch.duckdb"), live_hashes(tmp_path / "w")
+    assert {name for name in anew if anew[name] != live[name] and name not in nightly} == set()
+
+
+@pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
 def test_after_the_order_database_was_restored_the_model_is_of_what_it_holds_now(
     shop: Store, clock: FixedClock, tmp_path: Path
 ) -> None:
@@ -213,7 +241,14 @@ def test_a_refresh_leaves_the_plan_of_the_daily_run(shop: Store, clock: FixedClo
     first = run_daily(shop.url, tmp_path / "w", as_of=today, run_id="first", now=lambda: PUBLISHED_AT, horizon_days=7)
     assert first.row_counts["mart.reorder_suggestion"] > 0
     build.order(shop, "LAMP 2")
-    report = refresh(shop, tmp_path / "w", today, "later")
+    tomorrow = today + timedelta(days=1)
+    clock.advance(days=1)
+    report = refresh(shop, tmp_path / "w", tomorrow, "later")
+    shown = plan.suggestions(tmp_path / "w").publication
+    assert (shown.as_of_date, shown.run_id) == (today, "first"), "the plan is of the day it was made for"
+    assert read.publication(tmp_path / "w").as_of_date == tomorrow
+    series = plan.product_plan(tmp_path / "w", "LAMP", "WH1").history
+    assert series["demand_date"].max() == today
     assert report.row_counts["mart.reorder_suggestion"] == first.row_counts["mart.reorder_suggestion"]
     assert report.row_counts["core.fct_order_line"] == first.row_counts["core.fct_order_line"] + 1
     assert {one.full_name for one in TABLES} >= set(report.row_counts)
@@ -250,6 +285,9 @@ def test_a_backfill_equals_the_daily_runs_of_its_days_and_keeps_what_was_known_o
     report = run_backfill(shop.url, tmp_path / "b", first=first, last=middle, run_id="again", **asked)
     assert report.as_of_date == last
     assert plan_of(tmp_path / "b") == by_day
+    # Half a day that only a refresh has seen is no day to plan on.
+    refresh(shop, tmp_path / "b", last + timedelta(days=1), "half-a-day")
+    assert run_backfill(shop.url, tmp_path / "b", first=first, last=first, run_id="more", **asked).as_of_date == last
     # Built from nothing, the kept plans are still there.
     run_daily(shop.url, tmp_path / "b", as_of=last, run_id="full", full=True, now=lambda: PUBLISHED_AT, horizon_days=14)
     assert plan_of(tmp_path / "b") == by_day
