@@ -78,7 +78,7 @@ for line in sys.stdin:
 '''
 
 READER = r"""
-import json, sys, time
+import json, os, sys, time
 from pathlib import Path
 from pipelines.warehouse import read
 folder, stop = Path(sys.argv[1]), Path(sys.argv[2])
