@@ -2,12 +2,17 @@
 
 from pipelines.transform.as_of import AsOf
 
+STILL_CARRIED_DAYS = 182
+"""An empty place counts as out of stock for so long after its stock or its open demand last changed."""
+
 
 def fct_demand_daily(as_of: AsOf) -> str:
     """One row per SKU, location and day with demand or without stock, from the first demand on.
 
     A day is censored when nothing was available at its end, or at the end of the day before: then some who came bought
-    nothing and were not counted. Where stock is not recorded nobody knows: NULL.
+    nothing and were not counted. Half a year after anything last came, left or was asked for, an empty place does not
+    carry the product any more: its days are days without demand, not without stock. Where stock is not recorded nobody
+    knows: NULL.
     """
     return f"""
       WITH demand AS (
@@ -18,12 +23,15 @@ def fct_demand_daily(as_of: AsOf) -> str:
         SELECT sku, location_code, min(demand_date) AS first_date,
           coalesce(any_value(p.discontinued_date), {as_of.day_sql}) AS last_date
         FROM demand JOIN core.dim_product p USING (sku) GROUP BY ALL
-      ), out_of_stock AS (
-        SELECT DISTINCT s.sku, s.location_code, unnest(generate_series(
+      ), out_of_stock AS (  -- the day after as well, unless that begins the next such period
+        SELECT s.sku, s.location_code, unnest(generate_series(
             greatest(s.stock_date, f.first_date),
-            least(coalesce(s.valid_to_date + 1, {as_of.day_sql}), f.last_date, {as_of.day_sql}),
+            least(coalesce(s.valid_to_date + CASE WHEN s.next_qty <= 0 THEN 0 ELSE 1 END, {as_of.day_sql}),
+              s.stock_date + {STILL_CARRIED_DAYS}, f.last_date, {as_of.day_sql}),
             INTERVAL 1 DAY))::DATE AS demand_date
-        FROM core.fct_stock_daily s JOIN first_demand f USING (sku, location_code) WHERE s.available_qty <= 0
+        FROM (SELECT *, lead(available_qty) OVER (PARTITION BY sku, location_code ORDER BY stock_date) AS next_qty
+              FROM core.fct_stock_daily) s JOIN first_demand f USING (sku, location_code)
+        WHERE s.available_qty <= 0
       )
       SELECT sku, location_code, demand_date, coalesce(d.demand_qty, 0)::BIGINT AS demand_qty,
         coalesce(d.gift_qty, 0)::BIGINT AS gift_qty, coalesce(d.lost_qty, 0)::BIGINT AS lost_qty,

@@ -19,7 +19,13 @@ import duckdb
 import polars as pl
 
 from pipelines.warehouse.contract import contract_hash, frame_schema
-from pipelines.warehouse.errors import ColumnsDiffer, ContractDiffers, WarehouseMissing, WarehouseUnreadable
+from pipelines.warehouse.errors import (
+    ColumnsDiffer,
+    ContractDiffers,
+    WarehouseError,
+    WarehouseMissing,
+    WarehouseUnreadable,
+)
 from pipelines.warehouse.publish import live_generation, live_link
 from pipelines.warehouse.tables import TABLES, table
 
@@ -113,10 +119,10 @@ def live_warehouse(warehouse_dir: Path) -> Iterator[LiveWarehouse]:
         except duckdb.IOException as error:  # a block that does not have its checksum, or is not there at all
             raise _unreadable(path, error) from error
         except (duckdb.CatalogException, duckdb.BinderException) as error:
-            found, generation = con.execute("SELECT contract_hash, generation FROM meta.publication").fetchall()[0]
-            if found == contract_hash(TABLES):
-                raise  # the question itself is wrong
-            raise ContractDiffers(generation=generation, found=found, expected=contract_hash(TABLES)) from error
+            named = _of_another_contract(con, path)
+            if named is None:
+                raise
+            raise named from error
         finally:
             con.close()  # before the descriptor: closing that drops the lock DuckDB has on the file
             os.close(descriptor)
@@ -162,6 +168,16 @@ def _attach_live(con: duckdb.DuckDBPyConnection, warehouse_dir: Path) -> tuple[P
                 raise _unreadable(path, error) from error
             path = newer if newer != path else None
     raise WarehouseMissing(link=str(live_link(warehouse_dir)))
+
+
+def _of_another_contract(con: duckdb.DuckDBPyConnection, path: Path) -> WarehouseError | None:
+    """What to say of a question that named something not there; None when the question itself is wrong."""
+    try:
+        found, generation = con.execute("SELECT contract_hash, generation FROM meta.publication").fetchall()[0]
+    except duckdb.IOException as error:
+        return _unreadable(path, error)
+    today = contract_hash(TABLES)
+    return None if found == today else ContractDiffers(generation=generation, found=found, expected=today)
 
 
 def _unreadable(path: Path, error: Exception) -> WarehouseUnreadable:
