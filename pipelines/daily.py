@@ -53,6 +53,8 @@ PLANNED = (
 """What the forecast and the suggestions write."""
 BUILT_NIGHTLY = (*PLANNED, *HISTORY_TABLES, *(modelled.name for modelled in MODELLED if modelled.is_nightly))
 """Tables that a refresh leaves as they are."""
+MEMORY_LIMIT = "2GB"
+"""What DuckDB may hold while tables are modelled; beyond it works on disk."""
 MAX_HORIZON_DAYS = 182
 DEFAULTS = PlanningDefaults()
 
@@ -459,6 +461,9 @@ def open_generation(building: Path) -> Iterator[duckdb.DuckDBPyConnection]:
     """
     try:
         with duckdb.connect(str(building)) as con:
+            con.execute(f"SET memory_limit = '{MEMORY_LIMIT}'")
+            con.execute(f"SET temp_directory = '{str(building).replace(chr(39), chr(39) * 2)}.spill'")  # swept with it
+            con.execute("SET preserve_insertion_order = false")  # what is sorted says so
             yield con
     except duckdb.Error as error:
         raise BuildFailed(path=str(building), reason=str(error)) from error

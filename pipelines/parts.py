@@ -114,21 +114,24 @@ class Parts:
                 queries += self._touched_by_source(modelled, mover, as_of)
             else:
                 queries += self._touched_by_table(modelled, mover)
-        if modelled.daily_parts and as_of != self.base:
-            queries.append(modelled.daily_parts)
+        if modelled.daily_parts is not None and as_of != self.base:
+            queries.append(modelled.daily_parts(self._earlier(as_of)))
         for query in queries:
             new = f"SELECT DISTINCT {key} FROM ({query}) ANTI JOIN {catalog}.main.keys USING ({key})"
             self.con.execute(f"INSERT INTO {catalog}.main.keys {new}")
         row = self.con.execute(f"SELECT count(*) FROM {catalog}.main.keys").fetchone()
         return int(row[0]) if row else 0
 
+    def _earlier(self, as_of: AsOf) -> AsOf:
+        assert self.base is not None
+        return min(self.base, as_of, key=lambda known: known.day)
+
     def _touched_by_source(self, modelled: Modelled, mover: str, as_of: AsOf) -> list[str]:
         """From a raw table: what the load changed, and what is dated after the earlier of the two days.
 
         A row with nothing after both days reads the same on either, so going back a day costs no more than going on.
         """
-        assert self.base is not None
-        earlier = min(self.base, as_of, key=lambda known: known.day)
+        earlier = self._earlier(as_of)
         columns = table(mover).column_names
         key = _list(modelled.key)
         queries = []

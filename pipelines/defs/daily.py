@@ -264,7 +264,8 @@ def key_of(full_name: str) -> dg.AssetKey:
 
 def _reads(modelled: Modelled) -> tuple[str, ...]:
     """The tables that the query of a modelled table names, and those that move it: the graph is what the SQL says."""
-    sql = modelled.query(AsOf(date(2000, 1, 1), "UTC")) + " " + modelled.daily_parts
+    any_day = AsOf(date(2000, 1, 1), "UTC")
+    sql = modelled.query(any_day) + (modelled.daily_parts(any_day) if modelled.daily_parts else "")
     return tuple(sorted({*tables_read(sql), *modelled.moved_by} - {modelled.name}))
 
 

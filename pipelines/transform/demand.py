@@ -23,20 +23,30 @@ def fct_demand_daily(as_of: AsOf) -> str:
         SELECT sku, location_code, min(demand_date) AS first_date,
           coalesce(any_value(p.discontinued_date), {as_of.day_sql}) AS last_date
         FROM demand JOIN core.dim_product p USING (sku) GROUP BY ALL
-      ), out_of_stock AS (  -- the day after as well, unless that begins the next such period
-        SELECT s.sku, s.location_code, unnest(generate_series(
-            greatest(s.stock_date, f.first_date),
-            least(coalesce(s.valid_to_date + CASE WHEN s.next_qty <= 0 THEN 0 ELSE 1 END, {as_of.day_sql}),
-              s.stock_date + {STILL_CARRIED_DAYS}, f.last_date, {as_of.day_sql}),
-            INTERVAL 1 DAY))::DATE AS demand_date
+      ), period AS (  -- through the day after, unless that begins the next such period
+        SELECT s.sku, s.location_code, greatest(s.stock_date, f.first_date) AS from_date,
+          least(coalesce(s.valid_to_date + CASE WHEN s.next_qty <= 0 THEN 0 ELSE 1 END, {as_of.day_sql}),
+            s.stock_date + {STILL_CARRIED_DAYS}, f.last_date, {as_of.day_sql}) AS through_date
         FROM (SELECT *, lead(available_qty) OVER (PARTITION BY sku, location_code ORDER BY stock_date) AS next_qty
               FROM core.fct_stock_daily) s JOIN first_demand f USING (sku, location_code)
-        WHERE s.available_qty <= 0
+        WHERE s.available_qty <= 0 AND from_date <= through_date
+      ), out_of_stock AS (
+        SELECT sku, location_code, unnest(generate_series(from_date, through_date, INTERVAL 1 DAY))::DATE AS demand_date
+        FROM period
       )
-      SELECT sku, location_code, demand_date, coalesce(d.demand_qty, 0)::BIGINT AS demand_qty,
-        coalesce(d.gift_qty, 0)::BIGINT AS gift_qty, coalesce(d.lost_qty, 0)::BIGINT AS lost_qty,
-        CASE WHEN l.is_location_stock_tracked AND p.is_sku_stock_tracked THEN o.demand_date IS NOT NULL END
-          AS is_censored
-      FROM (SELECT *, demand_date AS asked_date FROM demand) d FULL JOIN out_of_stock o
-        USING (sku, location_code, demand_date)
-        JOIN core.dim_location l USING (location_code) JOIN core.dim_product p USING (sku)"""
+      SELECT d.sku, d.location_code, d.demand_date, d.demand_qty::BIGINT AS demand_qty, d.gift_qty::BIGINT AS gift_qty,
+        d.lost_qty::BIGINT AS lost_qty, CASE WHEN l.is_location_stock_tracked AND p.is_sku_stock_tracked
+          THEN coalesce(d.demand_date <= o.through_date, false) END AS is_censored
+      FROM demand d JOIN core.dim_location l USING (location_code) JOIN core.dim_product p USING (sku)
+        ASOF LEFT JOIN period o
+          ON d.sku = o.sku AND d.location_code = o.location_code AND d.demand_date >= o.from_date
+      UNION ALL  -- stock is recorded of nothing but what is tracked
+      SELECT sku, location_code, demand_date, 0, 0, 0, true
+      FROM out_of_stock ANTI JOIN demand USING (sku, location_code, demand_date)"""
+
+
+def still_out_of_stock(earlier: AsOf) -> str:
+    """The products and places whose days without stock go on after `earlier`, though nothing there moved."""
+    return f"""
+      SELECT sku, location_code FROM core.fct_stock_daily
+      WHERE valid_to_date IS NULL AND available_qty <= 0 AND stock_date + {STILL_CARRIED_DAYS} >= {earlier.day_sql}"""

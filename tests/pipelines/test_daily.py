@@ -183,6 +183,25 @@ def test_days_with_nothing_available_are_censored_until_the_day_stock_came(
 
 
 @ONE_DATABASE
+def test_half_a_year_after_anything_happened_there_an_empty_place_does_not_carry_the_product_any_more(
+    book: Book, run: Callable[..., RunReport], warehouse_dir: Path
+) -> None:
+    book.move(at(day(0), 8), "LAMP@HEL: 2")
+    book.order("A", at(day(1)), "LAMP: 2")  # the last: nothing is left to promise
+    book.move(at(day(300)), "LAMP@HEL: 9")
+    for number in range(0, 310, 2):
+        book.order(f"OPEN{number}", at(day(number)), "RUG: 1")
+    run(day(304))
+    without = [row[1] for row in demand(warehouse_dir, "LAMP") if row[5]]
+    assert without == list(range(1, 1 + 182 + 1)), "and no day after it, when goods come again"
+    # By parts, on the next day and back again, it is the same.
+    run(day(150))
+    assert [row[1] for row in demand(warehouse_dir, "LAMP") if row[5]] == list(range(1, 151))
+    run(day(304))
+    assert [row[1] for row in demand(warehouse_dir, "LAMP") if row[5]] == without
+
+
+@ONE_DATABASE
 def test_where_stock_is_not_recorded_nobody_knows_and_the_suggestion_says_so(
     book: Book, run: Callable[..., RunReport], warehouse_dir: Path
 ) -> None:
