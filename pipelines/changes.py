@@ -26,7 +26,8 @@ def unseen_changes(database_url: str, warehouse_dir: Path) -> Unseen | None:
     """What the next load would find, or None when the live generation has seen everything.
 
     Asks the order database over a read-only connection of its own that is closed again at once. On PostgreSQL a
-    transaction that runs for long makes rows look unseen that were read already; `mark` then stays the same.
+    transaction that runs for long, in any of its databases, makes rows look unseen that were read already; `mark` then
+    stays the same.
 
     Raises:
         SourceUnreadable: The order database doesn't answer.
@@ -34,31 +35,32 @@ def unseen_changes(database_url: str, warehouse_dir: Path) -> Unseen | None:
     from sqlalchemy.exc import SQLAlchemyError
 
     source = Source.from_url(database_url)
-    position = _position(warehouse_dir, source.name)
+    seen = _seen(warehouse_dir, source.name)
     is_sqlite = source.kind == "sqlite"
     head_sql = read_models.SQLITE_HEAD if is_sqlite else read_models.POSTGRESQL_HEAD
-    newer = "id > {position}" if is_sqlite else "transaction_id >= '{position}'::xid8"
+    changes_sql = read_models.SQLITE_CHANGES if is_sqlite else read_models.POSTGRESQL_CHANGES
     try:
-        head = _ask(database_url, head_sql)[0]
-        if position is None or position > head:  # never loaded, or restored from a backup since
-            return Unseen(None, f"{head}")
-        count_sql = f"SELECT count(*), coalesce(max(id), 0) FROM change_log WHERE {newer.format(position=position)}"
-        changes, newest_id = _ask(database_url, count_sql)
+        position = _ask(database_url, head_sql)[0]
+        if seen is None or seen["position"] > position:  # never loaded, or restored from a backup since
+            (newest_id,) = _ask(database_url, "SELECT coalesce(max(id), 0) FROM change_log")
+            return Unseen(None, f"all-{newest_id}")
+        unseen_sql = changes_sql.format_map(seen)
+        changes, newest_id = _ask(database_url, f"SELECT count(*), coalesce(max(id), 0) FROM ({unseen_sql}) unseen")
     except (SQLAlchemyError, OSError) as error:
         reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
         raise SourceUnreadable(source=source.name, reason=reason) from error
     return Unseen(changes, f"{newest_id}-{changes}") if changes else None
 
 
-def _position(warehouse_dir: Path, source_name: str) -> int | None:
-    """Where the live generation's load of this order database ended."""
+def _seen(warehouse_dir: Path, source_name: str) -> dict[str, int] | None:
+    """Where the live generation's load of this order database ended, and above which ids it is worth looking."""
     try:
         rows = read.query(
-            warehouse_dir, "SELECT position FROM meta.watermark WHERE source_name = ?", [source_name]
+            warehouse_dir, "SELECT position, after_id FROM meta.watermark WHERE source_name = ?", [source_name]
         ).to_dicts()
     except (WarehouseMissing, WarehouseUnreadable):  # the next run builds a damaged one anew
         return None
-    return int(rows[0]["position"]) if rows else None
+    return rows[0] if rows else None
 
 
 def _ask(database_url: str, sql: str) -> tuple[int, ...]:
@@ -71,7 +73,7 @@ def _ask(database_url: str, sql: str) -> tuple[int, ...]:
     if url.get_backend_name() == "sqlite":
         # Opened so, a file that is not there is an error and never an empty database made by looking.
         url = url.set(database=f"file:{Path(url.database or '').absolute()}", query={"mode": "ro", "uri": "true"})
-        arguments = {"timeout": 5}
+        arguments: dict[str, object] = {"timeout": 5}
     else:
         arguments = {"connect_timeout": 5, "options": "-c default_transaction_read_only=on"}
     engine = create_engine(url, poolclass=NullPool, connect_args=arguments)

@@ -275,7 +275,7 @@ SELECT coalesce(max(id), 0) AS position, coalesce(max(id), 0) AS later_position,
 FROM change_log"""
 """How far the change log reaches: on SQLite the id is commit order."""
 
-SQLITE_CHANGES = "SELECT entity, entity_id FROM change_log WHERE id > {position} AND id > {after_id}"
+SQLITE_CHANGES = "SELECT id, entity, entity_id FROM change_log WHERE id > {position} AND id > {after_id}"
 
 POSTGRESQL_HEAD = """
 SELECT position, position + age(pg_snapshot_xmin(pg_current_snapshot())::xid) AS later_position,
@@ -287,7 +287,7 @@ order. But a transaction that has not begun yet, with a number of `later_positio
 is still to be read has a lower id, and the log need not be searched from its beginning."""
 
 POSTGRESQL_CHANGES = """
-SELECT entity, entity_id FROM change_log WHERE id > {after_id} AND transaction_id >= '{position}'::xid8"""
+SELECT id, entity, entity_id FROM change_log WHERE id > {after_id} AND transaction_id >= '{position}'::xid8"""
 """What changed at or after the last head; what is visible but above the new head is read again next time."""
 
 LAST_CHANGE = 'SELECT id AS last_change_id, "at" AS last_change_at FROM change_log ORDER BY id DESC LIMIT 1'

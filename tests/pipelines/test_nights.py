@@ -358,7 +358,11 @@ def the_plan_page(warehouse_dir: str) -> None:
     _page(plan.show, SimpleNamespace(warehouse_dir=Path(warehouse_dir), language="zh", t=str))()  # type: ignore[arg-type]
 
 
-def test_the_desk_says_that_the_plan_is_damaged_and_how_to_go_back(house: House) -> None:
+def test_the_desk_says_that_the_plan_is_damaged_and_how_to_go_back(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A page that is tested so takes the place of `__main__`, which every process started afterwards would run.
+    monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])
     live = live_generation(house.warehouse_dir)
     assert live is not None
     empty(live)
