@@ -7,8 +7,8 @@ Between steps nothing is held but the path of the generation being built, so tha
 
 import re
 import time
-from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import date, datetime, timedelta
 from pathlib import Path
@@ -19,11 +19,12 @@ import duckdb
 
 from orders_core.store.read_models import READ_MODELS
 from pipelines.extract import Extracted, extract
-from pipelines.model import MODELLED, Modelled
+from pipelines.model import MODELLED
 from pipelines.parts import Parts, base_of
 from pipelines.transform import plan
 from pipelines.transform.as_of import AsOf
 from pipelines.transform.plan import PlanningDefaults
+from pipelines.warehouse import read
 from pipelines.warehouse.contract import contract_hash
 from pipelines.warehouse.errors import BuildFailed
 from pipelines.warehouse.publish import (
@@ -308,30 +309,17 @@ def _build(
         with open_generation(building) as con:
             base = base_of(con, settings.zone)
             is_refresh = is_refresh and base is not None
-            newest = newest_plan_day(con)
-            if ends_at_newest and newest is not None and newest > days[-1]:
-                days = [*days, newest]
-            for day in days:
-                today = replace(settings, as_of=day)
-                parts = Parts(con, base, SOURCES)
-                for modelled in MODELLED:
-                    if is_refresh and modelled.is_nightly:
-                        continue
-                    with step(modelled.name) as rows:
-                        rows.append(parts.build(modelled, today.known))
-                if not is_refresh:
-                    with step("forecast") as rows:
-                        counts = build_forecast(today, con)
-                        rows.append(counts["series"])
-                    with step("suggestions") as rows:
-                        counts |= build_suggestions(today, con)
-                        rows.append(counts["suggestions"])
-                    keep_plan(today, con)
-                base = today.known
-                if day == days[-1]:
-                    with step("check") as rows:
-                        check(con, parts if is_refresh else None)
-                parts.close()
+            *before, last = through_newest_plan(con, days) if ends_at_newest else days
+            for day in before:
+                base = build_day(replace(settings, as_of=day), con, base, step=step)
+            today = replace(settings, as_of=last)
+            parts = Parts(con, base, SOURCES)
+            build_model(today, parts, step=step, with_nightly=not is_refresh)
+            if not is_refresh:
+                counts = build_plan(today, con, step=step)
+            with step("check"):
+                check(con, parts if is_refresh else None)
+            parts.close()
         with step("publish") as rows:
             published_at = now()
             left_alone = BUILT_NIGHTLY if is_refresh else ()
@@ -384,7 +372,7 @@ def building_generation(settings: RunSettings) -> Iterator[Path]:
 
 def _bring_what_stays(con: duckdb.DuckDBPyConnection, live: Path) -> None:
     """From the live generation: the nightly tables that another run built since, and the plans kept since."""
-    with _attached(con, live):
+    with read.attached(con, live, "older"):
         stale = con.execute(
             "SELECT l.table_name, l.built_by_run_id FROM older.meta.table_rows l JOIN meta.table_rows h USING (table_name) "
             "WHERE l.built_by_run_id IS DISTINCT FROM h.built_by_run_id"
@@ -409,24 +397,14 @@ def _bring_history(con: duckdb.DuckDBPyConnection, warehouse_dir: Path) -> None:
     live = live_generation(warehouse_dir)
     for path in sorted(newest_first, key=lambda path: path != live):
         try:
-            with _attached(con, path):
+            with read.attached(con, path, "older"):
                 if _shared_columns(con, "meta.plan_day"):
                     for name in ("meta.plan_day", *HISTORY_TABLES):
                         con.execute(f"INSERT INTO {name} BY NAME SELECT {_shared_columns(con, name)} FROM older.{name}")
                     return
-        except duckdb.IOException:  # damaged: the next older one may be whole
+        except (duckdb.IOException, OSError):  # damaged: the next older one may be whole
             for name in ("meta.plan_day", *HISTORY_TABLES):
                 con.execute(f"DELETE FROM {name}")
-
-
-@contextmanager
-def _attached(con: duckdb.DuckDBPyConnection, generation: Path) -> Iterator[None]:
-    """Another generation, read-only, as the catalog `older`."""
-    con.execute(f"ATTACH '{str(generation).replace(chr(39), chr(39) * 2)}' AS older (READ_ONLY)")
-    try:
-        yield
-    finally:
-        con.execute("DETACH older")
 
 
 def _shared_columns(con: duckdb.DuckDBPyConnection, name: str) -> str:
@@ -469,16 +447,50 @@ def open_generation(building: Path) -> Iterator[duckdb.DuckDBPyConnection]:
         raise BuildFailed(path=str(building), reason=str(error)) from error
 
 
-def build_modelled(settings: RunSettings, con: duckdb.DuckDBPyConnection, modelled: Modelled) -> int:
-    """Build one table of `MODELLED`; returns its rows."""
-    return replace_with_query(con, table(modelled.name), modelled.query(settings.known))
+Step = Callable[[str], AbstractContextManager[list[int]]]
+"""Surrounds a step, which notes its rows in the list."""
+
+
+@contextmanager
+def untold(name: str) -> Iterator[list[int]]:
+    """A step that nobody is told of."""
+    yield []
+
+
+def build_day(settings: RunSettings, con: duckdb.DuckDBPyConnection, base: AsOf | None, *, step: Step = untold) -> AsOf:
+    """Model one day from the day `base`, plan it and keep its plan; returns the day, which the next goes on from."""
+    parts = Parts(con, base, SOURCES)
+    build_model(settings, parts, step=step)
+    build_plan(settings, con, step=step)
+    parts.close()
+    return settings.known
+
+
+def build_model(settings: RunSettings, parts: Parts, *, step: Step, with_nightly: bool = True) -> None:
+    """Every modelled table, or all but those that only the daily run builds."""
+    for modelled in MODELLED:
+        if with_nightly or not modelled.is_nightly:
+            with step(modelled.name) as rows:
+                rows.append(parts.build(modelled, settings.known))
+
+
+def build_plan(settings: RunSettings, con: duckdb.DuckDBPyConnection, *, step: Step) -> dict[str, int]:
+    """Forecast, suggest and keep both; returns what the two counted."""
+    with step("forecast") as rows:
+        counts = build_forecast(settings, con)
+        rows.append(counts["series"])
+    with step("suggestions") as rows:
+        counts |= build_suggestions(settings, con)
+        rows.append(counts["suggestions"])
+    keep_plan(settings, con)
+    return counts
 
 
 def build_forecast(settings: RunSettings, con: duckdb.DuckDBPyConnection) -> dict[str, int]:
     """Forecast every product and place with demand; returns what the forecast counted."""
     from forecasting.forecast import plan_demand
 
-    history, items, names = plan.history(con), plan.items(con, settings.known), plan.series_names(con)
+    history, items, names = plan.history(con, settings.known), plan.items(con, settings.known), plan.series_names(con)
     positions = plan.positions(con, settings.known, settings.defaults)
     longest = max((positions["lead_time_days"] + positions["review_period_days"]).to_list(), default=0)
     horizon_days = min(MAX_HORIZON_DAYS, max(settings.horizon_days, longest))
@@ -558,17 +570,21 @@ def publish(
     )
 
 
-def newest_plan_day(con: duckdb.DuckDBPyConnection) -> date | None:
-    """The newest day that was planned, which is the day on the planners' screens; None before the first."""
+def through_newest_plan(con: duckdb.DuckDBPyConnection, days: Sequence[date]) -> list[date]:
+    """The days of a backfill, and after them the newest day that was planned when it is later than all of them.
+
+    It is the day on the planners' screens, and built last so that it stays there.
+    """
     row = con.execute("SELECT max(as_of_date) FROM meta.plan_day").fetchone()
-    return row[0] if row else None
+    newest = row[0] if row else None
+    return [*days, newest] if newest is not None and newest > days[-1] else [*days]
 
 
 def _has_todays_contract(generation: Path) -> bool:
     """False also for a file that can't be read: the next generation is then built from nothing."""
     try:
-        with duckdb.connect(":memory:") as con, _attached(con, generation):
+        with duckdb.connect(":memory:") as con, read.attached(con, generation, "older"):
             row = con.execute("SELECT contract_hash FROM older.meta.publication").fetchone()
-    except duckdb.Error:
+    except (duckdb.Error, OSError):
         return False
     return row == (contract_hash(TABLES),)

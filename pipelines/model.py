@@ -30,8 +30,6 @@ class Modelled:
             values in the tables that have these columns, and on small tables seen whole. Empty: always built whole.
         moved_by: Tables whose changed rows name, by the columns they share with `key`, the parts to build again; when
             they share none, any change of theirs builds it anew.
-        daily_parts: The query for the `key` of further parts to build when the as-of date moves, after the earlier of
-            the two days.
         is_nightly: Built by the daily run only; a refresh during the day leaves it as it is.
 
     A keyed query may not look at the as-of date but to leave out what happened after it: a row that nothing has touched
@@ -42,7 +40,6 @@ class Modelled:
     query: Callable[[AsOf], str]
     key: tuple[str, ...] = ()
     moved_by: tuple[str, ...] = ()
-    daily_parts: Callable[[AsOf], str] | None = None
     is_nightly: bool = False
 
 
@@ -116,11 +113,16 @@ MODELLED: tuple[Modelled, ...] = (
         ),
     ),
     Modelled(
+        "core.fct_out_of_stock",
+        demand.fct_out_of_stock,
+        key=SERIES,
+        moved_by=("core.dim_product", "core.fct_line_location", "core.fct_stock_daily"),
+    ),
+    Modelled(
         "core.fct_demand_daily",
         demand.fct_demand_daily,
         key=SERIES,
-        moved_by=("core.dim_product", "core.dim_location", "core.fct_line_location", "core.fct_stock_daily"),
-        daily_parts=demand.still_out_of_stock,
+        moved_by=("core.dim_product", "core.dim_location", "core.fct_line_location", "core.fct_out_of_stock"),
     ),
     Modelled("mart.backlog", backlog.backlog),
     Modelled("mart.on_time_in_full", service_marts.on_time_in_full, is_nightly=True),

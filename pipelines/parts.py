@@ -114,8 +114,6 @@ class Parts:
                 queries += self._touched_by_source(modelled, mover, as_of)
             else:
                 queries += self._touched_by_table(modelled, mover)
-        if modelled.daily_parts is not None and as_of != self.base:
-            queries.append(modelled.daily_parts(self._earlier(as_of)))
         for query in queries:
             new = f"SELECT DISTINCT {key} FROM ({query}) ANTI JOIN {catalog}.main.keys USING ({key})"
             self.con.execute(f"INSERT INTO {catalog}.main.keys {new}")

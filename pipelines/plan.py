@@ -12,6 +12,8 @@ from typing import Any
 
 import polars as pl
 
+from pipelines.transform.as_of import AsOf
+from pipelines.transform.demand import known_days
 from pipelines.warehouse.errors import DayNotKept
 from pipelines.warehouse.read import LiveWarehouse, Publication, live_warehouse
 
@@ -120,8 +122,7 @@ def product_plan(warehouse_dir: Path, sku: str, location_code: str, *, language:
             choice=choice.row(0, named=True) if choice.height else None,
             history=warehouse.query(
                 f"""
-                WITH known AS (SELECT demand_date, demand_qty, is_censored FROM core.fct_demand_daily {where}
-                  AND demand_date <= $through),
+                WITH known AS (FROM ({known_days(AsOf(planned.as_of_date, planned.business_zone))}) {where}),
                 days AS (SELECT unnest(generate_series(min(demand_date), $through,
                   INTERVAL 1 DAY))::DATE AS demand_date, count(is_censored) > 0 AS is_recorded FROM known)
                 SELECT demand_date, coalesce(demand_qty, 0) AS demand_qty,

@@ -13,7 +13,7 @@ from pathlib import Path
 from benchmarks.common import PROJECT, Figure, record
 
 WORK = PROJECT / "run" / "prove"
-BENCHMARKS = ("place_order",)
+BENCHMARKS = ("place_order", "load")
 
 
 def main() -> int:

@@ -20,6 +20,7 @@ from pydantic import PrivateAttr
 from pipelines.daily import (
     SOURCES,
     RunSettings,
+    build_day,
     build_forecast,
     build_suggestions,
     building_generation,
@@ -27,6 +28,7 @@ from pipelines.daily import (
     load,
     open_generation,
     publish,
+    through_newest_plan,
 )
 from pipelines.defs.trouble import named_errors
 from pipelines.extract import Extracted
@@ -45,6 +47,7 @@ PLANNED_FROM = (
     "core.dim_location",
     "core.fct_order_line",
     "core.fct_stock_daily",
+    "core.fct_out_of_stock",
     "core.fct_demand_daily",
 )
 SUPPLIED_FROM = ("raw.supplier", "raw.supplier_sku", "raw.cost", "raw.purchase_order_line", "raw.goods_receipt_line",
@@ -102,12 +105,10 @@ class WarehouseRun(dg.ConfigurableResource):  # type: ignore[type-arg]
             extracted = self._load(settings)
         con = self._con = self._open.enter_context(open_generation(self._building))
         base = base_of(con, self.zone)
-        newest = con.execute("SELECT max(as_of_date) FROM meta.plan_day").fetchone()
-        if newest is not None and newest[0] is not None and newest[0] > days[-1]:
-            days = [*days, newest[0]]
-        for day in days[:-1]:
-            base = self._whole_day(replace(settings, as_of=day), con, base)
-        self._today = replace(settings, as_of=days[-1])
+        *before, last = through_newest_plan(con, days)
+        for day in before:
+            base = build_day(replace(settings, as_of=day), con, base)
+        self._today = replace(settings, as_of=last)
         self._parts = Parts(con, base, SOURCES)
         return extracted
 
@@ -115,17 +116,6 @@ class WarehouseRun(dg.ConfigurableResource):  # type: ignore[type-arg]
         self._open.close()  # of an attempt before
         self._building = self._open.enter_context(building_generation(settings))
         return load(settings, self._building)
-
-    @staticmethod
-    def _whole_day(settings: RunSettings, con: duckdb.DuckDBPyConnection, base: AsOf | None) -> AsOf:
-        parts = Parts(con, base, SOURCES)
-        for modelled in MODELLED:
-            parts.build(modelled, settings.known)
-        build_forecast(settings, con)
-        build_suggestions(settings, con)
-        keep_plan(settings, con)
-        parts.close()
-        return settings.known
 
     @property
     def today(self) -> RunSettings:
@@ -265,8 +255,7 @@ def key_of(full_name: str) -> dg.AssetKey:
 def _reads(modelled: Modelled) -> tuple[str, ...]:
     """The tables that the query of a modelled table names, and those that move it: the graph is what the SQL says."""
     any_day = AsOf(date(2000, 1, 1), "UTC")
-    sql = modelled.query(any_day) + (modelled.daily_parts(any_day) if modelled.daily_parts else "")
-    return tuple(sorted({*tables_read(sql), *modelled.moved_by} - {modelled.name}))
+    return tuple(sorted({*tables_read(modelled.query(any_day)), *modelled.moved_by} - {modelled.name}))
 
 
 def _spec(built: Table, reads: Sequence[str] = ()) -> dg.AssetSpec:

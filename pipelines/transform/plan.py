@@ -12,6 +12,7 @@ import duckdb
 import polars as pl
 
 from pipelines.transform.as_of import AsOf
+from pipelines.transform.demand import known_days
 from pipelines.warehouse.tables import PARTS, QUANTILES
 
 SERIES = "sku || '@' || location_code AS unique_id"
@@ -26,11 +27,11 @@ class PlanningDefaults:
     cycle_service_ratio: float = 0.95
 
 
-def history(con: duckdb.DuckDBPyConnection) -> pl.DataFrame:
+def history(con: duckdb.DuckDBPyConnection, as_of: AsOf) -> pl.DataFrame:
     """Demand to learn from: unique_id, ds, y (units), is_censored."""
     return con.execute(f"""
       SELECT {SERIES}, demand_date AS ds, demand_qty::DOUBLE AS y, is_censored
-      FROM core.fct_demand_daily ORDER BY unique_id, ds""").pl()
+      FROM ({known_days(as_of)}) ORDER BY unique_id, ds""").pl()
 
 
 def order_dates(con: duckdb.DuckDBPyConnection) -> list[date]:

@@ -75,7 +75,7 @@ def excess_dead_stock(as_of: AsOf) -> str:
 
 
 def abc_xyz(as_of: AsOf) -> str:
-    """One row per SKU and currency in which it was asked for in a year, cancelled orders left out.
+    """One row per SKU and currency in which it was asked for in a year; cancelled orders, exchanges and resends left out.
 
     ABC: products by falling money, the first 80 % of it A, up to 95 % B. XYZ: how much the units of a week vary around
     their mean, weeks without any included, since the first of the last 52 weeks with any.
@@ -84,7 +84,8 @@ def abc_xyz(as_of: AsOf) -> str:
       WITH line AS (
         SELECT l.sku, l.currency, l.net_cents, l.ordered_qty - l.cancelled_qty AS qty,
           ({as_of.day_sql} - l.business_date) // 7 AS week_no
-        FROM core.fct_order_line l SEMI JOIN (FROM core.fct_order WHERE cancelled_at IS NULL) o USING (order_id)
+        FROM core.fct_order_line l SEMI JOIN (
+          FROM core.fct_order WHERE cancelled_at IS NULL AND order_kind NOT IN ('exchange', 'resend')) o USING (order_id)
         WHERE l.business_date > {as_of.day_sql} - 365 AND l.line_kind <> 'service'
       ), money AS (
         SELECT sku, currency, sum(net_cents)::BIGINT AS net_cents FROM line GROUP BY ALL

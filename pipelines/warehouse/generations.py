@@ -7,8 +7,8 @@ import duckdb
 
 from pipelines.warehouse.contract import contract_hash
 from pipelines.warehouse.errors import WarehouseError, WarehouseMissing
-from pipelines.warehouse.publish import _swap_link, generations, live_generation, live_link, run_lock
-from pipelines.warehouse.read import LiveWarehouse, Publication
+from pipelines.warehouse.publish import generations, live_generation, live_link, run_lock, swap_link
+from pipelines.warehouse.read import LiveWarehouse, Publication, attached
 from pipelines.warehouse.tables import TABLES
 
 
@@ -86,7 +86,7 @@ def roll_back(warehouse_dir: Path, number: int | None = None, *, dry_run: bool =
     with run_lock(warehouse_dir, run_id="rollback"):
         target = _target(warehouse_dir, number)
         if not target.is_live:
-            _swap_link(warehouse_dir, target.path)
+            swap_link(warehouse_dir, target.path)
     return target
 
 
@@ -109,13 +109,13 @@ def _target(warehouse_dir: Path, number: int | None) -> Generation:
 
 
 def _publication(path: Path) -> Publication:
-    if not path.exists():
-        raise FileNotFoundError(path)
     try:
-        with duckdb.connect(":memory:") as con:
-            con.execute(f"ATTACH '{str(path).replace(chr(39), chr(39) * 2)}' AS warehouse (READ_ONLY)")
+        with duckdb.connect(":memory:") as con, attached(con, path, "warehouse"):
             con.execute("USE warehouse")
-            return LiveWarehouse(con, path).publication()
+            try:
+                return LiveWarehouse(con, path).publication()
+            finally:
+                con.execute("USE memory")  # what is in use can't be detached
     except (duckdb.Error, OSError, ValueError, TypeError, IndexError) as error:
         if not path.exists():  # swept, or taken to build on, since we looked
             raise FileNotFoundError(path) from error

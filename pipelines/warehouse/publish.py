@@ -218,7 +218,7 @@ def publish_generation(
         _fsync(building)
         building.rename(final)
         _fsync(warehouse_dir)
-        _swap_link(warehouse_dir, final)
+        swap_link(warehouse_dir, final)
     except (duckdb.Error, OSError) as error:
         _remove_unpublished(warehouse_dir, building, final)
         raise BuildFailed(path=str(building), reason=str(error)) from error
@@ -265,7 +265,8 @@ def _assert_no_wal(path: Path) -> None:
         raise BuildFailed(path=str(path), reason=f"{wal.name} is still there after CHECKPOINT and close")
 
 
-def _swap_link(warehouse_dir: Path, target: Path) -> None:
+def swap_link(warehouse_dir: Path, target: Path) -> None:
+    """Let the link lead to `target`, durably: readers see the one or the other generation."""
     link = live_link(warehouse_dir)
     new_link = warehouse_dir / "building-link"
     new_link.unlink(missing_ok=True)

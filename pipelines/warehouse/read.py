@@ -152,15 +152,9 @@ def _attach_live(con: duckdb.DuckDBPyConnection, warehouse_dir: Path) -> tuple[P
     """Attach the live generation; returns its path and the descriptor that says somebody reads it."""
     path = live_generation(warehouse_dir)
     while path is not None:
-        descriptor = None
         try:
-            descriptor = os.open(path, os.O_RDONLY)
-            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            con.execute(f"ATTACH '{str(path).replace(chr(39), chr(39) * 2)}' AS warehouse (READ_ONLY)")
-            return path, descriptor
+            return path, _attach(con, path, "warehouse")
         except (OSError, duckdb.IOException) as error:
-            if descriptor is not None:
-                os.close(descriptor)
             # Between reading the link and opening the file several publications may have swept it away, or a run may
             # build on it: follow the link again, but only if it has moved.
             newer = live_generation(warehouse_dir)
@@ -168,6 +162,33 @@ def _attach_live(con: duckdb.DuckDBPyConnection, warehouse_dir: Path) -> tuple[P
                 raise _unreadable(path, error) from error
             path = newer if newer != path else None
     raise WarehouseMissing(link=str(live_link(warehouse_dir)))
+
+
+@contextmanager
+def attached(con: duckdb.DuckDBPyConnection, generation: Path, catalog: str) -> Iterator[None]:
+    """One generation, live or not, as `catalog` of `con`, read-only for as long as the `with` lasts.
+
+    Raises:
+        OSError, duckdb.Error: It is not there, a run builds on it, or it is damaged.
+    """
+    descriptor = _attach(con, generation, catalog)
+    try:
+        yield
+    finally:
+        con.execute(f"DETACH {catalog}")
+        os.close(descriptor)
+
+
+def _attach(con: duckdb.DuckDBPyConnection, generation: Path, catalog: str) -> int:
+    """Attach; returns the descriptor that says somebody reads it, to be closed after the catalog: it drops DuckDB's lock."""
+    descriptor = os.open(generation, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        con.execute(f"ATTACH '{str(generation).replace(chr(39), chr(39) * 2)}' AS {catalog} (READ_ONLY)")
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
 
 
 def _of_another_contract(con: duckdb.DuckDBPyConnection, path: Path) -> WarehouseError | None:

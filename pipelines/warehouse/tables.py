@@ -446,6 +446,13 @@ demand_date = Column("demand_date", DAY, "Business day of the demand.")
 is_censored = Column("is_censored", BOOL, "Stock ran out that day, so demand is a lower bound.").or_null(
     "where stock is not recorded"
 )
+out_from_date = Column("out_from_date", DAY, "First day without stock.")
+out_through_date = Column(
+    "out_through_date",
+    DAY,
+    "Last day on which stock was out, or the day it came again. Of a period "
+    "that goes on, the last day on which the empty place still counts as carrying the product.",
+)
 stock_date = Column("stock_date", DAY, "First business day at whose end this was so.")
 on_hand_qty = Column("on_hand_qty", INT, "Units physically there, reserved ones included.", "units")
 outstanding_qty = Column("outstanding_qty", INT, "Units asked for here, not cancelled, not yet sent.", "units")
@@ -533,12 +540,17 @@ CORE_TABLES = (
     ), (Rule("available_qty = on_hand_qty - outstanding_qty", "available is what is left"),
         Rule("stock_date <= valid_to_date", "a period does not end before it begins"))),
     Table("core", "fct_demand_daily",
-          "One row per SKU, location and business day with demand or without stock; other days since the first are "
-          "days of zero demand.",
+          "One row per SKU, location and business day with demand; the other days since the first are days of zero "
+          "demand, or without stock (`core.fct_out_of_stock`).",
           ("sku", "location_code", "demand_date"), (
         sku, location_code, demand_date, demand_qty, gift_qty, lost_qty, is_censored,
     ), (Rule("gift_qty <= demand_qty", "gifts are demand"), Rule("lost_qty <= demand_qty", "lost sales are demand"),
-        Rule("demand_qty > 0 OR is_censored", "a day without demand is here only because stock ran out"))),
+        Rule("demand_qty > 0", "a day without demand has no row"))),
+    Table("core", "fct_out_of_stock",
+          "One row per SKU, tracked location and period without stock, from the first demand on; periods do not overlap.",
+          ("sku", "location_code", "out_from_date"), (
+        sku, location_code, out_from_date, out_through_date,
+    ), (Rule("out_from_date <= out_through_date", "a period does not end before it begins"),)),
     Table("core", "dim_channel", "One row per channel.", ("channel_code",), (
         channel_code, channel_name, channel_name_en, channel_kind,
     )),

