@@ -99,7 +99,7 @@ def test_every_table_is_an_asset_and_every_asset_is_checked() -> None:
     checked = {key.asset_key.to_user_string() for key in definitions.resolve_asset_graph().asset_check_keys}
     assert checked == declared
     upstream = definitions.resolve_asset_graph().get(dg.AssetKey(["core", "fct_demand_daily"])).parent_keys
-    assert dg.AssetKey(["core", "fct_stock_daily"]) in upstream
+    assert dg.AssetKey(["core", "fct_out_of_stock"]) in upstream
     modelled = {modelled.name for modelled in MODELLED}
     assert len(modelled) == len(MODELLED), "a table is built twice"
     assert {t.full_name for t in CORE_TABLES} <= modelled <= {t.full_name for t in (*CORE_TABLES, *MART_TABLES)}
