@@ -21,6 +21,7 @@ from orders_core.store.read_models import READ_MODELS
 from pipelines.extract import Extracted, extract
 from pipelines.model import MODELLED
 from pipelines.parts import Parts, base_of
+from pipelines.sql import literal
 from pipelines.transform import plan
 from pipelines.transform.as_of import AsOf
 from pipelines.transform.plan import PlanningDefaults
@@ -440,7 +441,7 @@ def open_generation(building: Path) -> Iterator[duckdb.DuckDBPyConnection]:
     try:
         with duckdb.connect(str(building)) as con:
             con.execute(f"SET memory_limit = '{MEMORY_LIMIT}'")
-            con.execute(f"SET temp_directory = '{str(building).replace(chr(39), chr(39) * 2)}.spill'")  # swept with it
+            con.execute(f"SET temp_directory = {literal(f'{building}.spill')}")  # swept with it
             con.execute("SET preserve_insertion_order = false")  # what is sorted says so
             yield con
     except duckdb.Error as error:

@@ -18,6 +18,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
+from pipelines.sql import literal
 from pipelines.warehouse.contract import Column
 from pipelines.warehouse.errors import BuildFailed, SourceChanged, SourceDiffers, SourceUnreadable, WarehouseError
 
@@ -42,6 +43,7 @@ class Source:
     @classmethod
     def from_url(cls, database_url: str) -> "Source":
         """From a URL as SQLAlchemy writes it (`sqlite:///orders.db`, `postgresql+psycopg://user@host/name`)."""
+        from psycopg.conninfo import make_conninfo
         from sqlalchemy.engine import make_url
 
         url = make_url(database_url)
@@ -50,7 +52,7 @@ class Source:
             return cls("sqlite", path, f"sqlite:{path}")
         host = url.host or url.query.get("host") or ""
         facts = {"dbname": url.database, "user": url.username, "password": url.password, "host": host, "port": url.port}
-        address = " ".join(f"{key}='{_escaped(str(value))}'" for key, value in facts.items() if value)
+        address = make_conninfo("", **{key: value for key, value in facts.items() if value})
         return cls("postgres", address, f"postgresql:{url.database}@{host}")
 
 
@@ -174,14 +176,15 @@ def _run(source: Source, building: str, full: bool, reconcile: str, columns: Col
     with duckdb.connect(":memory:") as con:
         con.execute("SET preserve_insertion_order = false")
         con.execute(f"SET memory_limit = '{MEMORY_LIMIT}'")
-        con.execute(f"SET temp_directory = '{_escaped(building)}.spill'")  # swept with the generation
+        con.execute("SET checkpoint_threshold = '256MB'")  # once, as the file is closed, and not at the commit too
+        con.execute(f"SET temp_directory = {literal(f'{building}.spill')}")  # swept with the generation
         try:
-            con.execute(f"ATTACH '{_escaped(building)}' AS warehouse")
+            con.execute(f"ATTACH {literal(building)} AS warehouse")
         except duckdb.Error as error:
             raise BuildFailed(path=building, reason=str(error)) from error
         try:
             load_scanner(con, source.kind)
-            con.execute(f"ATTACH '{_escaped(source.address)}' AS source (TYPE {source.kind}, READ_ONLY)")
+            con.execute(f"ATTACH {literal(source.address)} AS source (TYPE {source.kind}, READ_ONLY)")
             con.execute(f"USE {_schema(source)}")
             con.execute("BEGIN")
             extracted = _Load(con, source).load(full=full, reconcile=reconcile, columns=columns)
@@ -207,7 +210,7 @@ def load_scanner(con: Any, kind: str) -> None:
     for folder in (package.submodule_search_locations or []) if package else []:
         file = Path(folder) / "extensions" / f"v{duckdb.__version__}" / f"{name}.duckdb_extension"
         if file.exists():
-            con.execute(f"LOAD '{_escaped(str(file))}'")
+            con.execute(f"LOAD {literal(str(file))}")
             return
     con.execute(f"INSTALL {name}")
     con.execute(f"LOAD {name}")
@@ -267,7 +270,7 @@ class _Load:
 
     def asked(self, sql: str) -> str:
         """`sql` as a table that the order database works out itself, by its own indexes."""
-        return f"{self.source.kind}_query('source', '{_escaped(sql)}')"
+        return f"{self.source.kind}_query('source', {literal(sql)})"
 
     def compare_columns(self, columns: Columns) -> list[dict[str, str]]:
         """What is new in the tables that are read; what is missing or of another type stops the load."""
@@ -305,7 +308,7 @@ class _Load:
         """Where to read on from, or None when `raw` is of another database or of a future now undone."""
         row = self.con.execute(
             "SELECT last_change_id, epoch_us(last_change_at), position, later_position, later_id, after_id "
-            f"FROM warehouse.meta.watermark WHERE source_name = '{_escaped(self.source.name)}'"
+            f"FROM warehouse.meta.watermark WHERE source_name = {literal(self.source.name)}"
         ).fetchone()
         if row is None or row[2] > now.position:
             return None
@@ -317,7 +320,7 @@ class _Load:
         last_id, last_at = last[0] if last else (0, "NULL")
         self.con.execute("DELETE FROM warehouse.meta.watermark")
         self.con.execute(
-            f"INSERT INTO warehouse.meta.watermark BY NAME SELECT '{_escaped(self.source.name)}' AS source_name, "
+            f"INSERT INTO warehouse.meta.watermark BY NAME SELECT {literal(self.source.name)} AS source_name, "
             f"{last_id} AS last_change_id, make_timestamptz({last_at}) AS last_change_at, {now.position} AS position, "
             f"{now.after_id} AS after_id, {now.later_position} AS later_position, {now.later_id} AS later_id"
         )
@@ -481,10 +484,6 @@ def _listed(days: Sequence[str]) -> str:
 def _chunks(keys: Sequence[int]) -> Iterator[Sequence[int]]:
     for start in range(0, len(keys), KEYS_A_QUERY):
         yield keys[start : start + KEYS_A_QUERY]
-
-
-def _escaped(text: str) -> str:
-    return text.replace("'", "''")
 
 
 if __name__ == "__main__":

@@ -20,6 +20,8 @@ from pipelines.warehouse.write import replace_with_query, same_columns
 
 MOST_PARTS = 0.5
 """When more than this share of a table's parts moved, it is built anew: one pass over all is cheaper then."""
+FEW_PARTS = 0.005
+"""Up to so many parts a row of the table are few: then nobody counts all parts, which takes a pass over all rows."""
 
 _NAMED_TABLE = re.compile(r"\b(?:raw|core|mart)\.\w+")
 
@@ -66,7 +68,9 @@ class Parts:
         if not keys:
             self._note(target, f"SELECT * FROM {self.home}.{target.full_name} LIMIT 0")
             return 0
-        if keys > MOST_PARTS * self._rows(f"(SELECT DISTINCT {_list(modelled.key)} FROM {target.full_name})"):
+        if keys > FEW_PARTS * self._rows(target.full_name) and keys > MOST_PARTS * self._rows(
+            f"(SELECT DISTINCT {_list(modelled.key)} FROM {target.full_name})"
+        ):
             return self._anew(target, query)
         catalog = self._catalog(modelled.key, tables_read(query))
         self._fresh(target, query, catalog=catalog)
@@ -239,11 +243,13 @@ class Parts:
         return self._violations_in(checked, f"SELECT t.* FROM {self.home}.{checked.full_name} t {narrowed}")
 
     def _violations_of_read(self, checked: Table) -> list[Violation]:
-        changed = " OR ".join(
-            f"{column} IN (SELECT entity_id FROM {self.home}.meta.changed_key WHERE entity = '{entity}')"
-            for entity, column in self.sources[checked.full_name].items()
-        )
-        return self._violations_in(checked, f"SELECT * FROM {self.home}.{checked.full_name} WHERE {changed}")
+        parts, before = [], ""
+        for entity, column in self.sources[checked.full_name].items():
+            keys = f"(SELECT entity_id AS {column} FROM {self.home}.meta.changed_key WHERE entity = '{entity}')"
+            parts.append(f"SELECT * FROM {self.home}.{checked.full_name} SEMI JOIN {keys} USING ({column}){before}")
+            before += f" ANTI JOIN {keys} USING ({column})"  # a row that two keys name is one row
+        changed = " UNION ALL ".join(parts)
+        return self._violations_in(checked, changed)
 
     def _violations_in(self, checked: Table, rows: str) -> list[Violation]:
         """Violations among `rows`, shown to the checks under the table's own name."""

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from datetime import date
 from functools import lru_cache
 
+from pipelines.sql import literal
 from pipelines.transform.as_of import AsOf
 
 COUNTRIES = (
@@ -52,7 +53,7 @@ def dim_holiday(as_of: AsOf) -> str:
     """One row per country where we have a location, and public holiday."""
     return f"""
       SELECT h[1] AS country, h[2]::DATE AS holiday_date, h[3] AS holiday_name, h[4] AS holiday_name_en
-      FROM (SELECT unnest(from_json({_literal(_all_holidays(_years(as_of)))}, '[["VARCHAR"]]')) AS h)
+      FROM (SELECT unnest(from_json({literal(_all_holidays(_years(as_of)))}, '[["VARCHAR"]]')) AS h)
       WHERE h[1] IN (SELECT country FROM raw.location)"""
 
 
@@ -97,10 +98,4 @@ def _holidays(country: str, years: range) -> list[tuple[str, str, str | None, st
 
 
 def _values(rows: Iterable[tuple[date | str, ...]]) -> str:
-    return "VALUES " + ", ".join(f"({', '.join(map(_literal, row))})" for row in rows)
-
-
-def _literal(value: date | str) -> str:
-    if isinstance(value, date):
-        return f"DATE '{value.isoformat()}'"
-    return "'" + value.replace("'", "''") + "'"
+    return "VALUES " + ", ".join(f"({', '.join(map(literal, row))})" for row in rows)

@@ -10,18 +10,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import polars as pl
-
-FRAME_TYPES: dict[str, pl.DataType] = {
-    "VARCHAR": pl.String(),
-    "BIGINT": pl.Int64(),
-    "DOUBLE": pl.Float64(),
-    "DATE": pl.Date(),
-    "BOOLEAN": pl.Boolean(),
-    "TIMESTAMP WITH TIME ZONE": pl.Datetime("us", "UTC"),
-    "VARCHAR[]": pl.List(pl.String()),
-}
-"""DuckDB type of a declared column -> what a reader's frame has."""
+from pipelines.sql import literal
 
 
 @dataclass(frozen=True)
@@ -110,10 +99,6 @@ class Violation:
         return f"{self.table}: {self.rows} rows break '{self.rule}'{shown}"
 
 
-def _text(value: str) -> str:
-    return "'" + value.replace("'", "''") + "'"
-
-
 def _name(value: str) -> str:
     return '"' + value.replace('"', '""') + '"'
 
@@ -126,14 +111,6 @@ def ddl(table: Table) -> str:
     """
     lines = ",\n  ".join(f"{_name(column.name)} {column.type}" for column in table.columns)
     return f"CREATE TABLE {table.full_name} (\n  {lines}\n)"
-
-
-def frame_schema(table: Table) -> dict[str, pl.DataType]:
-    """The columns of `table` as a Polars frame has them, in declared order.
-
-    Instants are microseconds in UTC. Example: {"sku": String, "on_hand_qty": Int64, "moved_at": Datetime("us", "UTC")}.
-    """
-    return {column.name: FRAME_TYPES[column.type] for column in table.columns}
 
 
 def create_sql(tables: Sequence[Table]) -> list[str]:
@@ -166,7 +143,7 @@ def violations_sql(table: Table) -> str:
         for number, check in enumerate(row_checks(table))
     )
     named = "\n    ".join(
-        f"UNION ALL SELECT {_text(check.name)}, c{number} FROM counted"
+        f"UNION ALL SELECT {literal(check.name)}, c{number} FROM counted"
         for number, check in enumerate(row_checks(table))
     )
     key = ", ".join(_name(name) for name in table.key)
@@ -176,7 +153,7 @@ def violations_sql(table: Table) -> str:
     FROM {table.full_name}),
   repeated AS (SELECT count(*) AS times FROM {table.full_name} GROUP BY {key} HAVING count(*) > 1)
   SELECT * FROM (
-    SELECT {_text(key_check_name(table))} AS rule, coalesce(sum(times), 0)::BIGINT AS rows FROM repeated
+    SELECT {literal(key_check_name(table))} AS rule, coalesce(sum(times), 0)::BIGINT AS rows FROM repeated
     {named}
   ) WHERE rows > 0"""
 

@@ -23,6 +23,7 @@ from pathlib import Path
 
 import duckdb
 
+from pipelines.sql import literal
 from pipelines.warehouse.contract import Table, Violation, contract_hash, examples_sql, violations_sql
 from pipelines.warehouse.errors import BuildFailed, ChecksFailed, WarehouseLocked
 from pipelines.warehouse.write import count_rows
@@ -241,21 +242,20 @@ def _stamp(
 ) -> dict[str, int]:
     row_counts = {table.full_name: count_rows(con, table) for table in tables if table.schema != "meta"}
     con.execute("DELETE FROM meta.publication")
+    run, moment = literal(run_id), f"{literal(published_at.isoformat())}::TIMESTAMPTZ"
     con.execute(
-        "INSERT INTO meta.publication BY NAME SELECT ? AS generation, ? AS run_id, ? AS as_of_date, "
-        "? AS business_zone, ?::TIMESTAMPTZ AS published_at, ? AS contract_hash",
-        [number, run_id, as_of_date, business_zone, published_at.isoformat(), contract_hash(tables)],
+        f"INSERT INTO meta.publication BY NAME SELECT {number} AS generation, {run} AS run_id, "
+        f"{literal(as_of_date)} AS as_of_date, {literal(business_zone)} AS business_zone, {moment} AS published_at, "
+        f"{literal(contract_hash(tables))} AS contract_hash"
     )
-    con.execute(
-        "UPDATE meta.plan_day SET planned_at = ?::TIMESTAMPTZ WHERE run_id = ?", [published_at.isoformat(), run_id]
-    )
+    con.execute(f"UPDATE meta.plan_day SET planned_at = {moment} WHERE run_id = {run}")
     builders = dict(con.execute("SELECT table_name, built_by_run_id FROM meta.table_rows").fetchall())
     con.execute("DELETE FROM meta.table_rows")
-    built_by = [builders.get(name) if name in left_alone else run_id for name in row_counts]
-    con.execute(
-        "INSERT INTO meta.table_rows SELECT unnest(?::VARCHAR[]), unnest(?::BIGINT[]), unnest(?::VARCHAR[])",
-        [list(row_counts), list(row_counts.values()), built_by],
-    )
+    rows = []
+    for name, count in row_counts.items():
+        built_by = builders.get(name) if name in left_alone else run_id
+        rows.append(f"({literal(name)}, {count}, {literal(built_by) if built_by else 'NULL'})")
+    con.execute(f"INSERT INTO meta.table_rows VALUES {', '.join(rows)}")
     return row_counts
 
 

@@ -18,7 +18,8 @@ from pathlib import Path
 import duckdb
 import polars as pl
 
-from pipelines.warehouse.contract import contract_hash, frame_schema
+from pipelines.sql import literal
+from pipelines.warehouse.contract import Table, contract_hash
 from pipelines.warehouse.errors import (
     ColumnsDiffer,
     ContractDiffers,
@@ -30,6 +31,24 @@ from pipelines.warehouse.publish import live_generation, live_link
 from pipelines.warehouse.tables import TABLES, table
 
 Parameters = Sequence[object] | Mapping[str, object]
+FRAME_TYPES: dict[str, pl.DataType] = {
+    "VARCHAR": pl.String(),
+    "BIGINT": pl.Int64(),
+    "DOUBLE": pl.Float64(),
+    "DATE": pl.Date(),
+    "BOOLEAN": pl.Boolean(),
+    "TIMESTAMP WITH TIME ZONE": pl.Datetime("us", "UTC"),
+    "VARCHAR[]": pl.List(pl.String()),
+}
+"""DuckDB type of a declared column -> what a reader's frame has."""
+
+
+def frame_schema(table: Table) -> dict[str, pl.DataType]:
+    """The columns of `table` as a Polars frame has them, in declared order.
+
+    Instants are microseconds in UTC. Example: {"sku": String, "on_hand_qty": Int64, "moved_at": Datetime("us", "UTC")}.
+    """
+    return {column.name: FRAME_TYPES[column.type] for column in table.columns}
 
 
 @dataclass(frozen=True)
@@ -67,7 +86,7 @@ class LiveWarehouse:
     def table(self, full_name: str) -> pl.DataFrame:
         """A whole declared table, such as "mart.reorder_suggestion", sorted by its key.
 
-        Its columns and their types are those of the contract (`contract.frame_schema`), whatever generation answers.
+        Its columns and their types are those of the contract (`frame_schema`), whatever generation answers.
 
         Raises:
             ColumnsDiffer: The live generation is of an older contract and lacks columns.
@@ -184,7 +203,7 @@ def _attach(con: duckdb.DuckDBPyConnection, generation: Path, catalog: str) -> i
     descriptor = os.open(generation, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        con.execute(f"ATTACH '{str(generation).replace(chr(39), chr(39) * 2)}' AS {catalog} (READ_ONLY)")
+        con.execute(f"ATTACH {literal(str(generation))} AS {catalog} (READ_ONLY)")
     except BaseException:
         os.close(descriptor)
         raise

@@ -41,7 +41,6 @@ from pipelines.model import MODELLED
 from pipelines.parts import Parts
 from pipelines.transform.as_of import AsOf
 from pipelines.warehouse import read
-from pipelines.warehouse.contract import frame_schema
 from pipelines.warehouse.errors import ColumnsDiffer, DayNotKept
 from pipelines.warehouse.publish import live_generation
 from pipelines.warehouse.tables import TABLES, table
@@ -222,7 +221,7 @@ def test_a_reader_gets_every_table_with_the_types_of_the_contract(
     with read.live_warehouse(tmp_path / "w") as warehouse:
         for one in TABLES:
             frame = warehouse.table(one.full_name)
-            assert dict(frame.schema) == frame_schema(one), one.full_name
+            assert dict(frame.schema) == read.frame_schema(one), one.full_name
         placed = warehouse.table("core.fct_order_line")["placed_at"]
         assert placed.min() >= clock.now() - timedelta(days=1)
         assert warehouse.table("core.fct_order_line")["order_line_id"].is_sorted()
