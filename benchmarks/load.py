@@ -174,7 +174,16 @@ def _peak_with_children_mb() -> float:
 def _write(_gate: Any, url: str, lines: int) -> dict[str, Any]:
     watch = _Watch()
     written = three_years.write_history(url, lines=lines)
+    if not url.startswith("sqlite"):
+        _vacuum(url)  # as a database that grew for three years would long have been
     return {"orders": written.orders, "lines": written.lines, "seconds": watch.seconds}
+
+
+def _vacuum(url: str) -> None:
+    import psycopg
+
+    with psycopg.connect(url.replace("+psycopg", ""), autocommit=True) as connection:
+        connection.execute("VACUUM (ANALYZE)")
 
 
 def _plain_copy(_gate: Any, url: str, folder: Path) -> dict[str, Any]:

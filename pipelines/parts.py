@@ -237,10 +237,10 @@ class Parts:
     def _violations_of_moved(self, checked: Table) -> list[Violation]:
         if not self._rows(f"moved.{checked.full_name}"):
             return []
-        # A key that is NULL is looked for, too.
-        same = " AND ".join(f"t.{name} IS NOT DISTINCT FROM m.{name}" for name in checked.key)
-        narrowed = f"SEMI JOIN moved.{checked.full_name} m ON {same}"
-        return self._violations_in(checked, f"SELECT t.* FROM {self.home}.{checked.full_name} t {narrowed}")
+        rows = f"SELECT * FROM {self.home}.{checked.full_name}"
+        has_null = " OR ".join(f"{name} IS NULL" for name in checked.key)  # which no join finds
+        moved = f"{rows} SEMI JOIN moved.{checked.full_name} USING ({_list(checked.key)})"
+        return self._violations_in(checked, f"{moved} UNION ALL {rows} WHERE {has_null}")
 
     def _violations_of_read(self, checked: Table) -> list[Violation]:
         parts, before = [], ""
