@@ -255,7 +255,9 @@ class _Load:
         now = self.head()
         self.find_changed_keys(before)
         days = self.touched_days()
+        self.let_server_scan("off")
         rows_read = {model.name: self.read_changed(model) for model in self.models.READ_MODELS}
+        self.let_server_scan("on")
         days |= self.touched_days()
         days_compared = self.compare_totals(sorted(days) if reconcile == "touched" else None)
         self.keep_watermark(now.following(before))
@@ -263,6 +265,10 @@ class _Load:
 
     def head(self) -> Watermark:
         return Watermark(*(int(value) for value in self.ask(self.head_sql)[0]))
+
+    def let_server_scan(self, on_off: Literal["on", "off"]) -> None:
+        if self.source.kind == "postgres":
+            self.ask(self.models.POSTGRESQL_BY_INDEX.format(on_off=on_off))
 
     def ask(self, sql: str) -> list[tuple[Any, ...]]:
         """Rows of a query that the order database answers itself, in this transaction."""
