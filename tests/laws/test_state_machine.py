@@ -105,8 +105,10 @@ def test_books_and_database_agree_whatever_happens(
 # ------------------------------------------------------------------------------------------------ planted bugs
 
 
-def finds(company: type[Company], message: str) -> None:
-    """The machine must fail, and say `message`; small, and the same examples every time."""
+def finds(company: type[Company], message: str, *, among: Sequence[str] = ()) -> None:
+    """The machine must fail, and say `message`; small, and the same examples every time. `among` names the only actions
+    to take where the bug needs several of them on one order, which is rare among all."""
+    company.among = among
     found = machine_settings(
         60, 40, derandomize=True, database=None, phases=[Phase.generate], report_multiple_bugs=False
     )
@@ -152,7 +154,7 @@ def test_it_finds_a_second_cancel_that_gives_the_money_back_again(
 
     real = cancel.cancel_order
     monkeypatch.setattr(cancel, "cancel_order", cancel_again)
-    finds(unchecked, "'refunded'")
+    finds(unchecked, "'refunded'", among=("place", "pay", "cancel", "pay_refund"))
 
 
 @sqlite_only
