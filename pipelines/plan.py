@@ -111,7 +111,8 @@ def product_plan(warehouse_dir: Path, sku: str, location_code: str, *, language:
         WarehouseMissing: Nothing was published yet.
     """
     one = {"sku": sku, "location_code": location_code}
-    where = "WHERE sku = $sku AND location_code = $location_code"
+    this = "sku = $sku AND location_code = $location_code"
+    where = f"WHERE {this}"
     with live_warehouse(warehouse_dir) as warehouse:
         planned = _planned(warehouse)
         choice = _with_reason(warehouse.query(f"FROM mart.forecast_choice {where}", one), language)
@@ -122,7 +123,7 @@ def product_plan(warehouse_dir: Path, sku: str, location_code: str, *, language:
             choice=choice.row(0, named=True) if choice.height else None,
             history=warehouse.query(
                 f"""
-                WITH known AS (FROM ({known_days(AsOf(planned.as_of_date, planned.business_zone))}) {where}),
+                WITH known AS ({known_days(AsOf(planned.as_of_date, planned.business_zone), only=this)}),
                 days AS (SELECT unnest(generate_series(min(demand_date), $through,
                   INTERVAL 1 DAY))::DATE AS demand_date, count(is_censored) > 0 AS is_recorded FROM known)
                 SELECT demand_date, coalesce(demand_qty, 0) AS demand_qty,

@@ -292,9 +292,9 @@ SELECT id, entity, entity_id FROM change_log WHERE id > {after_id} AND transacti
 
 POSTGRESQL_BY_INDEX = """
 SELECT set_config('enable_seqscan', '{on_off}', true) AS a, set_config('enable_hashjoin', '{on_off}', true) AS b,
-  set_config('enable_mergejoin', '{on_off}', true) AS c"""
+  set_config('enable_mergejoin', '{on_off}', true) AS c, set_config('jit', '{on_off}', true) AS d"""
 """For the rest of the transaction: with `off`, some thousands of rows are found by their keys alone. The planner takes them
-for so many that it reads whole tables instead."""
+for so many that it reads whole tables instead. Compiling queries (`jit`) would take longer than all of them."""
 
 LAST_CHANGE = 'SELECT id AS last_change_id, "at" AS last_change_at FROM change_log ORDER BY id DESC LIMIT 1'
 """The newest row of the log, kept as a mark: a database restored from a backup no longer has it as it was."""

@@ -45,17 +45,18 @@ def fct_demand_daily(as_of: AsOf) -> str:
           ON d.sku = o.sku AND d.location_code = o.location_code AND d.demand_date >= o.out_from_date"""
 
 
-def known_days(as_of: AsOf) -> str:
+def known_days(as_of: AsOf, *, only: str = "true") -> str:
     """Query: one row per SKU, location and day with demand or without stock, through the as-of date.
 
-    Columns: sku, location_code, demand_date, demand_qty, is_censored. The other days since the first demand are days on
-    which there was stock and nobody asked for it.
+    `only` is a condition on sku and location_code. Columns: sku, location_code, demand_date, demand_qty, is_censored. The
+    other days since the first demand are days on which there was stock and nobody asked for it.
     """
     return f"""
       SELECT sku, location_code, demand_date, demand_qty, is_censored FROM core.fct_demand_daily
-      WHERE demand_date <= {as_of.day_sql}
+      WHERE demand_date <= {as_of.day_sql} AND {only}
       UNION ALL  -- stock is recorded of nothing but what is tracked
       SELECT sku, location_code, demand_date, 0, true FROM (
         SELECT sku, location_code, unnest(generate_series(
           out_from_date, least(out_through_date, {as_of.day_sql}), INTERVAL 1 DAY))::DATE AS demand_date
-        FROM core.fct_out_of_stock) ANTI JOIN core.fct_demand_daily USING (sku, location_code, demand_date)"""
+        FROM core.fct_out_of_stock WHERE {only})
+      ANTI JOIN (FROM core.fct_demand_daily WHERE {only}) USING (sku, location_code, demand_date)"""

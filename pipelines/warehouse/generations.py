@@ -117,6 +117,7 @@ def _publication(path: Path) -> Publication:
             finally:
                 con.execute("USE memory")  # what is in use can't be detached
     except (duckdb.Error, OSError, ValueError, TypeError, IndexError) as error:
-        if not path.exists():  # swept, or taken to build on, since we looked
+        # Swept since we looked, or a run takes it to build on.
+        if isinstance(error, BlockingIOError) or not path.exists():
             raise FileNotFoundError(path) from error
         raise GenerationUnreadable(path=str(path), reason=str(error).splitlines()[0]) from error

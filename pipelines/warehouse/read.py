@@ -194,8 +194,10 @@ def attached(con: duckdb.DuckDBPyConnection, generation: Path, catalog: str) -> 
     try:
         yield
     finally:
-        con.execute(f"DETACH {catalog}")
-        os.close(descriptor)
+        try:
+            con.execute(f"DETACH {catalog}")
+        finally:
+            os.close(descriptor)
 
 
 def _attach(con: duckdb.DuckDBPyConnection, generation: Path, catalog: str) -> int:

@@ -450,8 +450,8 @@ out_from_date = Column("out_from_date", DAY, "First day without stock.")
 out_through_date = Column(
     "out_through_date",
     DAY,
-    "Last day on which stock was out, or the day it came again. Of a period "
-    "that goes on, the last day on which the empty place still counts as carrying the product.",
+    "Last day on which stock was out, or the day it came again. Of a period that goes on, the last day on which the empty "
+    "place still counts as carrying the product: half a year on, or the day the product was discontinued.",
 )
 stock_date = Column("stock_date", DAY, "First business day at whose end this was so.")
 on_hand_qty = Column("on_hand_qty", INT, "Units physically there, reserved ones included.", "units")
