@@ -72,6 +72,7 @@ def _daily(out: Context, day: date | None, *, full: bool, run_id: str) -> None:
         if day is None:
             day = today - timedelta(days=1)
             out.say(f"as of {day}, the last whole business day", f"截至 {day}（最近一个完整营业日）")
+        _not_in_future("--as-of", day, today)
         # What is to be done once a day, and not when an earlier day is looked at again.
         is_today = day >= today - timedelta(days=1)
         # Goods that came free since go to the orders that wait for them.
@@ -96,6 +97,16 @@ def _say_warnings(out: Context, report: RunReport) -> None:
     """What a person should look at although the run went well."""
     for warning in report.warnings:
         out.warn(f"{warning['code']} {warning['en']}", f"{warning['code']} {warning['zh']}")
+
+
+def _not_in_future(flag: str, day: date, today: date) -> None:
+    """Of a day that has not come nothing is known: its tables would be empty, and live."""
+    if day > today:
+        raise WrongArgument(
+            flag=flag,
+            problem=f"{day} is in the future; today is {today}",
+            problem_zh=f"{day} 在今天（{today}）之后",
+        )
 
 
 def new_run_id() -> str:
@@ -173,7 +184,9 @@ def _refresh(out: Context, day: date | None, *, run_id: str) -> None:
 
     with out.store() as store:
         clock = store.clock
-        day = day or clock.now().astimezone(store.zone).date()
+        today = clock.now().astimezone(store.zone).date()
+        day = day or today
+        _not_in_future("--as-of", day, today)
     settings = out.settings
     with _steps(out, len(MODELLED) + TOLD_STEPS) as tell:
         report = run_refresh(
@@ -242,12 +255,7 @@ def backfill(
         with out.store() as store:
             clock = store.clock
             today = clock.now().astimezone(store.zone).date()
-        if last > today:
-            raise WrongArgument(
-                flag="A..B",
-                problem=f"{last} is in the future; today is {today}",
-                problem_zh=f"{last} 在今天（{today}）之后",
-            )
+        _not_in_future("A..B", last, today)
         settings, count = out.settings, (last - first).days + 1
         with _steps(out, count * (len(MODELLED) + 2) + 3) as tell:
             report = run_backfill(

@@ -87,3 +87,11 @@ def test_a_quality_gate_stops_it_with_exit_4_and_the_old_plan_stays(traded: Stor
     said = cli("run", "daily", "--as-of", LAST_DAY, "--full", "--lang", "zh")
     assert (said.code, said.out, said.err.split()[0]) == (4, "", "E_CHECKS_FAILED")
     assert cli("plan", "show", "--json").data == before
+
+
+def test_a_day_that_has_not_come_is_refused_and_nothing_is_published(traded: Store, cli: Cli) -> None:
+    for run in ("daily", "refresh"):
+        said = cli("run", run, "--as-of", "2999-01-01")
+        assert said.code == 2
+        assert "--as-of 2999-01-01 is in the future" in said.err.replace(": ", " ")
+    assert "E_WAREHOUSE_MISSING" in cli("plan", "show").err
