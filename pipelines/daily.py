@@ -382,7 +382,8 @@ def _bring_what_stays(con: duckdb.DuckDBPyConnection, live: Path) -> None:
             if name in BUILT_NIGHTLY:
                 if name not in HISTORY_TABLES:
                     replace_with_query(con, table(name), f"SELECT * FROM older.{name}")
-                con.execute("UPDATE meta.table_rows SET built_by_run_id = ? WHERE table_name = ?", [built_by, name])
+                run = literal(built_by) if built_by else "NULL"
+                con.execute(f"UPDATE meta.table_rows SET built_by_run_id = {run} WHERE table_name = {literal(name)}")
         con.execute("CREATE OR REPLACE TEMP TABLE day_to_bring AS FROM older.meta.plan_day EXCEPT FROM meta.plan_day")
         for name in (*HISTORY_TABLES, "meta.plan_day"):
             con.execute(f"DELETE FROM {name} WHERE as_of_date IN (SELECT as_of_date FROM day_to_bring)")

@@ -124,16 +124,13 @@ class Parts:
         row = self.con.execute(f"SELECT count(*) FROM {catalog}.main.keys").fetchone()
         return int(row[0]) if row else 0
 
-    def _earlier(self, as_of: AsOf) -> AsOf:
-        assert self.base is not None
-        return min(self.base, as_of, key=lambda known: known.day)
-
     def _touched_by_source(self, modelled: Modelled, mover: str, as_of: AsOf) -> list[str]:
         """From a raw table: what the load changed, and what is dated after the earlier of the two days.
 
         A row with nothing after both days reads the same on either, so going back a day costs no more than going on.
         """
-        earlier = self._earlier(as_of)
+        assert self.base is not None
+        earlier = min(self.base, as_of, key=lambda known: known.day)
         columns = table(mover).column_names
         key = _list(modelled.key)
         queries = []

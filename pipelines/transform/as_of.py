@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
+from pipelines.sql import literal
+
 
 @dataclass(frozen=True)
 class AsOf:
@@ -20,7 +22,7 @@ class AsOf:
     @property
     def day_sql(self) -> str:
         """The as-of date as a literal."""
-        return f"DATE '{self.day.isoformat()}'"
+        return literal(self.day)
 
     @property
     def end_sql(self) -> str:

@@ -11,6 +11,9 @@ OUT_OF_STOCK_WORDS = ("out of stock", "out_of_stock", "缺货")
 """Words in the reason of a cancellation or an edit that say the customer wanted the goods and we had none: demand that was
 lost, not demand withdrawn. `services.shortage` writes them."""
 
+PLACED_BY_CUSTOMER = "order_kind NOT IN ('exchange', 'resend')"
+"""SQL: true of an order; an exchange or something sent again is not one that a customer placed."""
+
 _BEFORE = (
     '[{"line_no": "BIGINT", "ordered_qty": "BIGINT", "net_cents": "BIGINT",'
     ' "places": [{"location_id": "BIGINT", "qty": "BIGINT"}]}]'

@@ -1,6 +1,7 @@
 """How well customers are served, and what they do: one table per question of a screen."""
 
 from pipelines.transform.as_of import AsOf
+from pipelines.transform.orders import PLACED_BY_CUSTOMER
 
 
 def on_time_in_full(as_of: AsOf) -> str:
@@ -60,21 +61,21 @@ def channel_daily(as_of: AsOf) -> str:
 
     An exchange or something sent again is not an order that a customer placed, and does not count.
     """
-    return """
+    return f"""
       SELECT business_date, channel_code, currency, count(*) AS orders_count, count(cancelled_at) AS cancelled_count,
         coalesce(sum(ordered_qty - cancelled_qty) FILTER (WHERE cancelled_at IS NULL), 0)::BIGINT AS wanted_qty,
         coalesce(sum(net_cents) FILTER (WHERE cancelled_at IS NULL), 0)::BIGINT AS net_cents
-      FROM core.fct_order WHERE order_kind NOT IN ('exchange', 'resend') GROUP BY ALL"""
+      FROM core.fct_order WHERE {PLACED_BY_CUSTOMER} GROUP BY ALL"""
 
 
 def customer(as_of: AsOf) -> str:
     """One row per customer and currency of its orders that were not cancelled, exchanges and resends not counted."""
-    return """
+    return f"""
       SELECT customer_code, currency, min(business_date) AS first_order_date, max(business_date) AS last_order_date,
         count(*) AS orders_count, sum(ordered_qty - cancelled_qty)::BIGINT AS wanted_qty,
         sum(net_cents)::BIGINT AS net_cents, CASE WHEN count(DISTINCT business_date) > 1 THEN
           (max(business_date) - min(business_date)) / (count(DISTINCT business_date) - 1) END AS days_between_orders
-      FROM core.fct_order WHERE cancelled_at IS NULL AND order_kind NOT IN ('exchange', 'resend')
+      FROM core.fct_order WHERE cancelled_at IS NULL AND {PLACED_BY_CUSTOMER}
       GROUP BY ALL"""
 
 

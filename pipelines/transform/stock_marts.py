@@ -1,6 +1,7 @@
 """What stock earns: how fast it turns, what lies too long, and which products matter."""
 
 from pipelines.transform.as_of import AsOf
+from pipelines.transform.orders import PLACED_BY_CUSTOMER
 
 DEAD_AFTER_DAYS = 180
 """Stock of which nothing left for so long is dead; stock beyond what sells in so many days is excess."""
@@ -85,7 +86,7 @@ def abc_xyz(as_of: AsOf) -> str:
         SELECT l.sku, l.currency, l.net_cents, l.ordered_qty - l.cancelled_qty AS qty,
           ({as_of.day_sql} - l.business_date) // 7 AS week_no
         FROM core.fct_order_line l SEMI JOIN (
-          FROM core.fct_order WHERE cancelled_at IS NULL AND order_kind NOT IN ('exchange', 'resend')) o USING (order_id)
+          FROM core.fct_order WHERE cancelled_at IS NULL AND {PLACED_BY_CUSTOMER}) o USING (order_id)
         WHERE l.business_date > {as_of.day_sql} - 365 AND l.line_kind <> 'service'
       ), money AS (
         SELECT sku, currency, sum(net_cents)::BIGINT AS net_cents FROM line GROUP BY ALL

@@ -93,5 +93,6 @@ def test_a_day_that_has_not_come_is_refused_and_nothing_is_published(traded: Sto
     for run in ("daily", "refresh"):
         said = cli("run", run, "--as-of", "2999-01-01")
         assert said.code == 2
-        assert "--as-of 2999-01-01 is in the future" in said.err.replace(": ", " ")
+        assert "--as-of: 2999-01-01 is in the future" in said.err
+        assert "2999-01-01 在今天" in cli("run", run, "--as-of", "2999-01-01", "--lang", "zh").err
     assert "E_WAREHOUSE_MISSING" in cli("plan", "show").err

@@ -161,7 +161,7 @@ def test_a_refresh_without_news_changes_nothing(shop: Store, clock: FixedClock, 
     before = live_hashes(tmp_path / "w")
     report = refresh(shop, tmp_path / "w", today, "again")
     # On PostgreSQL a neighbour's long transaction makes rows be read again, and most of a small table is all of it.
-    if not report.changed_keys:
+    if shop.url.startswith("sqlite") or not report.changed_keys:
         assert {step.rows for step in report.steps if step.name.startswith("core.")} == {0}
     assert live_hashes(tmp_path / "w") == before
 
