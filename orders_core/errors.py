@@ -157,6 +157,32 @@ class WrongScan(OrdersError):
     zh = "拣货单 {number}：扫到 {scanned}，应为 {expected}"
 
 
+class SuggestionOld(OrdersError):
+    """The suggestion is not of the newest plan. Look at that one, or say that the older one counts all the same."""
+
+    code = "E_SUGGESTION_OLD"
+    en = "{sku} at {location}: suggested by the plan of {as_of_date}, the newest is of {newest_date}"
+    zh = "{location} 的 {sku}：这是 {as_of_date} 的建议，最新计划为 {newest_date}"
+
+
+class SuggestionOvertaken(OrdersError):
+    """Another plan's suggestion was ordered after this plan was made: it does not know those units are coming."""
+
+    code = "E_SUGGESTION_OVERTAKEN"
+    en = (
+        "{sku} at {location}: {number} ordered {ordered_qty} on {ordered_date}, after the plan of {as_of_date} was made"
+    )
+    zh = "{location} 的 {sku}：{as_of_date} 的计划生成之后，{number} 已于 {ordered_date} 采购 {ordered_qty}"
+
+
+class NotInBulk(OrdersError):
+    """Suggestions nobody should approve unseen: their forecasts are of grade C or D, or have none."""
+
+    code = "E_NOT_IN_BULK"
+    en = "approve one by one, the forecast is of grade C or D: {skus}"
+    zh = "预测可信度为 C 或 D，请逐条审核：{skus}"
+
+
 class LotRefused(OrdersError):
     code = "E_LOT"
     en = "lot {lot_code} of {sku}: {problem}"

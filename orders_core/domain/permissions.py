@@ -67,7 +67,14 @@ ROLES: dict[str, frozenset[str]] = {
         }
     ),
     "planner": frozenset(
-        {"purchase.order", "purchase.request", "catalogue.change", "stock.receive", "stock.count.approve"}
+        {
+            "forecast.override",
+            "purchase.order",
+            "purchase.request",
+            "catalogue.change",
+            "stock.receive",
+            "stock.count.approve",
+        }
     ),
     "cashier": frozenset({"money.receive", "money.refund", "customer.credit", "invoice.request"}),
     "marketing": frozenset({"promotion.change"}),

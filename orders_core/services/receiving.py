@@ -90,7 +90,9 @@ class PurchaseOrderState:
     is_repeat: bool = False
 
 
-def create_purchase_order(uow: UnitOfWork, actor: Actor, command: CreatePurchaseOrder) -> PurchaseOrderState:
+def create_purchase_order(
+    uow: UnitOfWork, actor: Actor, command: CreatePurchaseOrder, *, approved_by: str | None = None
+) -> PurchaseOrderState:
     """Order goods from a supplier.
 
     Raises:
@@ -150,6 +152,7 @@ def create_purchase_order(uow: UnitOfWork, actor: Actor, command: CreatePurchase
             "source_run_key": command.source_run_key,
             "created_at": uow.now,
             "created_by": actor.name,
+            "approved_by": approved_by,
             **once.columns,
         },
     )

@@ -410,6 +410,15 @@ FACTS: dict[str, Facts] = {
             AS receipts_qty
         FROM purchase_order_line l""",
     ),
+    "suggestion_approval": Facts(
+        "suggestion_approval",
+        f"q.as_of_date || ' ' || {_SKU_AT_LOCATION}",
+        """
+        SELECT a.as_of_date, a.sku_id, a.location_id, a.approved_qty, p.number, l.qty AS bought_qty,
+          CASE WHEN l.sku_id = a.sku_id AND p.location_id = a.location_id THEN 0 ELSE 1 END AS is_another
+        FROM suggestion_approval a JOIN purchase_order_line l ON l.id = a.purchase_order_line_id
+          JOIN purchase_order p ON p.id = l.purchase_order_id""",
+    ),
     "transfer_ledger": Facts(
         "transfer",
         f"(SELECT t.number FROM transfer t WHERE t.id = q.transfer_id) || ' ' || {_SKU}",
@@ -943,6 +952,13 @@ INVARIANTS: tuple[Invariant, ...] = (
         "received_qty <> receipts_qty",
         en="{received_qty} received, but its goods receipts sum to {receipts_qty}",
         zh="已收 {received_qty}，但收货单合计 {receipts_qty}",
+    ),
+    Invariant(
+        "suggestion_bought",
+        "suggestion_approval",
+        "is_another = 1 OR approved_qty <> bought_qty",
+        en="{approved_qty} approved, but {number} buys {bought_qty}, or another SKU, or for another place",
+        zh="审核通过 {approved_qty}，但 {number} 采购 {bought_qty}，或商品、仓库不同",
     ),
     Invariant(
         "transfer_left_stock",

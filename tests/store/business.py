@@ -353,6 +353,20 @@ def _rows(store: Store) -> dict[str, list[dict[str, Any]]]:
                 "unit_cost_cents": 100,
             }
         ],
+        "suggestion_approval": [
+            {
+                "id": 605,
+                "as_of_date": today,
+                "sku_id": LAMP,
+                "location_id": HEL,
+                "suggested_qty": 10,
+                "approved_qty": 10,
+                "approved_by": "planner",
+                "approved_at": now,
+                "business_date": today,
+                "purchase_order_line_id": 601,
+            }
+        ],
         "goods_receipt": [
             {
                 "id": 602,

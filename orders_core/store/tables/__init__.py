@@ -67,6 +67,7 @@ from orders_core.store.tables.orders import (
     OrderLine,
     OrderNote,
 )
+from orders_core.store.tables.planning import DemandAdjustment, ForecastOverride, SuggestionApproval
 from orders_core.store.tables.platform import (
     AuditEntry,
     AuditSeal,
@@ -131,7 +132,9 @@ __all__ = [
     "CustomerAddress",
     "CustomerContact",
     "Decision",
+    "DemandAdjustment",
     "FollowUp",
+    "ForecastOverride",
     "GiftRule",
     "GoodsReceipt",
     "GoodsReceiptLine",
@@ -192,6 +195,7 @@ __all__ = [
     "StockPrice",
     "StockProtection",
     "Substitute",
+    "SuggestionApproval",
     "Supplier",
     "SupplierClosedDay",
     "SupplierSku",

@@ -1,0 +1,300 @@
+"""Approved suggestions become purchase orders: one per supplier and place, each suggestion once, whoever clicks."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import Any
+
+from sqlalchemy import insert, select
+
+from orders_core.domain.permissions import Actor
+from orders_core.errors import InvalidCommand, NotInBulk, SuggestionOld, SuggestionOvertaken
+from orders_core.services.idempotency import is_repeat
+from orders_core.services.lookups import location_named, must_be_qty, skus_named
+from orders_core.services.receiving import CreatePurchaseOrder, PurchaseLine, create_purchase_order
+from orders_core.store.tables import Location, PurchaseOrder, PurchaseOrderLine, Sku, SuggestionApproval
+from orders_core.store.uow import UnitOfWork
+
+TRUSTED_GRADES = ("A", "B")
+
+
+@dataclass(frozen=True)
+class Suggested:
+    """One suggestion of the plan of `as_of_date`, and what the planner makes of it.
+
+    Attributes:
+        as_of_date, sku, location: Which suggestion; it is approved once.
+        supplier: Whom to buy from (code); None when nobody is known to sell it.
+        suggested_qty: Base units, as suggested.
+        qty: Base units to buy; as suggested when None. Another number needs a `reason`.
+        unit_cost_cents: What the planner saw; the supplier's price when None.
+        lead_time_days: Supplier order to shelf; the line is expected then.
+        grade: Trust in the forecast, A to D; None when it has none.
+        is_min_max: The quantity comes from fixed levels for a cheap product, so its grade does not matter.
+        facts: The suggestion's other numbers (its waterfall), kept with the purchase order's line.
+    """
+
+    as_of_date: date
+    sku: str
+    location: str
+    supplier: str | None
+    suggested_qty: int
+    qty: int | None = None
+    reason: str | None = None
+    unit_cost_cents: int | None = None
+    lead_time_days: int | None = None
+    grade: str | None = None
+    is_min_max: bool = False
+    facts: Mapping[str, Any] | None = None
+
+    @property
+    def approved_qty(self) -> int:
+        return self.suggested_qty if self.qty is None else self.qty
+
+
+@dataclass(frozen=True)
+class ApproveSuggestions:
+    """Buy what these suggestions say. `newest_plan_date` is the day of the newest plan there is.
+
+    `accepts_older` lets suggestions of an older plan through, and those that a later order has overtaken.
+    """
+
+    suggestions: Sequence[Suggested]
+    newest_plan_date: date
+    accepts_older: bool = False
+    idem_key: str | None = None
+
+
+@dataclass(frozen=True)
+class Approved:
+    """What became of one suggestion; `is_repeat` when it was approved before, with the quantity of then."""
+
+    as_of_date: date
+    sku: str
+    location: str
+    qty: int
+    purchase_order: str
+    approved_by: str
+    is_repeat: bool = False
+
+
+@dataclass(frozen=True)
+class ApprovedSuggestions:
+    """One entry per suggestion, in the order asked; `purchase_orders` are the numbers behind them, oldest first."""
+
+    approved: tuple[Approved, ...]
+    purchase_orders: tuple[str, ...]
+    is_repeat: bool = False
+
+
+Key = tuple[date, str, str]
+
+
+def approve_suggestions(uow: UnitOfWork, actor: Actor, command: ApproveSuggestions) -> ApprovedSuggestions:
+    """Make one purchase order per supplier and place of the suggestions that nobody approved yet.
+
+    A suggestion (day, SKU, location) approved before keeps its purchase order and quantity, whoever asks again: the answer
+    names it. Everything is ordered, or nothing.
+
+    Raises:
+        NotFound: no such SKU, location or supplier.
+        NotInBulk: several at once, and some are of grade C, D or none and not by min/max.
+        SuggestionOld, SuggestionOvertaken: not of the newest plan, or another one was ordered since it was made.
+        InvalidCommand: nothing named, one named twice, no supplier, a made SKU, another quantity without a reason.
+        InvalidQuantity: not 1 to 9,999,999 units.
+    """
+    actor.must("purchase.order")
+    if not command.suggestions:
+        raise InvalidCommand(field="suggestions", problem="nothing_to_approve")
+    for place in sorted({asked.location for asked in command.suggestions}):
+        location_named(uow, actor, place)
+    is_repeat(uow, actor, "suggestions.approve", command)  # the key with another body is refused
+    skus = skus_named(uow, [asked.sku for asked in command.suggestions])
+    sku_ids = sorted(sku.id for sku in skus.values())
+    if not uow.is_sqlite:  # who approves the same SKU waits, and then sees what was approved
+        uow.rows(select(Sku.id).where(Sku.id.in_(sku_ids)).order_by(Sku.id).with_for_update(key_share=True))
+    asked_keys = [_key(asked) for asked in command.suggestions]
+    _must_differ(asked_keys)
+    known = _known(uow, sku_ids, command.suggestions)
+    new = [asked for asked in command.suggestions if _key(asked) not in known]
+    _must_be_trusted(command.suggestions, new)
+    for asked in new:
+        _must_be_sound(asked, skus[asked.sku])
+        if not command.accepts_older:
+            _must_be_newest(uow, asked, skus[asked.sku].id, command.newest_plan_date)
+    groups: dict[tuple[str, str], list[Suggested]] = defaultdict(list)
+    for asked in new:
+        groups[asked.supplier or "", asked.location].append(asked)
+    for (supplier, place), members in sorted(groups.items()):
+        _order(uow, actor, supplier, place, members)
+    if new:
+        known = _known(uow, sku_ids, command.suggestions)
+    repeated = set(asked_keys) - {_key(asked) for asked in new}
+    approved = tuple(
+        Approved(
+            *key,
+            qty=known[key].approved_qty,
+            purchase_order=known[key].number,
+            approved_by=known[key].approved_by,
+            is_repeat=key in repeated,
+        )
+        for key in asked_keys
+    )
+    numbers = sorted({(known[key].purchase_order_id, known[key].number) for key in asked_keys})
+    return ApprovedSuggestions(approved, tuple(number for _, number in numbers), is_repeat=not new)
+
+
+def _key(asked: Suggested) -> Key:
+    return asked.as_of_date, asked.sku, asked.location
+
+
+def _must_differ(keys: Sequence[Key]) -> None:
+    seen = set()
+    for key in keys:
+        if key in seen:
+            raise InvalidCommand(field="suggestions", problem="suggested_twice", sku=key[1], location=key[2])
+        seen.add(key)
+
+
+def _known(uow: UnitOfWork, sku_ids: Sequence[int], asked: Sequence[Suggested]) -> dict[Key, Any]:
+    """What was approved of these days, SKUs and places, with the purchase order of each."""
+    days = sorted({one.as_of_date for one in asked})
+    rows = uow.rows(
+        select(
+            SuggestionApproval.as_of_date,
+            Sku.sku,
+            Location.code,
+            SuggestionApproval.approved_qty,
+            SuggestionApproval.approved_by,
+            PurchaseOrder.number,
+            PurchaseOrder.id.label("purchase_order_id"),
+        )
+        .join(Sku, Sku.id == SuggestionApproval.sku_id)
+        .join(Location, Location.id == SuggestionApproval.location_id)
+        .join(PurchaseOrderLine, PurchaseOrderLine.id == SuggestionApproval.purchase_order_line_id)
+        .join(PurchaseOrder, PurchaseOrder.id == PurchaseOrderLine.purchase_order_id)
+        .where(SuggestionApproval.as_of_date.in_(days), SuggestionApproval.sku_id.in_(sku_ids))
+    )
+    return {(row.as_of_date, row.sku, row.code): row for row in rows}
+
+
+def _must_be_trusted(asked: Sequence[Suggested], new: Sequence[Suggested]) -> None:
+    """Several at once are approved unseen, so their forecasts must deserve it."""
+    doubtful = [one.sku for one in new if one.grade not in TRUSTED_GRADES and not one.is_min_max]
+    if doubtful and len(asked) > 1:
+        raise NotInBulk(skus=", ".join(sorted(set(doubtful))))
+
+
+def _must_be_sound(asked: Suggested, sku: Any) -> None:
+    must_be_qty(asked.approved_qty, f"{asked.sku}@{asked.location}")
+    if sku.supply_mode == "make":
+        raise InvalidCommand(field="suggestions", problem="made_not_bought", sku=asked.sku)
+    if asked.supplier is None:
+        raise InvalidCommand(field="suggestions", problem="no_supplier", sku=asked.sku)
+    if asked.approved_qty != asked.suggested_qty and not (asked.reason or "").strip():
+        raise InvalidCommand(
+            field="reason",
+            problem="change_without_reason",
+            approved_qty=asked.approved_qty,
+            suggested_qty=asked.suggested_qty,
+        )
+
+
+_SINCE = (
+    select(SuggestionApproval.approved_qty, SuggestionApproval.business_date, PurchaseOrder.number)
+    .join(Location, Location.id == SuggestionApproval.location_id)
+    .join(PurchaseOrderLine, PurchaseOrderLine.id == SuggestionApproval.purchase_order_line_id)
+    .join(PurchaseOrder, PurchaseOrder.id == PurchaseOrderLine.purchase_order_id)
+    .where(PurchaseOrder.status != "cancelled")
+    .order_by(SuggestionApproval.id.desc())
+    .limit(1)
+)
+
+
+def _must_be_newest(uow: UnitOfWork, asked: Suggested, sku_id: int, newest: date) -> None:
+    if asked.as_of_date < newest:
+        raise SuggestionOld(
+            sku=asked.sku, location=asked.location, as_of_date=str(asked.as_of_date), newest_date=str(newest)
+        )
+    later = uow.row(
+        _SINCE.where(
+            SuggestionApproval.sku_id == sku_id,
+            Location.code == asked.location,
+            SuggestionApproval.as_of_date != asked.as_of_date,
+            SuggestionApproval.business_date > asked.as_of_date,
+        )
+    )
+    if later is not None:
+        raise SuggestionOvertaken(
+            sku=asked.sku,
+            location=asked.location,
+            number=later.number,
+            ordered_qty=later.approved_qty,
+            ordered_date=str(later.business_date),
+            as_of_date=str(asked.as_of_date),
+        )
+
+
+def _order(
+    uow: UnitOfWork,
+    actor: Actor,
+    supplier: str,
+    place: str,
+    members: Sequence[Suggested],
+) -> None:
+    """One purchase order, and for each of its lines the suggestion it came from."""
+    lines = [
+        PurchaseLine(
+            asked.sku,
+            asked.approved_qty,
+            unit_cost_cents=asked.unit_cost_cents,
+            expected_date=None if asked.lead_time_days is None else uow.today + timedelta(days=asked.lead_time_days),
+            suggestion={
+                **(asked.facts or {}),
+                "as_of_date": asked.as_of_date.isoformat(),
+                "suggested_qty": asked.suggested_qty,
+                "approved_by": actor.name,
+                "reason": asked.reason,
+            },
+        )
+        for asked in members
+    ]
+    days = {asked.as_of_date.isoformat() for asked in members}
+    command = CreatePurchaseOrder(supplier, place, lines, source_run_key=f"plan {', '.join(sorted(days))}")
+    made = create_purchase_order(uow, actor, command, approved_by=actor.name)
+    made_lines = uow.rows(
+        select(PurchaseOrderLine.id, PurchaseOrderLine.sku_id, PurchaseOrder.location_id)
+        .join(PurchaseOrder, PurchaseOrder.id == PurchaseOrderLine.purchase_order_id)
+        .where(PurchaseOrderLine.purchase_order_id == made.purchase_order_id)
+        .order_by(PurchaseOrderLine.line_no)
+    )
+    approval_id = uow.new_id(len(members))
+    uow.conn.execute(
+        insert(SuggestionApproval),
+        [
+            {
+                "id": approval_id + number,
+                "as_of_date": asked.as_of_date,
+                "sku_id": line.sku_id,
+                "location_id": line.location_id,
+                "suggested_qty": asked.suggested_qty,
+                "approved_qty": asked.approved_qty,
+                "reason": (asked.reason or "").strip() or None,
+                "approved_by": actor.name,
+                "approved_at": uow.now,
+                "business_date": uow.today,
+                "purchase_order_line_id": line.id,
+            }
+            for number, (asked, line) in enumerate(zip(members, made_lines, strict=True))
+        ],
+    )
+    uow.audit(
+        actor,
+        "suggestion.approve",
+        "purchase_order",
+        made.purchase_order_id,
+        facts={"number": made.number, "suggestions": [f"{one.as_of_date} {one.sku}@{one.location}" for one in members]},
+    )

@@ -1,0 +1,201 @@
+"""What a planner knows and the model does not: overrides of coming days, adjustments of past ones. Nothing is deleted."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+from sqlalchemy import insert, select, update
+
+from orders_core.domain.permissions import Actor
+from orders_core.errors import InvalidCommand, NotFound
+from orders_core.services.idempotency import keyed
+from orders_core.services.lookups import location_named, must_work_at, skus_named
+from orders_core.store.tables import DemandAdjustment, ForecastOverride, Location
+from orders_core.store.tables.planning import ADJUSTMENT_KINDS, OVERRIDE_KINDS
+from orders_core.store.uow import UnitOfWork
+
+MOST = {"set_daily": 9_999_999.0, "multiply": 100.0, "add_weekly": 9_999_999.0}
+"""The largest amount of each kind; a ratio beyond it is a slip of the finger."""
+
+
+@dataclass(frozen=True)
+class SetOverride:
+    """Change the forecast of one SKU at one location from `from_date` through `through_date`.
+
+    `kind` says what `amount` is: `set_daily` units a day, `multiply` a ratio (1.2 = 20 % more), `add_weekly` units a
+    week spread evenly over its days, negative to take off. Overrides of the same day add up in the order they were made; a
+    `set_daily` starts anew. Plans as of `expires_date` and later know nothing of it; `through_date` when not given.
+    """
+
+    sku: str
+    location: str
+    from_date: date
+    through_date: date
+    kind: str
+    amount: float
+    reason: str
+    expires_date: date | None = None
+    idem_key: str | None = None
+
+
+@dataclass(frozen=True)
+class AdjustDemand:
+    """Days of the past that mislead: `ignore` takes them for unknown, `replace` for `daily_qty` units each."""
+
+    sku: str
+    location: str
+    from_date: date
+    through_date: date
+    kind: str
+    reason: str
+    daily_qty: float | None = None
+    idem_key: str | None = None
+
+
+@dataclass(frozen=True)
+class Withdraw:
+    """Take back an override or an adjustment by its id: later plans know nothing of it. It stays on record."""
+
+    change_id: int
+
+
+@dataclass(frozen=True)
+class PlanChangeState:
+    """An override or an adjustment as it stands; `is_repeat` when nothing new happened."""
+
+    change_id: int
+    is_withdrawn: bool = False
+    is_repeat: bool = False
+
+
+def set_override(uow: UnitOfWork, actor: Actor, command: SetOverride) -> PlanChangeState:
+    """Set an override of a forecast.
+
+    Raises:
+        NotFound: no such SKU or location.
+        InvalidCommand: days in the wrong order or over, an amount out of range, no reason, expired already.
+    """
+    actor.must("forecast.override")
+    place = location_named(uow, actor, command.location)
+    once = keyed(uow, ForecastOverride, command)
+    if once.row is not None:
+        return PlanChangeState(once.row.id, once.row.withdrawn_at is not None, is_repeat=True)
+    sku = skus_named(uow, [command.sku])[command.sku]
+    _must_be_days(command.from_date, command.through_date)
+    _must_be_kind(command.kind, OVERRIDE_KINDS)
+    least = -MOST["add_weekly"] if command.kind == "add_weekly" else 0.0
+    _must_be_amount(command.amount, "amount", least=least, most=MOST[command.kind])
+    expires = command.expires_date or command.through_date
+    for field, day in (("through_date", command.through_date), ("expires_date", expires)):
+        if day <= uow.today:
+            raise InvalidCommand(field=field, problem="days_are_over", day=day.isoformat())
+    values = {"amount": float(command.amount), "expires_date": expires, **once.columns}
+    return _write(uow, actor, ForecastOverride, command, sku_id=sku.id, location_id=place.id, **values)
+
+
+def adjust_demand(uow: UnitOfWork, actor: Actor, command: AdjustDemand) -> PlanChangeState:
+    """Adjust days of the past for the forecast to learn from; what was recorded of them stays as it is.
+
+    Raises:
+        NotFound: no such SKU or location.
+        InvalidCommand: days in the wrong order or not come yet, a quantity missing or out of range, no reason.
+    """
+    actor.must("forecast.override")
+    place = location_named(uow, actor, command.location)
+    once = keyed(uow, DemandAdjustment, command)
+    if once.row is not None:
+        return PlanChangeState(once.row.id, once.row.withdrawn_at is not None, is_repeat=True)
+    sku = skus_named(uow, [command.sku])[command.sku]
+    _must_be_days(command.from_date, command.through_date)
+    _must_be_kind(command.kind, ADJUSTMENT_KINDS)
+    if command.through_date > uow.today:
+        raise InvalidCommand(field="through_date", problem="adjusts_the_future", day=command.through_date.isoformat())
+    qty = None
+    if command.kind == "replace":
+        _must_be_amount(command.daily_qty, "daily_qty", least=0.0, most=MOST["set_daily"])
+        qty = float(command.daily_qty or 0)
+    values = {"daily_qty": qty, **once.columns}
+    return _write(uow, actor, DemandAdjustment, command, sku_id=sku.id, location_id=place.id, **values)
+
+
+def withdraw_override(uow: UnitOfWork, actor: Actor, command: Withdraw) -> PlanChangeState:
+    """Take an override back. A second time changes nothing."""
+    return _withdraw(uow, actor, ForecastOverride, command, "forecast override")
+
+
+def withdraw_adjustment(uow: UnitOfWork, actor: Actor, command: Withdraw) -> PlanChangeState:
+    """Take an adjustment of past demand back. A second time changes nothing."""
+    return _withdraw(uow, actor, DemandAdjustment, command, "demand adjustment")
+
+
+def _must_be_days(first: date, last: date) -> None:
+    if first > last:
+        raise InvalidCommand(
+            field="from_date", problem="days_backwards", from_date=first.isoformat(), through_date=last.isoformat()
+        )
+
+
+def _must_be_kind(kind: str, kinds: tuple[str, ...]) -> None:
+    if kind not in kinds:
+        raise InvalidCommand(field="kind", problem="not_one_of", value=kind, choices=", ".join(kinds))
+
+
+def _must_be_amount(amount: Any, field: str, *, least: float, most: float) -> None:
+    is_number = isinstance(amount, int | float) and not isinstance(amount, bool) and math.isfinite(amount)
+    if not is_number or not least <= amount <= most:
+        raise InvalidCommand(
+            field=field, problem="amount_out_of_range", amount=amount, least=f"{least:,.0f}", most=f"{most:,.0f}"
+        )
+
+
+def _write(
+    uow: UnitOfWork, actor: Actor, table: type[ForecastOverride] | type[DemandAdjustment], command: Any, **values: Any
+) -> PlanChangeState:
+    if not command.reason.strip():
+        raise InvalidCommand(field="reason", problem="override_without_reason")
+    entity, change_id = table.__tablename__, uow.new_id()
+    said = {"from_date": command.from_date, "through_date": command.through_date, "kind": command.kind}
+    row = {
+        "id": change_id, **said, "author": actor.name, "reason": command.reason.strip(), "created_at": uow.now, **values,
+    }  # fmt: skip
+    uow.conn.execute(insert(table), row)
+    uow.changed(entity, change_id, 1, "insert")
+    uow.audit(
+        actor,
+        f"{entity}.set",
+        entity,
+        change_id,
+        version=1,
+        facts={"sku": command.sku, "location": command.location, "reason": row["reason"], **said},
+    )
+    return PlanChangeState(change_id)
+
+
+def _withdraw(
+    uow: UnitOfWork,
+    actor: Actor,
+    table: type[ForecastOverride] | type[DemandAdjustment],
+    command: Withdraw,
+    said: str,
+) -> PlanChangeState:
+    actor.must("forecast.override")
+    query = select(table.__table__).where(table.id == command.change_id)
+    row = uow.row(query if uow.is_sqlite else query.with_for_update(key_share=True))
+    if row is None:
+        raise NotFound(entity=said, key=command.change_id)
+    must_work_at(actor, uow.conn.execute(select(Location.code).where(Location.id == row.location_id)).scalar_one())
+    if row.withdrawn_at is not None:
+        return PlanChangeState(row.id, is_withdrawn=True, is_repeat=True)
+    version = uow.conn.execute(
+        update(table)
+        .where(table.id == row.id)
+        .values(withdrawn_at=uow.now, withdrawn_by=actor.name, version=table.version + 1)
+        .returning(table.version)
+    ).scalar_one()
+    entity = table.__tablename__
+    uow.changed(entity, row.id, version)
+    uow.audit(actor, f"{entity}.withdraw", entity, row.id, version=version, facts={"author": row.author})
+    return PlanChangeState(row.id, is_withdrawn=True)

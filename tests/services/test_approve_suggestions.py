@@ -1,0 +1,205 @@
+"""A suggestion is bought once, whoever approves it and however often; receiving it closes the purchase order."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import date, timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import select, text
+
+from orders_core.errors import (
+    IdempotencyMismatch,
+    InvalidCommand,
+    NotInBulk,
+    PermissionDenied,
+    SuggestionOld,
+    SuggestionOvertaken,
+)
+from orders_core.services.approve_suggestions import (
+    ApprovedSuggestions,
+    ApproveSuggestions,
+    Suggested,
+    approve_suggestions,
+)
+from orders_core.services.receiving import ReceivedLine, ReceiveGoods, receive_goods
+from orders_core.store import tables
+from orders_core.store.uow import Store
+from orders_core.store.verify import verify
+from tests.support import build
+from tests.support.build import CLERK, MANAGER, PICKER, PLANNER
+
+TODAY = date(2026, 3, 2)
+PLAN = TODAY - timedelta(days=1)
+
+
+@pytest.fixture
+def shop(store: Store) -> Store:
+    """Lamps and rugs from ACORN, tea from TEAHOUSE, all in WH1."""
+    build.stock(store, "LAMP@WH1: 1, RUG@WH1: 1, TEA@WH1: 1, LAMP@WH2: 1")
+    build.supplier(store, "ACORN", "LAMP 500, RUG 250")
+    build.supplier(store, "TEAHOUSE", "TEA 100")
+    return store
+
+
+def suggested(sku: str, qty: int = 10, supplier: str = "ACORN", grade: str | None = "A", **fields: Any) -> Suggested:
+    return Suggested(**{
+        "as_of_date": PLAN, "sku": sku, "location": "WH1", "supplier": supplier, "suggested_qty": qty, "grade": grade,
+        **fields,
+    })  # fmt: skip
+
+
+def approve(*asked: Suggested, **fields: Any) -> ApproveSuggestions:
+    return ApproveSuggestions(asked, **{"newest_plan_date": PLAN, **fields})
+
+
+def bought(store: Store) -> list[tuple[str, str, int]]:
+    """(purchase order, SKU, units) of every line."""
+    query = text(
+        "SELECT p.number, s.sku, l.qty FROM purchase_order_line l JOIN purchase_order p ON p.id = l.purchase_order_id"
+        " JOIN sku s ON s.id = l.sku_id ORDER BY l.id"
+    )
+    return [tuple(row) for row in build.rows(store, query)]
+
+
+def test_approved_suggestions_make_one_purchase_order_per_supplier_and_place(shop: Store) -> None:
+    facts = {"order_up_to_qty": 12, "reason_codes": ["x"]}
+    done = shop.run(
+        approve_suggestions,
+        PLANNER,
+        approve(
+            suggested("RUG", 20, facts=facts, lead_time_days=7),
+            suggested("TEA", 5, "TEAHOUSE"),
+            suggested("LAMP", 10),
+            suggested("LAMP", 3, location="WH2"),
+        ),
+    )
+    assert len(done.purchase_orders) == 3
+    numbers = [one.purchase_order for one in done.approved]
+    assert numbers[0] == numbers[2] and len(set(numbers)) == 3
+    assert sorted((sku, qty) for _, sku, qty in bought(shop)) == [("LAMP", 3), ("LAMP", 10), ("RUG", 20), ("TEA", 5)]
+    order = build.rows(shop, select(tables.PurchaseOrder.__table__).where(tables.PurchaseOrder.number == numbers[0]))[0]
+    assert (order.total_cents, order.status, order.approved_by) == (20 * 250 + 10 * 500, "sent", "pia")
+    line = build.rows(
+        shop, select(tables.PurchaseOrderLine.__table__).where(tables.PurchaseOrderLine.purchase_order_id == order.id)
+    )[0]
+    assert line.suggestion["order_up_to_qty"] == 12 and line.suggestion["as_of_date"] == "2026-03-01"
+    assert line.expected_date == date(2026, 3, 9)
+
+
+def test_approving_twice_gives_the_same_purchase_order_whoever_clicks(shop: Store) -> None:
+    first = shop.run(approve_suggestions, PLANNER, approve(suggested("LAMP"), idem_key="click"))
+    same_click = shop.run(approve_suggestions, PLANNER, approve(suggested("LAMP"), idem_key="click"))
+    other_person = shop.run(approve_suggestions, MANAGER, approve(replace(suggested("LAMP"), qty=99, reason="more")))
+    for again in (same_click, other_person):
+        assert again.is_repeat and again.approved[0].is_repeat
+        assert again.purchase_orders == first.purchase_orders
+        assert (again.approved[0].qty, again.approved[0].approved_by) == (10, "pia")
+    assert bought(shop) == [(first.purchase_orders[0], "LAMP", 10)]
+    with pytest.raises(IdempotencyMismatch):
+        shop.run(approve_suggestions, PLANNER, approve(suggested("RUG"), idem_key="click"))
+
+
+def test_what_is_new_among_approved_ones_is_ordered_alone(shop: Store) -> None:
+    shop.run(approve_suggestions, PLANNER, approve(suggested("LAMP")))
+    done = shop.run(approve_suggestions, PLANNER, approve(suggested("LAMP"), suggested("RUG")))
+    assert [one.is_repeat for one in done.approved] == [True, False]
+    assert [(sku, qty) for _, sku, qty in bought(shop)] == [("LAMP", 10), ("RUG", 10)]
+    assert len(done.purchase_orders) == 2
+
+
+def test_processes_that_approve_the_same_suggestions_at_once_order_each_once(shop: Store, stated_count) -> None:
+    count = stated_count(small=8, stated=60)
+    commands = [
+        approve(*[suggested(sku) for sku in (("LAMP", "RUG") if n % 2 else ("RUG", "LAMP"))], idem_key=f"click {n}")
+        if n % 3
+        else approve(suggested("RUG"), idem_key=f"click {n}")
+        for n in range(count)
+    ]
+    answers = build.at_once(shop, approve_suggestions, MANAGER, commands, processes=4)
+    assert all(isinstance(answer, ApprovedSuggestions) for answer in answers), answers
+    assert sorted(sku for _, sku, _ in bought(shop)) == ["LAMP", "RUG"]
+    number_of = {sku: number for number, sku, _ in bought(shop)}
+    for answer in answers:
+        assert all(one.purchase_order == number_of[one.sku] for one in answer.approved)
+
+
+def test_receiving_what_was_approved_closes_the_purchase_order(shop: Store) -> None:
+    (number,) = shop.run(approve_suggestions, PLANNER, approve(suggested("LAMP"))).purchase_orders
+    part = shop.run(receive_goods, PICKER, ReceiveGoods("WH1", [ReceivedLine("LAMP", 4)], number))
+    assert part.purchase_order_status == "sent"
+    rest = shop.run(receive_goods, PICKER, ReceiveGoods("WH1", [ReceivedLine("LAMP", 6)], number))
+    assert rest.purchase_order_status == "received"
+    assert build.on_hand(shop, "LAMP@WH1") == 11
+    again = shop.run(approve_suggestions, PLANNER, approve(suggested("LAMP")))
+    assert again.purchase_orders == (number,)
+
+
+def test_another_quantity_is_kept_with_who_and_why(shop: Store) -> None:
+    with pytest.raises(InvalidCommand, match="say why"):
+        shop.run(approve_suggestions, PLANNER, approve(replace(suggested("LAMP"), qty=40)))
+    asked = replace(suggested("LAMP"), qty=40, reason="fair in April")
+    assert shop.run(approve_suggestions, PLANNER, approve(asked)).approved[0].qty == 40
+    (kept,) = build.rows(shop, select(tables.SuggestionApproval.__table__))
+    assert (kept.suggested_qty, kept.approved_qty, kept.reason, kept.approved_by) == (10, 40, "fair in April", "pia")
+
+
+def test_doubtful_forecasts_are_approved_one_by_one_unless_by_min_max(shop: Store) -> None:
+    for grade in ("C", "D", None):
+        with pytest.raises(NotInBulk, match="RUG") as refused:
+            shop.run(approve_suggestions, PLANNER, approve(suggested("LAMP"), suggested("RUG", grade=grade)))
+        assert refused.value.code == "E_NOT_IN_BULK" and "RUG" in refused.value.text("zh")
+    assert bought(shop) == []
+    shop.run(
+        approve_suggestions,
+        PLANNER,
+        approve(suggested("LAMP", grade="B"), suggested("TEA", 5, "TEAHOUSE", "D", is_min_max=True)),
+    )
+    shop.run(approve_suggestions, PLANNER, approve(suggested("RUG", grade="D")))
+    assert len(bought(shop)) == 3
+
+
+def test_an_older_plan_is_refused_unless_told(shop: Store) -> None:
+    old = suggested("LAMP", as_of_date=PLAN - timedelta(days=1))
+    with pytest.raises(SuggestionOld, match="2026-02-28"):
+        shop.run(approve_suggestions, PLANNER, approve(old))
+    assert shop.run(approve_suggestions, PLANNER, approve(old, accepts_older=True)).approved[0].qty == 10
+
+
+def test_a_plan_made_before_the_last_order_is_refused_unless_told(shop: Store) -> None:
+    """The plan of the 1st does not know what was ordered on the 2nd by the plan of the day before."""
+    old = suggested("LAMP", as_of_date=PLAN - timedelta(days=1))
+    (number,) = shop.run(approve_suggestions, PLANNER, approve(old, accepts_older=True)).purchase_orders
+    with pytest.raises(SuggestionOvertaken, match=number) as refused:
+        shop.run(approve_suggestions, PLANNER, approve(suggested("LAMP")))
+    assert number in refused.value.text("zh")
+    shop.clock.advance(days=1)
+    tomorrow = suggested("LAMP", 3, as_of_date=TODAY)  # made at the end of the day of the order: knows of it
+    done = shop.run(approve_suggestions, PLANNER, approve(tomorrow, newest_plan_date=TODAY))
+    assert done.approved[0].qty == 3
+
+
+def test_what_cannot_be_bought_is_refused_by_name_and_nothing_is_ordered(shop: Store) -> None:
+    build.sku(shop, "CAKE", supply_mode="make")
+    for asked, words in (
+        (suggested("CAKE"), "CAKE is made, not bought"),
+        (replace(suggested("RUG"), supplier=None), "nobody is known to sell RUG"),
+        (suggested("LAMP"), "LAMP at WH1 is named twice"),
+    ):
+        with pytest.raises(InvalidCommand, match=words):
+            shop.run(approve_suggestions, PLANNER, approve(suggested("LAMP"), asked))
+    with pytest.raises(InvalidCommand, match="at least one"):
+        shop.run(approve_suggestions, PLANNER, approve())
+    with pytest.raises(PermissionDenied):
+        shop.run(approve_suggestions, CLERK, approve(suggested("LAMP")))
+    assert bought(shop) == []
+
+
+@pytest.mark.breaks_invariants
+def test_verify_names_an_approval_whose_purchase_order_says_otherwise(shop: Store) -> None:
+    shop.run(approve_suggestions, PLANNER, approve(suggested("LAMP")))
+    with shop.engine.begin() as conn:
+        conn.execute(text("UPDATE suggestion_approval SET approved_qty = 9, reason = 'x'"))
+    (found,) = verify(shop)
+    assert found.code == "suggestion_bought" and "LAMP@WH1" in str(found)
