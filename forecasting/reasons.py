@@ -89,6 +89,16 @@ REASONS: dict[str, tuple[str, str]] = {
     ),
     "dying": ("需求可能在消失:上次需求在 {last_demand_date}", "demand may be ending: last on {last_demand_date}"),
     "new": ("新品:首次需求在 {first_demand_date}", "new: first demand on {first_demand_date}"),
+    "history_adjusted": (
+        "{adjustment_author} 调整了历史上 {adjusted_days} 天，学习时按调整后的计：{adjustment_reason}",
+        "{adjustment_author} adjusted {adjusted_days} past days, which is what was learned from: {adjustment_reason}",
+    ),
+    "overridden": (
+        "{override_from} 至 {override_through} 的预测由 {override_author} 调整：{override_reason}"
+        "（模型 {override_model_qty:.0f}，调整后 {override_qty:.0f}）",
+        "{override_author} changed the forecast of {override_from} to {override_through}: {override_reason} "
+        "(model {override_model_qty:.0f}, now {override_qty:.0f})",
+    ),
     # exceptions of the history
     "empty_history": ("没有任何历史，未预测", "no history at all, not forecast"),
     "bad_value": (
