@@ -90,6 +90,7 @@ def learn(features: Features, *, until: int, horizon: int, settings: BoostSettin
     if not chosen:
         raise BadSetting(f"nothing to learn from: {until} periods are known, at least 3 are needed")
     rows, target, unit, *_ = training_rows(features, chosen, range(horizon), known_until=until)
+    rows[:, np.isnan(rows).all(axis=0)] = 0.0  # a column nobody can say anything in: scikit-learn stumbles over it
     model = HistGradientBoostingRegressor(
         loss="poisson",
         learning_rate=settings.learning_rate,
