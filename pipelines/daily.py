@@ -47,6 +47,7 @@ SOURCES = {f"raw.{model.name}": model.keys for model in READ_MODELS if model.key
 PLANNED = (
     "mart.demand_forecast",
     "mart.demand_forecast_total",
+    "mart.forecast_override",
     "mart.forecast_choice",
     "mart.forecast_exception",
     "mart.reorder_suggestion",
@@ -491,17 +492,25 @@ def build_plan(settings: RunSettings, con: duckdb.DuckDBPyConnection, *, step: S
 def build_forecast(settings: RunSettings, con: duckdb.DuckDBPyConnection) -> dict[str, int]:
     """Forecast every product and place with demand; returns what the forecast counted."""
     from forecasting.forecast import plan_demand
+    from forecasting.overrides import apply_adjustments, apply_overrides, note_adjustments, note_overrides
 
     history, items, names = plan.history(con, settings.known), plan.items(con, settings.known), plan.series_names(con)
     positions = plan.positions(con, settings.known, settings.defaults)
     longest = max((positions["lead_time_days"] + positions["review_period_days"]).to_list(), default=0)
     horizon_days = min(MAX_HORIZON_DAYS, max(settings.horizon_days, longest))
     closed = plan.closed_dates(plan.order_dates(con), as_of=settings.as_of, horizon_days=horizon_days)
-    result = plan_demand(history, as_of=settings.as_of, horizon_days=horizon_days, items=items, closed_dates=closed)
-    choices = table("mart.forecast_choice")
-    replace_with_frame(con, table("mart.demand_forecast"), plan.forecast_table(result.forecasts, names))
-    replace_with_frame(con, table("mart.demand_forecast_total"), plan.forecast_table(result.totals, names))
-    replace_with_frame(con, choices, plan.choice_table(result.choices, names, choices.column_names))
+    adjustments, overrides = plan.adjustments(con), plan.overrides(con)
+    adjusted = apply_adjustments(history, adjustments)
+    result = plan_demand(
+        adjusted.history, as_of=settings.as_of, horizon_days=horizon_days, items=items, closed_dates=closed
+    )
+    told = apply_overrides(result.forecasts, result.totals, overrides, as_of=settings.as_of)
+    reasoned = note_overrides(note_adjustments(result.choices, adjusted, adjustments), told.steps, overrides)
+    choices, steps = table("mart.forecast_choice"), table("mart.forecast_override")
+    replace_with_frame(con, table("mart.demand_forecast"), plan.forecast_table(told.forecasts, names))
+    replace_with_frame(con, table("mart.demand_forecast_total"), plan.forecast_table(told.totals, names))
+    replace_with_frame(con, steps, plan.override_table(told.steps, names, steps.column_names))
+    replace_with_frame(con, choices, plan.choice_table(reasoned, names, choices.column_names))
     replace_with_frame(con, table("mart.forecast_exception"), plan.exception_table(result.exceptions))
     return {name: int(count) for name, count in result.counts.items()} | {"horizon_days": horizon_days}
 
@@ -530,6 +539,7 @@ def keep_plan(settings: RunSettings, con: duckdb.DuckDBPyConnection) -> None:
         "mart.suggestion_history": f"SELECT {day} AS as_of_date, * FROM mart.reorder_suggestion",
         "mart.forecast_history": f"SELECT {day} AS as_of_date, * FROM mart.demand_forecast_total "
         f"WHERE horizon_days IN ({weeks})",
+        "mart.override_history": f"SELECT {day} AS as_of_date, * FROM mart.forecast_override",
     }
     con.execute("BEGIN")
     for name in HISTORY_TABLES:

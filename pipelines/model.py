@@ -11,6 +11,7 @@ from pipelines.transform import (
     dimensions,
     fulfilment,
     orders,
+    planner,
     prices,
     service_marts,
     stock,
@@ -94,6 +95,8 @@ MODELLED: tuple[Modelled, ...] = (
     Modelled("core.fct_behaviour_event", aftersales.fct_behaviour_event),
     Modelled("core.fct_price", prices.fct_price),
     Modelled("core.fct_cost", prices.fct_cost),
+    Modelled("core.fct_forecast_override", planner.fct_forecast_override),
+    Modelled("core.fct_demand_adjustment", planner.fct_demand_adjustment),
     Modelled(
         "core.fct_stock_movement",
         stock.fct_stock_movement,
@@ -141,4 +144,5 @@ MODELLED: tuple[Modelled, ...] = (
     Modelled("mart.turnover", stock_marts.turnover, is_nightly=True),
     Modelled("mart.excess_dead_stock", stock_marts.excess_dead_stock, is_nightly=True),
     Modelled("mart.abc_xyz", stock_marts.abc_xyz, is_nightly=True),
+    Modelled("mart.override_value", planner.override_value, is_nightly=True),
 )

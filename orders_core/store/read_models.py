@@ -266,6 +266,22 @@ READ_MODELS: tuple[ReadModel, ...] = (
         FROM cart_line l JOIN cart c ON c.id = l.cart_id""",
         keys={"cart": "cart_id"},
     ),
+    ReadModel(
+        "forecast_override",
+        """
+        SELECT id AS override_id, sku_id, location_id, from_date, through_date, kind AS override_kind,
+          amount AS override_amount, author, reason, expires_date, created_at, withdrawn_at
+        FROM forecast_override""",
+        keys={"forecast_override": "override_id"},
+    ),
+    ReadModel(
+        "demand_adjustment",
+        """
+        SELECT id AS adjustment_id, sku_id, location_id, from_date, through_date, kind AS adjustment_kind, daily_qty,
+          author, reason, created_at, withdrawn_at
+        FROM demand_adjustment""",
+        keys={"demand_adjustment": "adjustment_id"},
+    ),
 )
 
 # ---------------------------------------------------------------------------------------------- change log, by database

@@ -40,7 +40,8 @@ from pipelines.warehouse.errors import BuildFailed
 from pipelines.warehouse.publish import find_violations
 from pipelines.warehouse.tables import HISTORY_TABLES, RAW_TABLES, table
 
-FORECAST = ("mart.demand_forecast", "mart.demand_forecast_total", "mart.forecast_choice", "mart.forecast_exception")
+FORECAST = ("mart.demand_forecast", "mart.demand_forecast_total", "mart.forecast_override", "mart.forecast_choice",
+            "mart.forecast_exception")  # fmt: skip
 SUGGESTIONS = ("mart.reorder_suggestion", "mart.suggestion_exception")
 PLANNED_FROM = (
     "core.dim_product",
@@ -49,6 +50,8 @@ PLANNED_FROM = (
     "core.fct_stock_daily",
     "core.fct_out_of_stock",
     "core.fct_demand_daily",
+    "core.fct_forecast_override",
+    "core.fct_demand_adjustment",
 )
 SUPPLIED_FROM = ("raw.supplier", "raw.supplier_sku", "raw.cost", "raw.purchase_order_line", "raw.goods_receipt_line",
                  "raw.production_order", "raw.transfer_line")  # fmt: skip

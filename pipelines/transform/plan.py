@@ -34,6 +34,21 @@ def history(con: duckdb.DuckDBPyConnection, as_of: AsOf) -> pl.DataFrame:
       FROM ({known_days(as_of)}) ORDER BY unique_id, ds""").pl()
 
 
+def adjustments(con: duckdb.DuckDBPyConnection) -> pl.DataFrame:
+    """Adjustments of past demand that nobody took back, as `forecasting.overrides` asks for them."""
+    return con.execute(f"""
+      SELECT adjustment_id, {SERIES}, from_date, through_date, adjustment_kind AS kind, daily_qty, author, reason
+      FROM core.fct_demand_adjustment WHERE withdrawn_at IS NULL ORDER BY adjustment_id""").pl()
+
+
+def overrides(con: duckdb.DuckDBPyConnection) -> pl.DataFrame:
+    """Overrides that nobody took back, expired ones too, as `forecasting.overrides` asks for them."""
+    return con.execute(f"""
+      SELECT override_id, {SERIES}, from_date, through_date, override_kind AS kind, override_amount AS amount, author,
+        reason, expires_date
+      FROM core.fct_forecast_override WHERE withdrawn_at IS NULL ORDER BY override_id""").pl()
+
+
 def order_dates(con: duckdb.DuckDBPyConnection) -> list[date]:
     """Business days on which somebody ordered something, in order."""
     return [
@@ -170,8 +185,16 @@ def series_names(con: duckdb.DuckDBPyConnection) -> pl.DataFrame:
 
 def forecast_table(forecasts: pl.DataFrame, names: pl.DataFrame) -> pl.DataFrame:
     """`DemandPlan.forecasts` or `.totals` with declared names."""
-    renamed = {"ds": "demand_date", "mean": "mean_qty", **{q: f"{q}_qty" for q in QUANTILES}}
+    renamed = {
+        "ds": "demand_date", "model_mean": "model_mean_qty", "mean": "mean_qty", **{q: f"{q}_qty" for q in QUANTILES},
+    }  # fmt: skip
     return forecasts.rename(renamed).join(names, on="unique_id", how="left", validate="m:1").drop("unique_id")
+
+
+def override_table(steps: pl.DataFrame, names: pl.DataFrame, columns: tuple[str, ...]) -> pl.DataFrame:
+    """`Overridden.steps` with declared names."""
+    renamed = {"ds": "demand_date", "before_mean": "before_mean_qty", "after_mean": "after_mean_qty"}
+    return steps.rename(renamed).join(names, on="unique_id", how="left", validate="m:1").select(columns)
 
 
 def choice_table(choices: pl.DataFrame, names: pl.DataFrame, columns: tuple[str, ...]) -> pl.DataFrame:

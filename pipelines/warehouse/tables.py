@@ -310,6 +310,23 @@ event_kind = Column("event_kind", TEXT, "What the customer did.", "", _words("ev
 cart_line_id = _id("cart_line_id", "cart line")
 cart_id = _id("cart_id", "cart")
 added_at = _at("added_at", "When it was put into the cart.")
+override_id = _id("override_id", "override of a forecast")
+adjustment_id = _id("adjustment_id", "adjustment of past demand")
+from_date = Column("from_date", DAY, "First day it speaks of.")
+through_date = Column("through_date", DAY, "Last day it speaks of.")
+expires_date = Column("expires_date", DAY, "Plans as of this day and later know nothing of it.")
+override_kind = Column("override_kind", TEXT, "Sets the units of each day, multiplies them, or adds units a week.", "",
+                       _words("override_kind", "set_daily", "multiply", "add_weekly"))  # fmt: skip
+override_amount = Column("override_amount", REAL, "Units a day, a ratio, or units a week: see `override_kind`.")
+adjustment_kind = Column("adjustment_kind", TEXT, "Takes the days for unknown, or replaces their demand.", "",
+                         _words("adjustment_kind", "ignore", "replace"))  # fmt: skip
+daily_qty = Column("daily_qty", REAL, "Units that each day counts as.", "units", "daily_qty >= 0").or_null(
+    "when the days are ignored"
+)
+author = Column("author", TEXT, "Who made the change.")
+reason = Column("reason", TEXT, "Why, in the author's words.")
+withdrawn_at = _at("withdrawn_at", "When it was taken back.").or_null("unless it was")
+days_in_order = Rule("from_date <= through_date", "a stretch of days does not end before it begins")
 
 _no_order = "without a known order"
 RAW_TABLES = (
@@ -433,6 +450,16 @@ RAW_TABLES = (
           ("cart_line_id",), (
         cart_line_id, cart_id, customer_id.or_null("when not known"), channel_id, sku_id, added_at,
     )),
+    Table("raw", "forecast_override", "One row per change a planner made to coming days of a forecast.",
+          ("override_id",), (
+        override_id, sku_id, location_id, from_date, through_date, override_kind, override_amount, author, reason,
+        expires_date, created_at, withdrawn_at,
+    ), (days_in_order,)),
+    Table("raw", "demand_adjustment", "One row per stretch of past days a planner knows to mislead.",
+          ("adjustment_id",), (
+        adjustment_id, sku_id, location_id, from_date, through_date, adjustment_kind, daily_qty, author, reason,
+        created_at, withdrawn_at,
+    ), (days_in_order,)),
 )  # fmt: skip
 
 # ------------------------------------------------------------------------------------------------ modelled
@@ -617,11 +644,24 @@ CORE_TABLES = (
         cost_id, sku, location_code.or_null("when it holds everywhere"), cost_kind, unit_cost_cents, currency,
         valid_from_date, valid_to_date.or_null("while it holds"), known_from_at,
     )),
+    Table("core", "fct_forecast_override", "One row per override made by the as-of date, expired and withdrawn ones too.",
+          ("override_id",), (
+        override_id, sku, location_code, from_date, through_date, override_kind, override_amount, author, reason,
+        expires_date, known_from_at, withdrawn_at,
+    ), (days_in_order,)),
+    Table("core", "fct_demand_adjustment",
+          "One row per adjustment of past demand made by the as-of date; the demand itself stays as recorded.",
+          ("adjustment_id",), (
+        adjustment_id, sku, location_code, from_date, through_date, adjustment_kind, daily_qty, author, reason,
+        known_from_at, withdrawn_at,
+    ), (days_in_order,)),
 )  # fmt: skip
 
 # ------------------------------------------------------------------------------------------------ for screens
 horizon_days = Column("horizon_days", INT, "Days after the as-of date.", "days", "horizon_days > 0")
 mean_qty = Column("mean_qty", REAL, "Expected units.", "units", "mean_qty >= 0 AND isfinite(mean_qty)")
+model_mean_qty = Column("model_mean_qty", REAL, "What the model expects, before overrides.", "units",
+                        "model_mean_qty >= 0 AND isfinite(model_mean_qty)")  # fmt: skip
 QUANTILES = ("q05", "q10", "q25", "q50", "q75", "q90", "q95", "q98", "q99")
 quantiles = tuple(
     Column(f"{q}_qty", REAL, f"Demand is at most this with {int(q[1:])} % chance.", "units",
@@ -766,6 +806,12 @@ _exception = (
 )  # fmt: skip
 _known = "when stock is not recorded"
 _backtest = "when there was too little history to test"
+_override_day = (
+    sku, location_code, demand_date, override_id,
+    Column("before_mean_qty", REAL, "Units expected that day without this override and those made after it.", "units",
+           "before_mean_qty >= 0"),
+    Column("after_mean_qty", REAL, "Units expected with it.", "units", "after_mean_qty >= 0"),
+)  # fmt: skip
 _suggestion = (
     sku, location_code, suggested_qty, order_by_date, stockout_date,
     supplier_code.or_null("when nobody is known to sell it"), unit_cost_cents.or_null("when not known"),
@@ -782,11 +828,15 @@ _suggestion_rules = (
 MART_TABLES = (
     Table("mart", "demand_forecast", "One row per SKU, location and future day: demand of that day.",
           ("sku", "location_code", "demand_date"),
-          (sku, location_code, demand_date, horizon_days, mean_qty, *quantiles, model), (quantiles_rise,)),
+          (sku, location_code, demand_date, horizon_days, model_mean_qty, mean_qty, *quantiles, model),
+          (quantiles_rise,)),
     Table("mart", "demand_forecast_total",
           "One row per SKU, location and future day: demand from the day after the as-of date through that day.",
           ("sku", "location_code", "demand_date"),
-          (sku, location_code, demand_date, horizon_days, mean_qty, *quantiles, model), (quantiles_rise,)),
+          (sku, location_code, demand_date, horizon_days, model_mean_qty, mean_qty, *quantiles, model),
+          (quantiles_rise,)),
+    Table("mart", "forecast_override", "One row per override in force and coming day it changes.",
+          ("override_id", "demand_date"), _override_day),
     Table("mart", "forecast_choice", "One row per SKU and location that was asked about.", ("sku", "location_code"), (
         sku, location_code, model.or_null("when no forecast was made"), grade.or_null("when no forecast was made"),
         wape_ratio.or_null(_backtest), rmsse.or_null(_backtest), bias_units.or_null(_backtest),
@@ -809,7 +859,27 @@ MART_TABLES = (
           "One row per day, SKU, location and horizon of 1, 2, 4, 8, 13 and 26 weeks: demand forecast at the end of that "
           "day, from the next day through `demand_date`.",
           ("as_of_date", "sku", "location_code", "horizon_days"),
-          (as_of_date, sku, location_code, demand_date, horizon_days, mean_qty, *quantiles, model), (quantiles_rise,)),
+          (as_of_date, sku, location_code, demand_date, horizon_days,
+           model_mean_qty.or_null("of plans kept before there were overrides"), mean_qty, *quantiles, model),
+          (quantiles_rise,)),
+    Table("mart", "override_history",
+          "One row per day of a plan, override in force in it and coming day it changed.",
+          ("as_of_date", "override_id", "demand_date"), (as_of_date, *_override_day)),
+    Table("mart", "override_value",
+          "One row per override with days that are known by now: errors with and without it, in the first plan that had "
+          "it, in weeks from its first day; days on which stock was out are left out.",
+          ("override_id",), (
+        override_id, sku, location_code, author, reason, override_kind, override_amount, from_date, through_date,
+        withdrawn_at, Column("known_days", INT, "Days compared.", "days", "known_days > 0"),
+        Column("actual_qty", REAL, "Demand of these days.", "units", "actual_qty >= 0"),
+        Column("before_qty", REAL, "Forecast of these days without the override.", "units", "before_qty >= 0"),
+        Column("after_qty", REAL, "Forecast of these days with it.", "units", "after_qty >= 0"),
+        Column("before_error_qty", REAL, "Sum over weeks of the absolute error without it.", "units",
+               "before_error_qty >= 0"),
+        Column("after_error_qty", REAL, "Sum over weeks of the absolute error with it.", "units",
+               "after_error_qty >= 0"),
+        Column("value_added_qty", REAL, "Error without less error with it: above 0 it helped.", "units"),
+    )),
     Table("mart", "backlog", "One row per stage, age and currency of open orders.", ("stage", "age_days", "currency"), (
         stage, age_days, currency, orders_count, open_qty, open_value_cents,
     )),
@@ -866,7 +936,7 @@ MART_TABLES = (
     )),
 )  # fmt: skip
 
-HISTORY_TABLES = ("mart.suggestion_history", "mart.forecast_history")
+HISTORY_TABLES = ("mart.suggestion_history", "mart.forecast_history", "mart.override_history")
 """Tables that keep a day's rows for good; a day is written by the daily run of that day (`meta.plan_day`)."""
 
 TABLES: tuple[Table, ...] = (*RAW_TABLES, *CORE_TABLES, *MART_TABLES, *META_TABLES, WATERMARK, CHANGED_KEY)
