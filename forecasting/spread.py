@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.stats import nbinom
 
 from forecasting.models import Floats
 
@@ -63,3 +64,10 @@ def draw(mean: Floats, ratio: Floats, *, paths: int, rng: np.random.Generator) -
     shape = mean / (ratio - 1)
     rate = rng.gamma(np.broadcast_to(shape, (paths, *mean.shape)), np.broadcast_to(ratio - 1, (paths, *mean.shape)))
     return rng.poisson(rate).astype(np.float64)
+
+
+def interval(mean: Floats, ratio: Floats, share: float) -> tuple[Floats, Floats]:
+    """Closed interval of whole units that holds about `share` of the demand, the rest shared evenly by both sides."""
+    shape, chance = mean / (ratio - 1), 1 / ratio
+    tail = (1 - share) / 2
+    return nbinom.ppf(tail, shape, chance), nbinom.ppf(1 - tail, shape, chance)

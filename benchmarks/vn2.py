@@ -1,0 +1,288 @@
+"""Orders of a chain of shops, week by week, in money (VN2 Inventory Planning Challenge, 2025).
+
+    python -m benchmarks.vn2 [--windows DATE,DATE…] [--state FILE.parquet] [--data DIR] [--out FILE.json] [--record]
+
+A window is eight weeks. The order of round r = 1 … 6 is placed at the end of week r − 1 and can be sold from the start of
+week r + 2. What isn't in the shop is lost; weeks 3 … 8 cost 0.2 for each unit left and 1 for each unit lost. Each week is
+revealed once it has been played. Weeks flagged not in stock are no demand: they are masked before anything is computed.
+
+Beside our cost stands the organisers' policy: order up to four weeks of (13-week mean × index of the week). Without
+`--state` a window starts with what that policy would have on its way, and series that run out within it are left out.
+
+`seconds` is the slowest window: learning, six rounds and the organisers' policy. Intervals and WAPE are of the forecasts
+that the rounds used, for the series that are scored.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.common import PROJECT, Figure, record, whole_run, write_json
+from forecasting.boost import Boosted, learn
+from forecasting.features import Features
+from forecasting.models import Floats
+from forecasting.panel import Panel, attribute_codes
+from forecasting.spread import Spread, draw, interval, learn_spread
+
+WEEKS, ROUNDS, LEAD_WEEKS = 8, 6, 3
+HOLDING, SHORTAGE = 0.2, 1.0
+ATTRIBUTES = ("product", "productgroup", "department", "store")
+DEFAULT_WINDOWS = 10  # every fourth week, the last one ending with the data
+PUBLISHED = "official window: organisers 4,334, winner 3,763 (.868), best later paper 3,582 (.826)"
+
+CALIBRATION_WEEKS = 26
+CRITICAL_RATIO = 0.80
+PATHS = 400
+
+
+@dataclass(frozen=True)
+class Sales:
+    """What was sold: the panel (NaN where not in stock) and the store and product of each series."""
+
+    panel: Panel
+    keys: pl.DataFrame
+
+    def week(self, period: int) -> date:
+        return self.panel.start + timedelta(weeks=period)
+
+
+@dataclass(frozen=True)
+class Stock:
+    """Units in the shop, arriving before the next week, and arriving a week later; a number per series."""
+
+    end: Floats
+    next_week: Floats
+    week_after: Floats
+
+
+def load(folder: Path) -> Sales:
+    """Read `weekly_sales.parquet` and `master.parquet`; series in the order of store and product."""
+    master = pl.read_parquet(folder / "master.parquet").sort("store", "product")
+    sales = pl.read_parquet(folder / "weekly_sales.parquet")
+    keys = master.select("store", "product").with_row_index("row")
+    start: date = sales["week"].min()  # type: ignore[assignment]
+    at = sales.filter("in_stock").join(keys, on=["store", "product"])
+    last: date = sales["week"].max()  # type: ignore[assignment]
+    y = np.full((master.height, (last - start).days // 7 + 1), np.nan)
+    y[at["row"].to_numpy(), ((at["week"] - start).dt.total_days() // 7).to_numpy()] = at["sales"].to_numpy()
+    attributes = {name: attribute_codes(master[name]) for name in ATTRIBUTES}
+    ids = tuple(f"{store}/{product}" for store, product in master.select("store", "product").iter_rows())
+    return Sales(Panel(ids, start, y, attributes), keys)
+
+
+# --- the organisers' policy -----------------------------------------------------------------------------------------
+
+
+def benchmark_means(panel: Panel, weeks: int) -> Floats:
+    """What the organisers' policy expects of the next weeks: series × week."""
+    last = panel.periods
+    positions = panel.season_position(np.arange(last + weeks))
+    with warnings.catch_warnings():  # a week, or a series, without any stock
+        warnings.simplefilter("ignore", RuntimeWarning)
+        a_week = np.nanmean(panel.y, axis=0)
+        index = np.array([np.nanmean(a_week[positions[:last] == k]) for k in range(panel.season_length)])
+        index = index / np.nanmean(index)
+        index[np.isnan(index)] = 1.0
+        base = np.nanmean(panel.y[:, -13:] / index[positions[last - 13 : last]], axis=1)
+        year = np.nanmean(panel.y[:, -53:], axis=1)
+    base = np.where(np.isnan(base), np.maximum(np.nan_to_num(year, nan=0.05), 0.05), base)
+    return np.asarray(base[:, None] * index[positions[last:]])
+
+
+def benchmark_order(panel: Panel, stock: Stock) -> Floats:
+    """Order up to the next four weeks."""
+    total = benchmark_means(panel, 4).sum(axis=1)
+    return np.maximum(np.round(total - stock.end - stock.next_week - stock.week_after), 0.0)
+
+
+def starting_state(panel: Panel) -> Stock:
+    """What that policy has in the shop and on its way when a window starts."""
+    first = np.round(benchmark_means(panel, 1)[:, 0])
+    return Stock(first, first, first)
+
+
+def read_state(path: Path, keys: pl.DataFrame) -> Stock:
+    """Starting state of a file with store, product, end, w1, w2; a series that isn't in it has nothing."""
+    state = keys.join(pl.read_parquet(path), on=["store", "product"], how="left").sort("row").fill_null(0)
+    end, w1, w2 = (state[name].cast(pl.Float64).to_numpy() for name in ("end", "w1", "w2"))
+    return Stock(end, w1, w2)
+
+
+# --- ours -----------------------------------------------------------------------------------------------------------
+
+
+class Planner:
+    """Learns once, before the window; each round forecasts from what has been revealed and orders."""
+
+    def __init__(self, before: Panel) -> None:
+        features = Features(before)
+        self.model, self.spread = _learn(features)
+        self.forecasts: list[tuple[Floats, Floats]] = []  # per round: means and variance ratios, series × 3 weeks
+
+    def order(self, revealed: Panel, stock: Stock) -> Floats:
+        means = self.model.forecast(Features(revealed), cutoff=revealed.periods, horizon=LEAD_WEEKS)
+        ratios = self.spread.ratio(means)
+        self.forecasts.append((means, ratios))
+        demand = draw(means, ratios, paths=PATHS, rng=np.random.default_rng(revealed.periods))
+        left = np.maximum(stock.end + stock.next_week - demand[:, :, 0], 0.0)
+        left = np.maximum(left + stock.week_after - demand[:, :, 1], 0.0)
+        need = np.sort(demand[:, :, 2] - left, axis=0)
+        return np.maximum(need[int(np.ceil(CRITICAL_RATIO * PATHS)) - 1], 0.0)
+
+
+def _learn(features: Features) -> tuple[Boosted, Spread]:
+    """The model of everything before the window, and how far a model that was half a year older fell from the truth."""
+    last = features.panel.periods
+    model = learn(features, until=last, horizon=LEAD_WEEKS)
+    before = last - CALIBRATION_WEEKS
+    older = learn(features, until=before, horizon=LEAD_WEEKS)
+    cutoffs = range(before, last - LEAD_WEEKS + 1)
+    means = np.stack([older.forecast(features, cutoff=c, horizon=LEAD_WEEKS) for c in cutoffs], axis=1)
+    actual = np.stack([features.panel.y[:, c : c + LEAD_WEEKS] for c in cutoffs], axis=1)
+    series = len(features.panel.ids)
+    return model, learn_spread(means.reshape(series, -1), actual.reshape(series, -1))
+
+
+# --- the game -------------------------------------------------------------------------------------------------------
+
+
+def play(panel: Panel, start: int, stock: Stock, order: Callable[[Panel, Stock], Floats]) -> Floats:
+    """Cost per series of a policy in the window that starts at period `start`."""
+    cost = np.zeros(len(panel.ids))
+    nothing = np.zeros(len(panel.ids))
+    for played in range(WEEKS):
+        ordered = order(panel.until(start + played), stock) if played < ROUNDS else nothing
+        available = stock.end + stock.next_week
+        demand = np.nan_to_num(panel.y[:, start + played])
+        sold = np.minimum(available, demand)
+        stock = Stock(available - sold, stock.week_after, ordered)
+        if played >= WEEKS - ROUNDS:
+            cost += HOLDING * stock.end + SHORTAGE * (demand - sold)
+    return cost
+
+
+def measure_window(sales: Sales, start: int, state: Stock | None) -> dict[str, Any]:
+    """Every figure of one window."""
+    began = time.monotonic()
+    panel = sales.panel.until(start + WEEKS)
+    before = panel.until(start)
+    scored = np.ones(len(panel.ids), dtype=bool)
+    if state is None:
+        state = starting_state(before)
+        scored = ~np.isnan(panel.y[:, start:]).any(axis=1)
+    theirs = play(panel, start, state, benchmark_order)[scored].sum()
+    planner = Planner(before)
+    ours = play(panel, start, state, planner.order)[scored].sum()
+    means, ratios = (np.stack(part) for part in zip(*planner.forecasts, strict=True))
+    actual = np.stack([panel.y[:, start + r : start + r + LEAD_WEEKS] for r in range(ROUNDS)])
+    means, ratios, actual = means[:, scored], ratios[:, scored], actual[:, scored]
+    seen = ~np.isnan(actual)
+    result: dict[str, Any] = {
+        "start": sales.week(start).isoformat(),
+        "series": int(scored.sum()),
+        "cost": round(float(ours), 1),
+        "benchmark_cost": round(float(theirs), 1),
+        "ratio": round(float(ours / theirs), 4) if theirs else None,
+    }
+    for name, share in (("coverage_80", 0.8), ("coverage_90", 0.9)):
+        low, high = interval(means, ratios, share)
+        result[name] = round(float(((low <= actual) & (actual <= high))[seen].mean()), 4)
+    third = np.abs(means[..., -1] - actual[..., -1])
+    result["wape_h3"] = round(float(np.nansum(third) / max(np.nansum(actual[..., -1]), 1.0)), 4)
+    return result | {"seconds": round(time.monotonic() - began, 1)}
+
+
+def windows_of(sales: Sales, asked: str | None) -> list[int]:
+    """Periods at which the windows start."""
+    if asked is None:
+        last = sales.panel.periods - WEEKS
+        return [p for p in (last - 4 * back for back in range(DEFAULT_WINDOWS)) if p > 26][::-1]
+    periods = [(date.fromisoformat(text.strip()) - sales.panel.start).days / 7 for text in asked.split(",")]
+    for period, text in zip(periods, asked.split(","), strict=True):
+        if period != int(period) or not 26 < period <= sales.panel.periods - WEEKS:
+            raise SystemExit(
+                f"a window can't start on {text}: weeks run from {sales.panel.start} for {sales.panel.periods} weeks,"
+                f" a window needs 27 before it and {WEEKS} of its own"
+            )
+    return [int(period) for period in periods]
+
+
+def measure(sales: Sales, starts: Sequence[int], state: Stock | None, tell: Any = lambda text: None) -> dict[str, Any]:
+    """Every figure of every window, and over all of them."""
+    windows = []
+    for start in starts:
+        windows.append(measure_window(sales, start, state))
+        tell(f"  {windows[-1]}")
+    over_all = {
+        name: round(float(np.mean([window[name] for window in windows])), 4)
+        for name in ("ratio", "coverage_80", "coverage_90", "wape_h3")
+    }
+    over_all["mean_ratio"] = over_all.pop("ratio")
+    return {"windows": windows, **over_all, "seconds": max(window["seconds"] for window in windows)}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--windows", help="first weeks of the windows, such as 2023-02-20,2023-04-17")
+    parser.add_argument("--state", help="starting state (store, product, end, w1, w2); no series is left out then")
+    parser.add_argument("--data", default=str(PROJECT.parent / "shared" / "data" / "vn2"), help="folder of the data")
+    parser.add_argument("--out", help="write the figures to this JSON file")
+    parser.add_argument("--record", action="store_true", help="also write them to benchmarks/RESULTS.md")
+    asked = parser.parse_args()
+    folder = Path(asked.data)
+    console = Console(width=None if sys.stdout.isatty() else 130)
+    if not (folder / "weekly_sales.parquet").exists():
+        console.print(f"skipped: no weekly_sales.parquet in {folder}")
+        return 0
+    sales = load(folder)
+    state = read_state(Path(asked.state), sales.keys) if asked.state else None
+    result = measure(sales, windows_of(sales, asked.windows), state, console.print) | whole_run()
+    table = Table("what", "measured", "held against", title="VN2: cost of the orders")
+    for line in figures(result):
+        table.add_row(line.name, line.measured, line.reference)
+    console.print(table)
+    write_json(asked.out, result)
+    if asked.record:
+        record("vn2", figures(result))
+    return int(result["mean_ratio"] > 0.80)
+
+
+def figures(result: dict[str, Any]) -> list[Figure]:
+    lines = [
+        Figure(
+            f"window {window['start']}, {window['series']} series: cost",
+            f"{window['cost']:,.1f} = {window['ratio']:.3f} ×",
+            f"organisers' policy {window['benchmark_cost']:,.1f}",
+        )
+        for window in result["windows"]
+    ]
+    return [
+        *lines,
+        Figure("mean cost ratio", f"{result['mean_ratio']:.3f}", f"goal ≤ 0.80; {PUBLISHED}"),
+        Figure("80 % intervals hold", f"{100 * result['coverage_80']:.1f} %", "goal 78 … 82 %"),
+        Figure("90 % intervals hold", f"{100 * result['coverage_90']:.1f} %", "goal 88 … 92 %"),
+        Figure("WAPE of the third week", f"{result['wape_h3']:.3f}", ""),
+        Figure("slowest window", f"{result['seconds']} s", "goal ≤ 60 s on 2 cores"),
+        Figure(
+            "the whole run",
+            f"{result['wall_seconds']} s, {result['cpu_seconds']} CPU-s",
+            f"peak {result['peak_mb']} MB",
+        ),
+    ]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
