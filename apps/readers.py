@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
 from sqlalchemy import Connection, func, select
@@ -18,16 +18,22 @@ from orders_core.store.tables import (
     Carrier,
     Channel,
     Customer,
+    DemandAdjustment,
+    ForecastOverride,
     Location,
     Order,
     OrderLine,
     PickList,
     PickListLine,
+    PurchaseOrder,
+    PurchaseOrderLine,
     ReturnAuthorization,
     ReturnLine,
     Shipment,
     ShipmentLine,
     Sku,
+    SuggestionApproval,
+    Supplier,
 )
 
 
@@ -250,3 +256,101 @@ def return_page(conn: Connection, number: str) -> ReturnPage | None:
             if line.ordered_qty
         )
     return ReturnPage(row, lines, about)
+
+
+# --------------------------------------------------------------------------------------------------- the planner's
+
+
+def approvals(conn: Connection, as_of: date) -> Mapping[tuple[str, str], Any]:
+    """What was approved of the plan of a day, by (SKU, location code).
+
+    Rows of approved_qty, suggested_qty, reason, approved_by, approved_at, and of the purchase order number and status.
+    """
+    rows = conn.execute(
+        select(
+            Sku.sku,
+            Location.code.label("location_code"),
+            SuggestionApproval.approved_qty,
+            SuggestionApproval.suggested_qty,
+            SuggestionApproval.reason,
+            SuggestionApproval.approved_by,
+            SuggestionApproval.approved_at,
+            PurchaseOrder.number,
+            PurchaseOrder.status,
+        )
+        .join(Sku, Sku.id == SuggestionApproval.sku_id)
+        .join(Location, Location.id == SuggestionApproval.location_id)
+        .join(PurchaseOrderLine, PurchaseOrderLine.id == SuggestionApproval.purchase_order_line_id)
+        .join(PurchaseOrder, PurchaseOrder.id == PurchaseOrderLine.purchase_order_id)
+        .where(SuggestionApproval.as_of_date == as_of)
+    )
+    return {(row.sku, row.location_code): row for row in rows}
+
+
+def overrides(
+    conn: Connection, *, sku: str | None = None, location_code: str | None = None, in_force_on: date | None = None
+) -> Sequence[Any]:
+    """Overrides of forecasts, the newest first; with `in_force_on` only those a plan made on that day will use.
+
+    Rows of the table, with sku and location_code.
+    """
+    query = _plan_changes(ForecastOverride, sku, location_code)
+    if in_force_on is not None:
+        query = query.where(ForecastOverride.withdrawn_at.is_(None), ForecastOverride.expires_date > in_force_on)
+    return conn.execute(query).all()
+
+
+def adjustments(
+    conn: Connection, *, sku: str | None = None, location_code: str | None = None, is_open: bool = False
+) -> Sequence[Any]:
+    """Adjustments of past demand, the newest first; `is_open` leaves out what was withdrawn. As `overrides`."""
+    query = _plan_changes(DemandAdjustment, sku, location_code)
+    if is_open:
+        query = query.where(DemandAdjustment.withdrawn_at.is_(None))
+    return conn.execute(query).all()
+
+
+def _plan_changes(
+    table: type[ForecastOverride] | type[DemandAdjustment], sku: str | None, location_code: str | None
+) -> Any:
+    query = (
+        select(table.__table__, Sku.sku, Location.code.label("location_code"))
+        .join(Sku, Sku.id == table.sku_id)
+        .join(Location, Location.id == table.location_id)
+        .order_by(table.id.desc())
+    )
+    if sku is not None:
+        query = query.where(Sku.sku == sku)
+    return query if location_code is None else query.where(Location.code == location_code)
+
+
+def purchase_order(conn: Connection, number: str) -> tuple[Any, Sequence[Any]] | None:
+    """A purchase order with its supplier's and location's names, and its lines with sku and names; None: no such one."""
+    order = conn.execute(
+        select(
+            PurchaseOrder.__table__,
+            Supplier.name.label("supplier_name"),
+            Supplier.name_en.label("supplier_name_en"),
+            Location.code.label("location_code"),
+        )
+        .join(Supplier, Supplier.id == PurchaseOrder.supplier_id)
+        .join(Location, Location.id == PurchaseOrder.location_id)
+        .where(PurchaseOrder.number == number)
+    ).one_or_none()
+    if order is None:
+        return None
+    lines = conn.execute(
+        select(
+            PurchaseOrderLine.__table__,
+            Sku.sku,
+            Sku.name,
+            Sku.name_en,
+            SuggestionApproval.suggested_qty,
+            SuggestionApproval.reason,
+        )
+        .join(Sku, Sku.id == PurchaseOrderLine.sku_id)
+        .outerjoin(SuggestionApproval, SuggestionApproval.purchase_order_line_id == PurchaseOrderLine.id)
+        .where(PurchaseOrderLine.purchase_order_id == order.id)
+        .order_by(PurchaseOrderLine.line_no)
+    ).all()
+    return order, lines

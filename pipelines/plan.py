@@ -94,6 +94,40 @@ def suggestions(
         return Plan(_planned(warehouse, as_of), rows)
 
 
+def override_value(warehouse_dir: Path, *, sku: str | None = None, location_code: str | None = None) -> Plan:
+    """What each override was worth, as far as its days are known by now: `mart.override_value`, the newest first.
+
+    Raises:
+        WarehouseMissing: Nothing was published yet.
+    """
+    with live_warehouse(warehouse_dir) as warehouse:
+        rows = warehouse.query(
+            "FROM mart.override_value WHERE coalesce(sku = $sku, $sku IS NULL) "
+            "AND coalesce(location_code = $location_code, $location_code IS NULL) ORDER BY override_id DESC",
+            {"sku": sku, "location_code": location_code},
+        )
+        return Plan(warehouse.publication("mart.override_value"), rows)
+
+
+def value_by(rows: pl.DataFrame, name: str) -> pl.DataFrame:
+    """Rows of `override_value` summed per `name` ("author" or "reason"), most worth first.
+
+    Columns: name, overrides (how many), known_days, actual_qty, before_error_qty, after_error_qty, value_added_qty (units;
+    above 0 the forecast was nearer with them) and value_added_ratio (of the demand of these days; NULL without demand).
+    """
+    sums = ("known_days", "actual_qty", "before_error_qty", "after_error_qty", "value_added_qty")
+    return (
+        rows.group_by(name)
+        .agg(pl.len().alias("overrides"), *(pl.col(column).sum().round(6) for column in sums))
+        .with_columns(
+            pl.when(pl.col("actual_qty") > 0)
+            .then((pl.col("value_added_qty") / pl.col("actual_qty")).round(4))
+            .alias("value_added_ratio")
+        )
+        .sort("value_added_qty", name, descending=[True, False])
+    )
+
+
 def plan_days(warehouse_dir: Path) -> list[date]:
     """The days whose plan is kept as it was, oldest first; `suggestions(as_of=…)` answers for these.
 

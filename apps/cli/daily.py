@@ -1,8 +1,7 @@
-"""`dinghuo run daily|refresh|backfill` and `dinghuo plan show`: what the orders teach, and what to restock."""
+"""`dinghuo run daily|refresh|backfill`: what the orders teach."""
 
 from __future__ import annotations
 
-import json
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -13,14 +12,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from apps.cli.alerting import alerts_of, told
-from apps.cli.context import Context, Csv, WrongArgument, a_day, both, command, group
-from apps.cli.terminal import money
+from apps.cli.context import Context, WrongArgument, a_day, both, command, group
 
 if TYPE_CHECKING:
     from pipelines.daily import RunReport
 
 
-SHOWN_ROWS = 50
 TOLD_STEPS = 5  # of a daily run beside the modelled tables: load, forecast, suggestions, check, publish
 
 
@@ -40,9 +37,6 @@ def add_to(app: typer.Typer) -> None:
     command(
         run, "backfill", "Do a range of days again, each as it was known then.", "补跑一段日期，每天按当时所知重算。"
     )(backfill)
-    plan = group("What to restock, and why.", "补货建议及原因。")
-    app.add_typer(plan, name="plan")
-    command(plan, "show", "Suggestions with their reasons, most urgent first.", "补货建议，最紧急的在前。")(show)
 
 
 def daily(
@@ -327,53 +321,3 @@ def _report_lines(out: Context, report: RunReport) -> str:
     if out.verbosity > 0:
         lines += [f"  {step.name}  {step.rows:,}  {step.seconds:.1f} s" for step in report.steps]
     return "\n".join(lines)
-
-
-def show(
-    out: Context,
-    sku: Annotated[str | None, typer.Option("--sku", help=both("only this SKU", "只看该货号"))] = None,
-    location: Annotated[str | None, typer.Option("--location", help=both("only this location", "只看该仓"))] = None,
-    everything: Annotated[
-        bool, typer.Option("--all", help=both("also where nothing is to be bought", "包括无需采购的"))
-    ] = False,
-    limit: Annotated[int | None, typer.Option("--limit", min=1, help=both("rows at most", "最多行数"))] = None,
-    as_csv: Csv = False,
-) -> None:
-    """One row per product and location."""
-    from pipelines.plan import suggestions
-
-    plan = suggestions(
-        out.settings.warehouse_dir, language=out.language, only_to_buy=not everything, sku=sku, location_code=location
-    )
-    if limit is None:  # a person reads the first ones, a program all of them
-        limit = plan.rows.height if out.is_json or as_csv else SHOWN_ROWS
-    rows = plan.rows.head(limit).to_dicts()
-    for row in rows:
-        row["facts"] = json.loads(row["facts"]) if isinstance(row.get("facts"), str) else row.get("facts")
-        if out.language == "en":
-            row["sku_name"] = row["sku_name_en"] or row["sku_name"]
-    known = plan.publication
-    if not (out.is_json or as_csv):
-        for row in rows:
-            if row.get("order_value_cents") is not None and row.get("currency"):
-                row["value"] = money(row["order_value_cents"], row["currency"])
-    out.emit_rows(
-        {
-            "sku": ("sku", "货号"),
-            "sku_name": ("name", "名称"),
-            "location_code": ("location", "仓"),
-            "suggested_qty": ("order", "建议量"),
-            "order_by_date": ("order by", "最迟下单"),
-            "stockout_date": ("runs out", "预计断货"),
-            "supplier_code": ("supplier", "供应商"),
-            "reason": ("because", "原因"),
-        },
-        rows,
-        as_csv=as_csv,
-        data={"publication": known, "total": plan.rows.height, "suggestions": rows},
-    )
-    total, published = plan.rows.height, f"{known.published_at:%Y-%m-%d %H:%M} UTC"
-    out.say(
-        f"{len(rows)} of {total} suggestions, as of {known.as_of_date}, published {published}",
-        f"共 {total} 条建议，显示 {len(rows)} 条；数据截至 {known.as_of_date}，发布于 {published}",
-    )

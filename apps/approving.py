@@ -1,0 +1,75 @@
+"""From rows of the published plan to the command that buys them; the desk and the command line share it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import date
+from typing import Any
+
+from orders_core.services.approve_suggestions import TRUSTED_GRADES, Suggested
+
+BY_MIN_MAX = {"min_max", "min_max_given"}
+"""Reasons of a suggestion that goes by fixed levels instead of its forecast."""
+_WATERFALL = ("_part_qty", "_days", "_ratio", "_qty")
+
+
+def is_bulk(row: Mapping[str, Any]) -> bool:
+    """Whether a suggestion may be approved together with others: its forecast is trusted, or is not what it goes by."""
+    return row["grade"] in TRUSTED_GRADES or bool(BY_MIN_MAX & set(row["reason_codes"]))
+
+
+def can_buy(row: Mapping[str, Any]) -> bool:
+    """Whether there is something to buy and somebody to buy it from."""
+    return bool(row["suggested_qty"]) and row["supplier_code"] is not None
+
+
+def suggested(
+    row: Mapping[str, Any], *, as_of_date: date, qty: int | None = None, reason: str | None = None
+) -> Suggested:
+    """The suggestion of a row of `pipelines.plan.suggestions`, with the quantity a planner makes of it."""
+    facts = row["facts"]
+    kept = {name: value for name, value in row.items() if name.endswith(_WATERFALL)}
+    return Suggested(
+        as_of_date=as_of_date,
+        sku=row["sku"],
+        location=row["location_code"],
+        supplier=row["supplier_code"],
+        suggested_qty=row["suggested_qty"],
+        qty=qty,
+        reason=reason,
+        unit_cost_cents=row["unit_cost_cents"],
+        lead_time_days=row["lead_time_days"],
+        grade=row["grade"],
+        is_min_max=bool(BY_MIN_MAX & set(row["reason_codes"])),
+        facts={
+            **kept,
+            "grade": row["grade"],
+            "reason_codes": list(row["reason_codes"]),
+            "facts": json.loads(facts) if isinstance(facts, str) else facts,
+        },
+    )
+
+
+def totals_by_supplier(rows: Sequence[tuple[Mapping[str, Any], int]]) -> list[dict[str, Any]]:
+    """What (row, quantity) pairs come to, per supplier, place and currency: one purchase order each.
+
+    `lines` counts products, `qty` units; `value_cents` is None as soon as a cost is not known.
+    """
+    found: dict[tuple[str, str, str], dict[str, Any]] = {}
+    for row, qty in rows:
+        key = (row["supplier_code"] or "", row["location_code"], row["currency"] or "")
+        total = found.setdefault(
+            key,
+            {
+                "supplier_code": row["supplier_code"], "supplier_name": row["supplier_name"],
+                "location_code": row["location_code"], "currency": row["currency"], "lines": 0, "qty": 0,
+                "value_cents": 0,
+            },
+        )  # fmt: skip
+        total["lines"] += 1
+        total["qty"] += qty
+        cost = row["unit_cost_cents"]
+        known = total["value_cents"] is not None and cost is not None
+        total["value_cents"] = total["value_cents"] + qty * cost if known else None
+    return [found[key] for key in sorted(found)]

@@ -1,0 +1,424 @@
+"""`dinghuo plan …`: what to restock and why, approving it, and what a planner knows better than the model."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import date
+from typing import Annotated, Any
+
+import typer
+
+from apps.cli.context import Context, Csv, DryRun, WrongArgument, a_day, both, command, group, one_of
+from apps.cli.orders import Key
+from apps.cli.terminal import money, plain
+
+SHOWN_ROWS = 50
+
+Series = Annotated[str, typer.Argument(metavar="SKU@LOCATION", help=both("which product, where", "货号@仓编码"))]
+OnlySku = Annotated[str | None, typer.Option("--sku", help=both("only this SKU", "只看该货号"))]
+OnlyLocation = Annotated[str | None, typer.Option("--location", help=both("only this location", "只看该仓"))]
+From = Annotated[str, typer.Option("--from", metavar="YYYY-MM-DD", help=both("first day", "第一天"))]
+Through = Annotated[str, typer.Option("--through", metavar="YYYY-MM-DD", help=both("last day", "最后一天"))]
+Reason = Annotated[str, typer.Option("--reason", help=both("why, in a few words", "原因"))]
+Everything = Annotated[
+    bool, typer.Option("--all", help=both("also expired and withdrawn ones", "包括已失效和已撤回的"))
+]
+Number = Annotated[int, typer.Argument(metavar="ID", help=both("its number, see list", "编号（见 list）"))]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the group."""
+    plan = group("What to restock, and why.", "补货建议及原因。")
+    app.add_typer(plan, name="plan")
+    command(plan, "show", "Suggestions with their reasons, most urgent first.", "补货建议，最紧急的在前。")(show)
+    command(
+        plan, "approve", "Make purchase orders of suggestions, each once.", "审核补货建议，生成采购单（每条一次）。"
+    )(approve)
+    override = group("Changes of the forecast.", "调整预测。")
+    plan.add_typer(override, name="override")
+    command(override, "set", "Change the forecast of coming days.", "调整未来几天的预测。")(set_one)
+    command(override, "list", "Overrides with author, reason and expiry.", "查看预测调整。")(list_overrides)
+    command(override, "withdraw", "Take an override back.", "撤回一条预测调整。")(withdraw_one)
+    adjust = group("Past days that mislead the forecast.", "调整历史需求。")
+    plan.add_typer(adjust, name="adjust")
+    command(adjust, "set", "Ignore or replace the demand of past days.", "忽略或替换过去几天的需求。")(adjust_days)
+    command(adjust, "list", "Adjustments with author and reason.", "查看历史需求调整。")(list_adjustments)
+    command(adjust, "withdraw", "Take an adjustment back.", "撤回一条历史需求调整。")(withdraw_adjusted)
+    command(plan, "overrides", "What overrides were worth: errors without and with them.", "预测调整的效果。")(
+        overrides
+    )
+
+
+def show(
+    out: Context,
+    sku: Annotated[str | None, typer.Option("--sku", help=both("only this SKU", "只看该货号"))] = None,
+    location: Annotated[str | None, typer.Option("--location", help=both("only this location", "只看该仓"))] = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help=both("also where nothing is to be bought", "包括无需采购的"))
+    ] = False,
+    limit: Annotated[int | None, typer.Option("--limit", min=1, help=both("rows at most", "最多行数"))] = None,
+    as_csv: Csv = False,
+) -> None:
+    """One row per product and location."""
+    from pipelines.plan import suggestions
+
+    plan = suggestions(
+        out.settings.warehouse_dir, language=out.language, only_to_buy=not everything, sku=sku, location_code=location
+    )
+    if limit is None:  # a person reads the first ones, a program all of them
+        limit = plan.rows.height if out.is_json or as_csv else SHOWN_ROWS
+    rows = plan.rows.head(limit).to_dicts()
+    for row in rows:
+        row["facts"] = json.loads(row["facts"]) if isinstance(row.get("facts"), str) else row.get("facts")
+        if out.language == "en":
+            row["sku_name"] = row["sku_name_en"] or row["sku_name"]
+    known = plan.publication
+    if not (out.is_json or as_csv):
+        for row in rows:
+            if row.get("order_value_cents") is not None and row.get("currency"):
+                row["value"] = money(row["order_value_cents"], row["currency"])
+    out.emit_rows(
+        {
+            "sku": ("sku", "货号"),
+            "sku_name": ("name", "名称"),
+            "location_code": ("location", "仓"),
+            "suggested_qty": ("order", "建议量"),
+            "order_by_date": ("order by", "最迟下单"),
+            "stockout_date": ("runs out", "预计断货"),
+            "supplier_code": ("supplier", "供应商"),
+            "reason": ("because", "原因"),
+        },
+        rows,
+        as_csv=as_csv,
+        data={"publication": known, "total": plan.rows.height, "suggestions": rows},
+    )
+    total, published = plan.rows.height, f"{known.published_at:%Y-%m-%d %H:%M} UTC"
+    out.say(
+        f"{len(rows)} of {total} suggestions, as of {known.as_of_date}, published {published}",
+        f"共 {total} 条建议，显示 {len(rows)} 条；数据截至 {known.as_of_date}，发布于 {published}",
+    )
+
+
+def approve(
+    out: Context,
+    wanted: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="SKU@LOCATION[:QTY]", help=both("which, and how many if not as suggested", "货号@仓[:数量]")
+        ),
+    ] = None,
+    trusted: Annotated[
+        bool,
+        typer.Option(
+            "--trusted", help=both("all of grade A or B, or by min/max", "全部可信度 A、B 或按最小/最大库存的")
+        ),
+    ] = False,
+    supplier: Annotated[
+        str | None,
+        typer.Option(
+            "--supplier", help=both("with --trusted: only this supplier's", "仅该供应商（与 --trusted 合用）")
+        ),
+    ] = None,
+    reason: Annotated[str | None, typer.Option("--reason", help=both("why another quantity", "改数量的原因"))] = None,
+    of_day: Annotated[
+        str | None,
+        typer.Option("--of", metavar="YYYY-MM-DD", help=both("of an older plan, on purpose", "指定较早日期的计划")),
+    ] = None,
+    key: Key = None,
+    dry_run: DryRun = False,
+) -> None:
+    """One purchase order per supplier and place. What was approved before is named, not ordered again."""
+    from apps.approving import can_buy, is_bulk, suggested, totals_by_supplier
+    from orders_core.services.approve_suggestions import ApproveSuggestions, approve_suggestions
+    from pipelines.plan import suggestions
+
+    if bool(wanted) == trusted:
+        raise WrongArgument(
+            flag="SKU@LOCATION",
+            problem="name suggestions, or say --trusted",
+            problem_zh="请指定建议，或使用 --trusted",
+        )
+    older = a_day("--of", of_day)
+    newest = suggestions(out.settings.warehouse_dir, language=out.language, only_to_buy=False)
+    plan = newest if older is None else suggestions(out.settings.warehouse_dir, only_to_buy=False, as_of=older)
+    rows = {(row["sku"], row["location_code"]): row for row in plan.rows.iter_rows(named=True)}
+    if trusted:
+        chosen = [
+            (row, row["suggested_qty"])
+            for row in rows.values()
+            if can_buy(row) and is_bulk(row) and supplier in (None, row["supplier_code"])
+        ]
+        if not chosen:
+            out.say("nothing to approve", "没有可审核的建议")
+            out.emit({"approved": [], "purchase_orders": [], "dry_run": dry_run}, "")
+            return
+    else:
+        chosen = [_named(rows, word) for word in wanted or ()]
+    as_of = plan.publication.as_of_date
+    asked = ApproveSuggestions(
+        [suggested(row, as_of_date=as_of, qty=qty, reason=reason) for row, qty in chosen],
+        newest.publication.as_of_date,
+        accepts_older=older is not None,
+        idem_key=key,
+    )
+    with out.store() as store:
+        done = out.run(store, approve_suggestions, asked, dry_run=dry_run)
+    totals = totals_by_supplier(chosen)
+    out.emit_rows(
+        {
+            "sku": ("sku", "货号"),
+            "location": ("location", "仓"),
+            "qty": ("qty", "数量"),
+            "purchase_order": ("purchase order", "采购单"),
+            "approved_by": ("approved by", "审核人"),
+        },
+        [plain(one) for one in done.approved],
+        data={**plain(done), "as_of_date": as_of, "totals": totals, "dry_run": dry_run},
+    )
+    for one in done.approved:
+        if one.is_repeat:
+            out.say(
+                f"{one.sku}@{one.location} was approved before by {one.approved_by}: {one.purchase_order}",
+                f"{one.sku}@{one.location} 已由 {one.approved_by} 审核：{one.purchase_order}",
+            )
+    for total in totals:
+        worth = "?" if total["value_cents"] is None else money(total["value_cents"], total["currency"] or "CNY")
+        out.say(
+            f"{total['supplier_code']} to {total['location_code']}: {total['lines']} products, {total['qty']:,} units, {worth}",
+            f"{total['supplier_code']} 送 {total['location_code']}：{total['lines']} 种，{total['qty']:,} 件，{worth}",
+        )
+
+
+def _named(rows: Mapping[tuple[str, str], Mapping[str, Any]], word: str) -> tuple[Mapping[str, Any], int]:
+    """The suggestion a word like LAMP@WH1 or LAMP@WH1:40 names, and its quantity."""
+    name, colon, qty = word.rpartition(":")
+    is_qty = bool(colon) and qty.isascii() and qty.isdigit() and len(qty) <= 7
+    row = rows.get(_series("SKU@LOCATION", name if is_qty else word))
+    if row is None:
+        raise WrongArgument(flag="SKU@LOCATION", problem=f"the plan has no {word}", problem_zh=f"计划里没有 {word}")
+    return row, int(qty) if is_qty else row["suggested_qty"]
+
+
+def _series(flag: str, word: str) -> tuple[str, str]:
+    sku, at, place = word.rpartition("@")
+    if not (sku and at and place):
+        raise WrongArgument(
+            flag=flag, problem=f"{word} is not written like LAMP@WH1", problem_zh=f"{word} 应写成 LAMP@WH1 的形式"
+        )
+    return sku, place
+
+
+# ------------------------------------------------------------------------------------------------ overrides
+
+
+def set_one(
+    out: Context,
+    series: Series,
+    first: From,
+    through: Through,
+    reason: Reason,
+    daily: Annotated[float | None, typer.Option("--daily", help=both("units a day", "每天件数"))] = None,
+    times: Annotated[
+        float | None, typer.Option("--times", help=both("times the model, 1.2 = 20 % more", "乘以倍数"))
+    ] = None,
+    weekly: Annotated[
+        float | None, typer.Option("--add-weekly", help=both("units a week more, or fewer", "每周增减件数"))
+    ] = None,
+    expires: Annotated[
+        str | None,
+        typer.Option(
+            "--expires", metavar="YYYY-MM-DD", help=both("plans of this day on ignore it", "从哪天的计划起失效")
+        ),
+    ] = None,
+    key: Key = None,
+    dry_run: DryRun = False,
+) -> None:
+    """Exactly one of --daily, --times, --add-weekly. Without --expires it holds until its last day."""
+    from orders_core.services.plan_changes import SetOverride, set_override
+
+    sku, place = _series("SKU@LOCATION", series)
+    amounts = {"set_daily": daily, "multiply": times, "add_weekly": weekly}
+    given = [(kind, amount) for kind, amount in amounts.items() if amount is not None]
+    if len(given) != 1:
+        raise WrongArgument(
+            flag="--daily, --times, --add-weekly", problem="say exactly one of them", problem_zh="三者必须且只能选一个"
+        )
+    ((kind, amount),) = given
+    from_date, through_date = _must_day("--from", first), _must_day("--through", through)
+    asked = SetOverride(sku, place, from_date, through_date, kind, amount, reason, a_day("--expires", expires), key)
+    with out.store() as store:
+        done = out.run(store, set_override, asked, dry_run=dry_run)
+    out.emit({**plain(done), "dry_run": dry_run}, str(done.change_id))
+    out.say("the next daily run plans with it", "下次每日任务起生效")
+
+
+def _must_day(flag: str, text: str) -> date:
+    day = a_day(flag, text)
+    if day is None:
+        raise WrongArgument(flag=flag, problem="a day is missing", problem_zh="缺少日期")
+    return day
+
+
+def list_overrides(
+    out: Context,
+    sku: OnlySku = None,
+    location: OnlyLocation = None,
+    everything: Everything = False,
+    as_csv: Csv = False,
+) -> None:
+    """Those in force, the newest first."""
+    from apps.readers import overrides as read
+
+    with out.store() as store, store.reading() as conn:
+        today = store.clock.now().astimezone(store.zone).date()
+        rows = read(conn, sku=sku, location_code=location, in_force_on=None if everything else today)
+    _list_changes(
+        out,
+        rows,
+        {"kind": ("kind", "方式"), "amount": ("amount", "数值"), "expires_date": ("expires", "失效日")},
+        as_csv,
+    )
+
+
+def _list_changes(out: Context, rows: Sequence[Any], own: Mapping[str, tuple[str, str]], as_csv: bool) -> None:
+    hidden = {"idem_key", "body_hash", "version", "sku_id", "location_id"}
+    shown = [{name: value for name, value in row._mapping.items() if name not in hidden} for row in rows]
+    out.emit_rows(
+        {
+            "id": ("id", "编号"),
+            "sku": ("sku", "货号"),
+            "location_code": ("location", "仓"),
+            "from_date": ("from", "自"),
+            "through_date": ("through", "至"),
+            **own,
+            "author": ("author", "制定人"),
+            "reason": ("reason", "原因"),
+            "withdrawn_by": ("withdrawn by", "撤回人"),
+        },
+        shown,
+        as_csv=as_csv,
+    )
+    out.say(f"{len(shown)} rows", f"{len(shown)} 行")
+
+
+def withdraw_one(out: Context, number: Number, dry_run: DryRun = False) -> None:
+    """It stays on record; later plans know nothing of it."""
+    from orders_core.services.plan_changes import withdraw_override
+
+    _withdraw(out, withdraw_override, number, dry_run)
+
+
+def withdraw_adjusted(out: Context, number: Number, dry_run: DryRun = False) -> None:
+    """It stays on record; later plans learn from the days as they were."""
+    from orders_core.services.plan_changes import withdraw_adjustment
+
+    _withdraw(out, withdraw_adjustment, number, dry_run)
+
+
+def _withdraw(out: Context, service: Any, number: int, dry_run: bool) -> None:
+    from orders_core.services.plan_changes import Withdraw
+
+    with out.store() as store:
+        done = out.run(store, service, Withdraw(number), dry_run=dry_run)
+    out.emit({**plain(done), "dry_run": dry_run}, str(done.change_id))
+
+
+# ------------------------------------------------------------------------------------------------ the past
+
+
+def adjust_days(
+    out: Context,
+    series: Series,
+    first: From,
+    through: Through,
+    reason: Reason,
+    ignore: Annotated[bool, typer.Option("--ignore", help=both("take the days for unknown", "视为未知"))] = False,
+    daily: Annotated[float | None, typer.Option("--daily", help=both("units a day instead", "改为每天件数"))] = None,
+    key: Key = None,
+    dry_run: DryRun = False,
+) -> None:
+    """Either --ignore or --daily. What was recorded stays as it is."""
+    from orders_core.services.plan_changes import AdjustDemand, adjust_demand
+
+    sku, place = _series("SKU@LOCATION", series)
+    if ignore == (daily is not None):
+        raise WrongArgument(flag="--ignore, --daily", problem="say one of them", problem_zh="两者必须且只能选一个")
+    from_date, through_date = _must_day("--from", first), _must_day("--through", through)
+    asked = AdjustDemand(sku, place, from_date, through_date, "ignore" if ignore else "replace", reason, daily, key)
+    with out.store() as store:
+        done = out.run(store, adjust_demand, asked, dry_run=dry_run)
+    out.emit({**plain(done), "dry_run": dry_run}, str(done.change_id))
+    out.say("the next daily run learns from it", "下次每日任务起生效")
+
+
+def list_adjustments(
+    out: Context,
+    sku: OnlySku = None,
+    location: OnlyLocation = None,
+    everything: Everything = False,
+    as_csv: Csv = False,
+) -> None:
+    """Those that count, the newest first."""
+    from apps.readers import adjustments as read
+
+    with out.store() as store, store.reading() as conn:
+        rows = read(conn, sku=sku, location_code=location, is_open=not everything)
+    _list_changes(out, rows, {"kind": ("kind", "方式"), "daily_qty": ("units a day", "每天件数")}, as_csv)
+
+
+# ------------------------------------------------------------------------------------------------ measured
+
+
+def overrides(
+    out: Context,
+    sku: OnlySku = None,
+    location: OnlyLocation = None,
+    by: Annotated[
+        str, typer.Option("--by", metavar="override|author|reason", help=both("one row per", "按什么汇总"))
+    ] = "override",
+    as_csv: Csv = False,
+) -> None:
+    """Units of error without and with the overrides, of days that are known by now; above 0 they helped."""
+    from pipelines.plan import override_value, value_by
+
+    one_of("--by", by, ("override", "author", "reason"))
+    value = override_value(out.settings.warehouse_dir, sku=sku, location_code=location)
+    authors, reasons = value_by(value.rows, "author").to_dicts(), value_by(value.rows, "reason").to_dicts()
+    rows = {"override": value.rows.to_dicts(), "author": authors, "reason": reasons}[by]
+    who = {
+        "override": {
+            "override_id": ("id", "编号"),
+            "sku": ("sku", "货号"),
+            "location_code": ("location", "仓"),
+            "author": ("author", "制定人"),
+            "reason": ("reason", "原因"),
+        },
+        "author": {"author": ("author", "制定人"), "overrides": ("overrides", "条数")},
+        "reason": {"reason": ("reason", "原因"), "overrides": ("overrides", "条数")},
+    }[by]
+    out.emit_rows(
+        {
+            **who,
+            "known_days": ("days", "天数"),
+            "actual_qty": ("demand", "实际需求"),
+            "before_error_qty": ("error before", "调整前误差"),
+            "after_error_qty": ("error after", "调整后误差"),
+            "value_added_qty": ("value added", "减少的误差"),
+        },
+        rows,
+        as_csv=as_csv,
+        data={
+            "publication": value.publication,
+            "overrides": value.rows.to_dicts(),
+            "authors": authors,
+            "reasons": reasons,
+        },
+    )
+    total, day = float(value.rows["value_added_qty"].sum()), value.publication.as_of_date
+    out.say(
+        f"{value.rows.height} overrides with known days, as of {day}: "
+        f"{abs(total):,.0f} units of error {'less' if total >= 0 else 'more'} than without them",
+        f"截至 {day}，{value.rows.height} 条调整已有实际数据："
+        f"误差共{'减少' if total >= 0 else '增加'} {abs(total):,.0f} 件",
+    )

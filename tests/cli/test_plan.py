@@ -1,0 +1,135 @@
+"""Approving suggestions, overriding the forecast and adjusting the past from the command line."""
+
+from __future__ import annotations
+
+import csv
+import io
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import text
+
+from orders_core.ports import FixedClock, SystemClock
+from orders_core.services.receiving import ReceivedLine, ReceiveGoods, receive_goods
+from orders_core.store.uow import Store
+from tests.cli.conftest import Cli
+from tests.support import build
+
+LAST_DAY = "2026-03-30"
+
+
+@pytest.fixture
+def planned(shop: Store, clock: FixedClock, cli: Cli) -> Store:
+    """A company that sold lamps and rugs for four weeks, and its plan; forecasts of so short a history have grade D."""
+    build.rules(shop, shortage={"policy": "backorder"}, checks={"duplicate": "ignore"})
+    build.supplier(shop, "S1", "LAMP 450, RUG 200")
+    for day in range(28):
+        build.order(shop, f"LAMP {1 + day % 3}, RUG 1")
+        clock.advance(days=1)
+    assert cli("run", "daily", "--as-of", LAST_DAY).code == 0
+    return shop
+
+
+def lines_bought(store: Store) -> list[tuple[str, int]]:
+    query = "SELECT s.sku, l.qty FROM purchase_order_line l JOIN sku s ON s.id = l.sku_id ORDER BY l.id"
+    return [tuple(row) for row in build.rows(store, text(query))]
+
+
+def test_a_suggestion_approved_twice_is_one_purchase_order(planned: Store, cli: Cli) -> None:
+    rehearsed = cli("plan", "approve", "LAMP@WH1", "--dry-run", "--json")
+    assert rehearsed.data["dry_run"] and lines_bought(planned) == []
+    first = cli("plan", "approve", "LAMP@WH1", "--as", "pia", "--json")
+    again = cli("plan", "approve", "LAMP@WH1", "--as", "mei", "--json")
+    (one,), (other,) = first.data["approved"], again.data["approved"]
+    assert (one["is_repeat"], other["is_repeat"], other["approved_by"]) == (False, True, "pia")
+    assert one["purchase_order"] == other["purchase_order"]
+    assert lines_bought(planned) == [("LAMP", one["qty"])]
+    (total,) = first.data["totals"]
+    assert (total["supplier_code"], total["lines"], total["value_cents"]) == ("S1", 1, one["qty"] * 450)
+    said = cli("plan", "approve", "LAMP@WH1")
+    assert "approved before by pia" in said.err and one["purchase_order"] in said.out
+    assert "已由 pia 审核" in cli("plan", "approve", "LAMP@WH1", "--lang", "zh").err
+
+
+@pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
+def test_what_may_not_be_approved_is_refused_by_name(planned: Store, cli: Cli) -> None:
+    both = cli("plan", "approve", "LAMP@WH1", "RUG@WH1")
+    assert (both.code, both.err.split()[0]) == (1, "E_NOT_IN_BULK") and "LAMP, RUG" in both.err
+    assert cli("plan", "approve", "--trusted").err.startswith("nothing to approve")
+    assert cli("plan", "approve", "LAMP@WH1:7").err.startswith("E_INVALID")
+    assert cli("plan", "approve", "VASE@WH1").code == 2
+    assert cli("plan", "approve").code == 2
+    assert lines_bought(planned) == []
+    assert cli("plan", "approve", "LAMP@WH1:7", "--reason", "shelf is small", "--json").data["approved"][0]["qty"] == 7
+
+
+@pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
+def test_an_older_plan_is_approved_only_on_purpose(planned: Store, cli: Cli) -> None:
+    assert cli("run", "daily", "--as-of", "2026-03-31").code == 0
+    old = cli("plan", "approve", "LAMP@WH1", "--of", LAST_DAY, "--json").data
+    assert old["as_of_date"] == LAST_DAY
+    new = cli("plan", "approve", "LAMP@WH1")
+    assert new.err.split()[0] == "E_SUGGESTION_OVERTAKEN" and old["purchase_orders"][0] in new.err
+    assert len(lines_bought(planned)) == 1
+
+
+def test_an_override_is_set_listed_used_and_withdrawn(planned: Store, cli: Cli) -> None:
+    today = SystemClock().now().astimezone(planned.zone).date()
+    days = ("--from", str(today), "--through", str(today + timedelta(days=9)), "--reason", "fair")
+    number = cli("plan", "override", "set", "LAMP@WH1", *days, "--times", "2", "--as", "pia").out.strip()
+    (row,) = csv.DictReader(io.StringIO(cli("plan", "override", "list", "--csv").out))
+    assert (row["id"], row["sku"], row["kind"], row["amount"], row["author"]) == (
+        number,
+        "LAMP",
+        "multiply",
+        "2.0",
+        "pia",
+    )
+    assert row["expires_date"] == str(today + timedelta(days=9))
+    assert "制定人" in cli("plan", "override", "list", "--lang", "zh").out
+    assert cli("plan", "override", "withdraw", number, "--as", "mei").out.strip() == number
+    assert cli("plan", "override", "list", "--json").data == []
+    (kept,) = cli("plan", "override", "list", "--all", "--json").data
+    assert kept["withdrawn_by"] == "mei"
+    assert cli("plan", "override", "set", "LAMP@WH1", *days).code == 2
+    assert cli("plan", "override", "set", "LAMP@WH1", *days, "--times", "2", "--daily", "1").code == 2
+    assert cli("plan", "override", "set", "LAMP", *days, "--times", "2").code == 2
+    assert cli("plan", "override", "set", "LAMP@WH1", *days, "--times", "200").err.split()[0] == "E_INVALID"
+
+
+def test_past_days_are_adjusted_listed_and_taken_back(planned: Store, cli: Cli) -> None:
+    days = ("--from", "2026-03-20", "--through", "2026-03-21", "--reason", "hotel")
+    number = cli("plan", "adjust", "set", "LAMP@WH1", *days, "--daily", "1.5", "--key", "k").out.strip()
+    assert cli("plan", "adjust", "set", "LAMP@WH1", *days, "--daily", "1.5", "--key", "k").out.strip() == number
+    assert cli("plan", "adjust", "set", "RUG@WH1", *days, "--ignore", "--dry-run").code == 0
+    (row,) = cli("plan", "adjust", "list", "--json").data
+    assert (row["kind"], row["daily_qty"], row["from_date"]) == ("replace", 1.5, "2026-03-20")
+    assert cli("plan", "adjust", "withdraw", number).code == 0
+    assert cli("plan", "adjust", "list", "--json").data == []
+    assert cli("plan", "adjust", "set", "LAMP@WH1", *days).code == 2
+
+
+@pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
+def test_what_overrides_were_worth_is_listed(planned: Store, cli: Cli, clock: FixedClock) -> None:
+    from orders_core.services.plan_changes import SetOverride, set_override
+
+    last = clock.now().astimezone(planned.zone).date() - timedelta(days=1)
+    clock.advance(days=-1)  # on the evening of the plan's day
+    planned.run(receive_goods, build.PICKER, ReceiveGoods("WH1", [ReceivedLine("LAMP", 900, unit_cost_cents=450)]))
+    days = (last + timedelta(days=1), last + timedelta(days=7))
+    planned.run(set_override, build.PLANNER, SetOverride("LAMP", "WH1", *days, "set_daily", 5.0, "fair"))
+    assert cli("run", "daily", "--as-of", str(last)).code == 0
+    assert cli("plan", "overrides", "--json").data["overrides"] == []
+    clock.advance(days=1)
+    for _ in range(7):
+        build.order(planned, "LAMP 5")
+        clock.advance(days=1)
+    assert cli("run", "daily", "--as-of", str(last + timedelta(days=7))).code == 0
+    data = cli("plan", "overrides", "--json").data
+    (one,), (author,) = data["overrides"], data["authors"]
+    assert (one["known_days"], one["after_error_qty"], one["reason"]) == (7, 0.0, "fair")
+    assert one["value_added_qty"] == pytest.approx(35 - one["before_qty"], abs=0.01)
+    assert (author["author"], author["value_added_qty"]) == ("pia", one["value_added_qty"])
+    said = cli("plan", "overrides", "--by", "reason")
+    assert "fair" in said.out and "units of error less" in said.err
+    assert "误差共减少" in cli("plan", "overrides", "--lang", "zh").err
