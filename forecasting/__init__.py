@@ -41,18 +41,38 @@ Three calls do the whole work; each takes Polars or pandas frames and gives back
 ``counts`` dict[str, int]: rows_read, rows_used, rows_after_as_of, rows_clipped, rows_summed, rows_quarantined, series,
 …
 
-``suggest(totals, positions, *, as_of, cycle_service_ratio=0.95, choices=None)`` -> ``Suggestions``
+``suggest(totals, positions, *, as_of, cycle_service_ratio=0.95, choices=None, paths=None, target=None, ...)``
+    -> ``Suggestions``
+    With ``paths`` (``marginal.Paths``: unique_ids, start, y = series x path x period, period_days 1 or 7) the
+    quantity is chosen by expected cost over them (``target="cost"``), without by the quantiles of ``totals``
+    (``"cycle_service"``); ``"fill_rate"`` too.
+    Also: ``on_order`` and ``expiring`` (unique_id, ds, qty), ``closed_days`` (supplier_code, ds), ``suppliers``
+    (supplier_code, min_order_cents), ``routes`` (transfers), ``budget_cents``, ``settings`` (``OrderSettings``:
+    what unknown costs are derived from)
 ``positions`` (grain: unique_id; NULL or missing column means the default)
-    unique_id, lead_time_days int, review_period_days int, on_hand_qty int (NULL: stock not recorded), on_order_qty int,
-    backordered_qty int, moq_qty int, pack_qty int, cycle_service_ratio float
+    unique_id, lead_time_days int, review_period_days int, on_hand_qty int (NULL: stock not recorded), on_order_qty
+    int, backordered_qty int, moq_qty int, pack_qty int, cycle_service_ratio float, fill_rate_ratio float, target
+    str
+    lead_times_days list[int]: equally likely lead times (``supply.lead_time_samples``), in place of one for certain
+    unit_cost_cents, unit_price_cents, weekly_holding_cost_cents (a unit kept for a week), shortage_cost_cents (a
+    unit lost, or a unit and week that it waits), order_cost_cents (an order, whatever its size): float
+    price_breaks: JSON text [{"min_qty", "unit_cost_cents"}], all units; shelf_life_days int
+    policy "order_up_to" | "s_S" | "R_Q" (exact, by cost over the paths); min_qty and max_qty int (below min up to
+    max)
+    supply_kind "purchase" | "production", supplier_code, sku, location_code: str
 ``suggestions`` (grain: unique_id)
-    unique_id, suggested_qty int, order_by_date date (NULL: not within the horizon), protection_interval_days,
-    expected_demand_qty float, the position it was worked out from, grade,
-    cycle_service_ratio, order_up_to_qty, reorder_point_qty, safety_stock_qty, inventory_position_qty (NULL when not
-    recorded), stockout_date, and the waterfall, integers that sum exactly to suggested_qty:
-    demand_part_qty + safety_part_qty + on_hand_part_qty (-) + on_order_part_qty (-) + backordered_part_qty (+)
-    + surplus_part_qty (+, stock above the target) + moq_part_qty + pack_part_qty; reason_codes list[str], facts JSON
-    text
+    unique_id, suggested_qty int, supply_kind, order_date (first day the supplier takes an order), arrival_date,
+    order_by_date date (NULL: not within the horizon), protection_interval_days (with the supplier's closed days),
+    expected_demand_qty float, the position it was worked out from, grade, target (named), cycle_service_ratio and
+    fill_rate_ratio (what the quantity reaches), order_up_to_qty, reorder_point_qty, safety_stock_qty,
+    inventory_position_qty (NULL when not recorded), stockout_date, unit_cost_cents (paid),
+    weekly_holding_cost_cents, shortage_cost_cents, expected_saving_cents (of ordering this now and not at the next
+    review), and the waterfall, integers that sum exactly to suggested_qty: the columns ``replenishment.PARTS``,
+    signs included (what each is: ``forecasting.replenishment``); reason_codes list[str], facts JSON text
+``transfers`` (sku, from_unique_id, to_unique_id, from_location_code, to_location_code, supply_kind "transfer",
+    transfer_qty, saving_cents) and ``suppliers`` (supplier_code, decision "enough" | "raised" | "waited" |
+    "unknown", lines, order_value_cents, min_order_cents, saving_cents): one row per supplier with a least order
+    value and something to buy
 ``exceptions``: as above
 
 Reason codes of a suggestion that need care: ``stock_not_recorded`` (on hand is NULL: worked out as if the shelf were empty) and

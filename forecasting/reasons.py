@@ -126,8 +126,10 @@ REASONS: dict[str, tuple[str, str]] = {
     "model_failed": ("模型计算失败:{value}", "a model failed: {value}"),
     # why this quantity
     "below_target": (
-        "库存头寸 {inventory_position_qty} 低于目标库存 {order_up_to_qty}",
-        "inventory position {inventory_position_qty} is below the order-up-to level {order_up_to_qty}",
+        "库存头寸 {inventory_position_qty} 低于目标库存 {order_up_to_qty}(保护期 {protection_interval_days} 天的需求"
+        "加安全库存)，建议 {suggested_qty}",
+        "inventory position {inventory_position_qty} is below the order-up-to level {order_up_to_qty} (demand of "
+        "{protection_interval_days} days and safety stock): order {suggested_qty}",
     ),
     "enough_stock": (
         "库存头寸 {inventory_position_qty} 已达目标库存 {order_up_to_qty}，不用补",
@@ -147,11 +149,100 @@ REASONS: dict[str, tuple[str, str]] = {
     ),
     "moq_applied": ("按起订量 {moq_qty} 提高", "raised to the minimum order quantity {moq_qty}"),
     "pack_rounded": ("按箱规 {pack_qty} 取整", "rounded up to full packs of {pack_qty}"),
+    "pack_rounded_down": (
+        "按箱规 {pack_qty} 舍去零头更省({pack_part_qty:+d})",
+        "rounded down to full packs of {pack_qty}, which is expected to cost less ({pack_part_qty:+d})",
+    ),
+    "by_cost": (
+        "目标按预期成本最低:每件每周持有 {weekly_holding_cost_cents:.2f} 分，缺一件 {shortage_cost_cents:.2f} 分，"
+        "不缺货概率 {cycle_service_ratio:.1%}",
+        "target by least expected cost: {weekly_holding_cost_cents:.2f} cents to keep a unit for a week, "
+        "{shortage_cost_cents:.2f} cents for a unit short; chance of no stock-out {cycle_service_ratio:.1%}",
+    ),
+    "by_fill_rate": (
+        "目标按满足率，可满足需求的 {fill_rate_ratio:.1%}",
+        "target by fill rate: {fill_rate_ratio:.1%} of demand served from stock",
+    ),
+    "cost_unknown": (
+        "成本未知，改按周期服务率 {cycle_service_ratio:.1%}",
+        "costs are not known: the target is the cycle service ratio {cycle_service_ratio:.1%} instead",
+    ),
+    "by_s_S": (
+        "(s, S):库存头寸降到 {reorder_at_qty} 或以下时补到 {max_qty}",
+        "(s, S): at {reorder_at_qty} or below order up to {max_qty}",
+    ),
+    "by_R_Q": (
+        "(R, Q):库存头寸降到 {reorder_at_qty} 或以下时按批量 {lot_qty} 订",
+        "(R, Q): at {reorder_at_qty} or below order lots of {lot_qty}",
+    ),
+    "min_max": (
+        "低值且预测可信度低，自动按最小 {min_qty} / 最大 {max_qty} 补货",
+        "cheap, and the forecast earns little trust: goes by itself with min {min_qty} / max {max_qty}",
+    ),
+    "min_max_given": (
+        "按给定的最小 {min_qty} / 最大 {max_qty} 补货",
+        "by the given min {min_qty} / max {max_qty}",
+    ),
+    "on_order_late": (
+        "在途中有 {late_part_qty} 件要到下次补货之后才到，不计",
+        "{late_part_qty} units on order come only after the next order would: not counted",
+    ),
+    "lost_before_arrival": (
+        "到货前预计丢单 {lost_part_qty:+d} 件，补货来不及，扣除",
+        "demand expected to be lost before an order can arrive: {lost_part_qty:+d}",
+    ),
+    "transferred": (
+        "从别处调拨更省，{transfer_part_qty:+d} 件",
+        "comes from another place, which is cheaper: {transfer_part_qty:+d}",
+    ),
+    "lot_for_order_cost": (
+        "每次下单成本 {order_cost_cents:.0f} 分，经济批量 {lot_qty}，多订 {lot_part_qty}",
+        "an order costs {order_cost_cents:.0f} cents: the economic lot is {lot_qty}, {lot_part_qty} more at once",
+    ),
+    "wait_cheaper": (
+        "现在订预计比等下次检查更贵，暂不订({wait_part_qty:+d})",
+        "ordering now is expected to cost more than at the next review: wait ({wait_part_qty:+d})",
+    ),
+    "price_break": (
+        "多订 {price_break_part_qty} 件，单价由 {unit_cost_cents:.0f} 分降到 {paid_unit_cost_cents:.0f} 分，全年更省",
+        "{price_break_part_qty} more bring the unit cost from {unit_cost_cents:.0f} to {paid_unit_cost_cents:.0f} cents, "
+        "which costs less a year",
+    ),
+    "joint_raised": (
+        "凑足供应商起订金额 {min_order_cents:.0f} 分，加最快用得上的 {joint_part_qty} 件",
+        "{joint_part_qty} more, used soonest, to reach the supplier's least order value of {min_order_cents:.0f} cents",
+    ),
+    "joint_waits": (
+        "未到供应商起订金额 {min_order_cents:.0f} 分，等下次更省({joint_part_qty:+d})",
+        "below the supplier's least order value of {min_order_cents:.0f} cents, and waiting is cheaper ({joint_part_qty:+d})",
+    ),
+    "order_value_unknown": (
+        "供应商起订金额 {min_order_cents:.0f} 分，但有商品成本未知，无法凑单",
+        "the supplier's least order value is {min_order_cents:.0f} cents, but not every cost is known: not checked",
+    ),
+    "budget_cut": (
+        "预算 {budget_cents:.0f} 分不够，减去损失最小的 {budget_part_qty:+d} 件",
+        "the budget of {budget_cents:.0f} cents does not reach: {budget_part_qty:+d}, where it is missed least",
+    ),
+    "supplier_closed": (
+        "供应商停工，保护期延长 {shutdown_days} 天",
+        "the supplier is closed: the protection interval is {shutdown_days} days longer",
+    ),
+    "lead_time_spread": (
+        "提前期实际 {lead_low_days} 至 {lead_high_days} 天，已计入",
+        "lead times of {lead_low_days} to {lead_high_days} days are reckoned with",
+    ),
+    "lead_time_default": (
+        "提前期未填，按默认 {lead_time_days} 天",
+        "no lead time was given: the default of {lead_time_days} days is used",
+    ),
+    "made_here": ("自产:下生产任务单", "made here: a production order, not a purchase"),
     "no_forecast": ("没有预测，无法建议", "no forecast, so nothing can be suggested"),
     "horizon_too_short": (
         "保护期 {protection_interval_days} 天超过预测期 {horizon_days} 天",
         "protection interval of {protection_interval_days} days is longer than the forecast of {horizon_days} days",
     ),
+    "bad_forecast": ("预测含非有限数字或负数，无法建议", "the forecast holds a number that is negative or not finite"),
     "bad_position": (
         "{value}:该行无法计算补货",
         "{value}: no suggestion for this row",

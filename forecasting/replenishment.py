@@ -1,50 +1,101 @@
 """How much to order, by when, and why: a periodic-review order-up-to policy on the forecast's own distribution.
 
 Every `review_period_days` somebody looks; what is ordered then arrives `lead_time_days` later; so one look has to
-cover the protection interval, lead time + review period (Silver, Pyke & Thomas 2017, "Inventory and Production
-Management in Supply Chains", §7.9).
+cover the protection interval, lead time + review period, lengthened by the supplier's closed days (Silver, Pyke &
+Thomas 2017, "Inventory and Production Management in Supply Chains", §7.9). The level to order up to is, by `target`,
 
-    order_up_to_qty        = quantile `cycle_service_ratio` of the demand of the protection interval, rounded up
-    safety_stock_qty       = order_up_to_qty − expected demand of the protection interval
-    inventory_position_qty = on hand + on order − backordered
-    reorder_point_qty      = the same quantile of the demand of the lead time alone, rounded up
-    needed                 = max(0, order_up_to_qty − inventory_position_qty)
-    suggested_qty          = needed, raised to moq_qty, rounded up to a multiple of pack_qty; 0 when nothing is needed
+    cost           where the next unit's expected saving falls below its expected cost, over the paths of the forecast
+                   (`forecasting.marginal`): holding until the next order comes, a unit short, a unit that expires
+    cycle_service  the quantile `cycle_service_ratio` of the demand of the protection interval: the chance of no stock-out
+    fill_rate      the least level that serves `fill_rate_ratio` of the demand from stock
 
-`cycle_service_ratio` is the chance of no stock-out in a cycle, not the share of units served. When demand is normal
-with standard deviation σ a day, the quantile is μ(L+R) + z σ √(L+R), the textbook formula; here it comes from the
-forecast's paths, whatever their shape.
+and what is ordered is the level less the inventory position (on hand + on order − backordered), then the terms of the
+supplier. Every step is a part in whole units, and the parts add up to suggested_qty exactly, in this order:
 
-The parts are whole units and add up to suggested_qty exactly:
+    demand_part        expected demand of the protection interval, rounded half up
+    safety_part        the rest of the order-up-to level; below zero where a unit short costs little
+    backordered, on_hand (−), on_order (−)
+    late_part          on order, but later than the next order would come
+    lost_part (−)      expected to be asked for and lost before an order can arrive
+    surplus_part       stock above the level (it makes the sum zero when nothing is needed)
+    transfer_part (−)  comes from another place, which has too much of it
+    lot_part           more at once, because each order costs (EOQ), or by min/max
+    moq_part, pack_part  to the least order and to whole packs; by cost also rounded down
+    wait_part (−)      this order would cost more now than at the next review
+    price_break_part   to the quantity from which on every unit is cheaper, where that costs less a year
+    joint_part         to the supplier's least order value, or (−) waiting until there is enough
+    budget_part (−)    what the budget doesn't reach
 
-    demand + safety + backordered − on hand − on order + surplus + minimum + pack
+When demand is normal with standard deviation σ a day, the quantile is μ(L+R) + z σ √(L+R), the textbook formula; here it
+comes from the forecast's paths, whatever their shape.
 
-Columns `demand_part_qty` … `pack_part_qty`, signs included. `demand_part_qty` is the expected demand rounded half up,
-`safety_part_qty` the rest of the order-up-to level, `surplus_part_qty` stock above that level (it makes the sum zero when
-nothing is needed).
+Costs that nobody gave are derived and said in the facts: a unit is kept for `holding_ratio` of its cost a year, and a
+unit short costs the margin (price − cost), or `shortage_ratio` of the cost where no price is known.
 
 Where stock is not recorded (`on_hand_qty` NULL) the position is taken as what is on order minus what is backordered,
-i.e. an empty shelf; the reason `stock_not_recorded` says so. The suggestion is then the order-up-to level itself: demand of
-the protection interval plus safety.
+i.e. an empty shelf; the reason `stock_not_recorded` says so.
 """
 
 from __future__ import annotations
 
-import json
 import math
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Any
 
 import numpy as np
 import polars as pl
 
+from forecasting import joint
 from forecasting.demand import exceptions_frame
-from forecasting.errors import BadFrame, BadSetting
-from forecasting.forecast import QUANTILE_COLUMNS, QUANTILES
+from forecasting.errors import BadSetting
+from forecasting.forecast import QUANTILES
 from forecasting.frames import Frame, as_of_day, is_pandas, like, text_column, to_polars
+from forecasting.marginal import (
+    Need,
+    Paths,
+    Shortage,
+    cheapest_qty,
+    cycle_service_of,
+    expected_cost,
+    fill_rate_of,
+    need_of,
+    qty_for_cycle_service,
+    qty_for_fill_rate,
+    spread_lead_times,
+    with_expiries,
+)
 from forecasting.models import Floats
+from forecasting.policies import (
+    PriceBreak,
+    best_lot_size_reorder_point,
+    best_s_S,
+    eoq,
+    level_costs,
+    price_at,
+    yearly_cost,
+)
+from forecasting.positions import (
+    TARGETS,
+    Forecast,
+    Target,
+    days_by_key,
+    exception,
+    of_paths,
+    of_totals,
+    qty_by_day,
+    read_choices,
+    read_positions,
+    wrong,
+)
 from forecasting.reasons import facts_json
+from forecasting.supply import AlwaysClosed, Timing, arrival_day, next_open_day, previous_open_day, timing, whole_packs
+from forecasting.supply import read_price_breaks as read_breaks
+
+WEEKS_A_YEAR = 52
+MAX_WEEKS = 52.0  # what is not used within a year counts as kept for one
+CHUNK = 128  # series worked on at once: what they need fits a processor's cache
 
 PARTS = (
     "demand_part_qty",
@@ -52,29 +103,34 @@ PARTS = (
     "backordered_part_qty",
     "on_hand_part_qty",
     "on_order_part_qty",
+    "late_part_qty",
+    "lost_part_qty",
     "surplus_part_qty",
+    "transfer_part_qty",
+    "lot_part_qty",
     "moq_part_qty",
     "pack_part_qty",
+    "wait_part_qty",
+    "price_break_part_qty",
+    "joint_part_qty",
+    "budget_part_qty",
 )
-POSITIONS: dict[str, tuple[Any, object]] = {  # column: type, value where it is NULL or missing
-    "lead_time_days": (pl.Int64, 7),
-    "review_period_days": (pl.Int64, 7),
-    "on_hand_qty": (pl.Int64, None),
-    "on_order_qty": (pl.Int64, 0),
-    "backordered_qty": (pl.Int64, 0),
-    "moq_qty": (pl.Int64, 1),
-    "pack_qty": (pl.Int64, 1),
-    "cycle_service_ratio": (pl.Float64, None),  # None: the argument of `suggest`
-}
 SUGGESTIONS: dict[str, Any] = {
     "unique_id": pl.String,
     "suggested_qty": pl.Int64,
+    "supply_kind": pl.String,
+    "supplier_code": pl.String,
+    "order_date": pl.Date,
+    "arrival_date": pl.Date,
     "order_by_date": pl.Date,
     "stockout_date": pl.Date,
     "lead_time_days": pl.Int64,
     "review_period_days": pl.Int64,
     "protection_interval_days": pl.Int64,
+    "target": pl.String,
+    "policy": pl.String,
     "cycle_service_ratio": pl.Float64,
+    "fill_rate_ratio": pl.Float64,
     "expected_demand_qty": pl.Float64,
     "order_up_to_qty": pl.Int64,
     "reorder_point_qty": pl.Int64,
@@ -86,10 +142,63 @@ SUGGESTIONS: dict[str, Any] = {
     "moq_qty": pl.Int64,
     "pack_qty": pl.Int64,
     **dict.fromkeys(PARTS, pl.Int64),
+    "unit_cost_cents": pl.Float64,
+    "weekly_holding_cost_cents": pl.Float64,
+    "shortage_cost_cents": pl.Float64,
+    "expected_saving_cents": pl.Float64,
     "grade": pl.String,
     "reason_codes": pl.List(pl.String),
     "facts": pl.String,
 }
+TRANSFERS: dict[str, Any] = {
+    "sku": pl.String,
+    "from_unique_id": pl.String,
+    "to_unique_id": pl.String,
+    "from_location_code": pl.String,
+    "to_location_code": pl.String,
+    "supply_kind": pl.String,
+    "transfer_qty": pl.Int64,
+    "saving_cents": pl.Float64,
+}
+SUPPLIERS: dict[str, Any] = {
+    "supplier_code": pl.String,
+    "decision": pl.String,
+    "lines": pl.Int64,
+    "order_value_cents": pl.Float64,
+    "min_order_cents": pl.Float64,
+    "saving_cents": pl.Float64,
+}
+
+
+@dataclass(frozen=True)
+class OrderSettings:
+    """What holds where a position says nothing.
+
+    Attributes:
+        holding_ratio: To keep a unit for a year, as a share of its cost: money, room, insurance, ageing.
+        shortage_ratio: A unit short, as a share of its cost, where neither a shortage cost nor a price is known.
+        shortage: Whether unmet demand is lost or waits.
+        max_lot_days: A lot is never larger than the demand of so many days.
+        min_max_value_cents: Products with grade C or D go by min/max when that is worth no more than this; None: never.
+        min_max_cover_days: Max lies so many days of demand above min.
+    """
+
+    holding_ratio: float = 0.25
+    shortage_ratio: float = 0.5
+    shortage: Shortage = "lost"
+    max_lot_days: int = 182
+    min_max_value_cents: float | None = None
+    min_max_cover_days: int = 28
+
+    def __post_init__(self) -> None:
+        if self.shortage not in ("lost", "backordered"):
+            raise BadSetting(f"shortage must be lost or backordered, got {self.shortage}")
+        for name in ("holding_ratio", "shortage_ratio", "max_lot_days", "min_max_cover_days"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise BadSetting(f"{name} must be 0 or more, got {getattr(self, name)}")
+
+
+DEFAULT_SETTINGS = OrderSettings()
 
 
 @dataclass(frozen=True)
@@ -99,10 +208,14 @@ class Suggestions:
     Attributes:
         suggestions: One row per position that has a forecast, sorted by unique_id; quantity 0 where nothing is needed.
         exceptions: Positions without a forecast, with too short a one, or with impossible numbers.
+        transfers: Moves from one place to another that replace purchases, best saving first.
+        suppliers: One row per supplier with a least order value: whether its order was enough, raised, or waits.
     """
 
     suggestions: Any
     exceptions: Any
+    transfers: Any
+    suppliers: Any
 
 
 @dataclass(frozen=True)
@@ -128,25 +241,62 @@ def order_quantity(
     backordered_qty: int,
     moq_qty: int = 1,
     pack_qty: int = 1,
+    late_qty: int = 0,
+    lost_qty: int = 0,
+    transfer_qty: int = 0,
+    least_qty: int = 0,
+    extra_qty: int = 0,
+    multiple_qty: int = 1,
+    cost: Callable[[int], float] | None = None,
+    break_qty: Callable[[int], int] | None = None,
 ) -> Quantity:
-    """The quantity to order and its waterfall; `parts` sum to `suggested_qty`. On hand None counts as zero."""
-    demand = min(math.floor(expected_demand_qty + 0.5), order_up_to_qty)
+    """The quantity to order and its waterfall; `parts` sum to `suggested_qty`. On hand None counts as zero.
+
+    Args:
+        expected_demand_qty, order_up_to_qty, on_hand_qty, on_order_qty, backordered_qty: Units.
+        moq_qty, pack_qty: The supplier's least order, and the number it comes in multiples of.
+        late_qty: Of what is on order, too late to count.
+        lost_qty: Of the expected demand, lost before an order can arrive.
+        transfer_qty: Comes from another place; no more than is needed of it counts.
+        least_qty: At least so much when anything (EOQ).
+        extra_qty: So much on top when anything (max − min).
+        multiple_qty: Lots come in multiples of it, (R, Q).
+        cost: Expected cost when so many units are ordered now; then the number of packs is the cheaper one, and nothing
+            is ordered when that costs less. Must be convex.
+        break_qty: The quantity at which a price break makes it worth to order, the same one where none does.
+    """
+    demand = math.floor(expected_demand_qty + 0.5)
     on_hand = on_hand_qty or 0
-    gap = order_up_to_qty + backordered_qty - on_hand - on_order_qty
+    gap = order_up_to_qty + backordered_qty - on_hand - on_order_qty + late_qty - lost_qty
     needed = max(0, gap)
-    raised = max(needed, moq_qty) if needed else 0
-    packed = -(-raised // pack_qty) * pack_qty
-    parts = {
+    left = max(0, needed - transfer_qty)
+    lot = whole_packs(max(left + extra_qty, least_qty), multiple_qty) if left else 0
+    raised = max(lot, moq_qty) if lot else 0
+    packed = whole_packs(raised, pack_qty)
+    if cost is not None and packed != left:
+        fewer = packed - pack_qty
+        if fewer >= max(moq_qty, least_qty) and cost(fewer) < cost(packed):
+            packed = fewer
+    is_waiting = cost is not None and packed != left and cost(packed) >= cost(0)  # the level itself always pays
+    ordered = 0 if is_waiting else packed
+    broken = break_qty(ordered) if break_qty is not None and ordered else ordered
+    parts = dict.fromkeys(PARTS, 0) | {
         "demand_part_qty": demand,
         "safety_part_qty": order_up_to_qty - demand,
         "backordered_part_qty": backordered_qty,
         "on_hand_part_qty": -on_hand,
         "on_order_part_qty": -on_order_qty,
+        "late_part_qty": late_qty,
+        "lost_part_qty": -lost_qty,
         "surplus_part_qty": needed - gap,
-        "moq_part_qty": raised - needed,
+        "transfer_part_qty": left - needed,
+        "lot_part_qty": lot - left,
+        "moq_part_qty": raised - lot,
         "pack_part_qty": packed - raised,
+        "wait_part_qty": ordered - packed,
+        "price_break_part_qty": broken - ordered,
     }
-    return Quantity(packed, parts)
+    return Quantity(broken, parts)
 
 
 def demand_quantile(levels: Floats, values: Floats, ratio: float) -> float:
@@ -165,132 +315,685 @@ def textbook_order_up_to(*, daily_mean: float, daily_sd: float, days: int, z: fl
 
 
 def suggest(
-    totals: Frame,
+    totals: Frame | None,
     positions: Frame,
     *,
     as_of: date | datetime,
     cycle_service_ratio: float = 0.95,
     choices: Frame | None = None,
+    paths: Paths | None = None,
+    target: Target | None = None,
+    fill_rate_ratio: float = 0.98,
+    settings: OrderSettings = DEFAULT_SETTINGS,
+    on_order: Frame | None = None,
+    expiring: Frame | None = None,
+    closed_days: Frame | None = None,
+    suppliers: Frame | None = None,
+    routes: Sequence[joint.Route] = (),
+    budget_cents: float | None = None,
 ) -> Suggestions:
     """Suggest an order for each position.
 
     Args:
-        totals: From `plan_demand`: demand from the day after `as_of` through each day.
+        totals: From `plan_demand`: demand from the day after `as_of` through each day. May be None with `paths`.
         positions: unique_id and, where known, lead time, review period, stock, minimum and pack; see `forecasting`.
         as_of: The day the forecast was made at. Ordering "today" means this day.
         cycle_service_ratio: Chance of no stock-out in a cycle, where a position names none; above 0, below 1.
         choices: From `plan_demand`; gives the suggestions their trust grade and what has to be known about the history.
+        paths: Possible futures; where given they are used in place of `totals`.
+        target: What the level is chosen by where a position names nothing: "cost" with `paths`, else "cycle_service".
+            Where a position's costs are not known, "cost" is "cycle_service" (`cost_unknown`).
+        fill_rate_ratio: As `cycle_service_ratio`, for the target "fill_rate".
+        settings: What costs and min/max are derived from.
+        on_order: unique_id, ds, qty: when units of `on_order_qty` arrive. The rest is taken to come halfway through the
+            lead time.
+        expiring: unique_id, ds, qty: units on hand that expire at the end of that day. Used with `paths`.
+        closed_days: supplier_code, ds: days on which a supplier takes no order, doesn't work and doesn't deliver.
+        suppliers: supplier_code, min_order_cents: the least value of all lines of one order.
+        routes: What moving goods between two locations costs; a position needs sku and location_code for that.
+        budget_cents: All orders together cost no more.
 
     Returns:
-        Frames of the kind `totals` is. `order_by_date` is the last day on which ordering keeps to the service ratio:
-        the day before the inventory position falls below the reorder point, at the earliest `as_of`; NULL when the
-        forecast doesn't reach that day. `stockout_date`: the day on which expected demand uses up what is on hand and
-        on order.
+        Frames of the kind `positions` is. `order_by_date` is the last open day on which ordering keeps to the service
+        ratio: the day before the inventory position falls below the reorder point, at the earliest `order_date`; NULL
+        when the forecast doesn't reach that day. `stockout_date`: the day on which expected demand uses up what is on
+        hand and on order.
 
     Raises:
         BadFrame, BadSetting: The call itself is wrong. Impossible rows are listed in `exceptions`.
     """
-    if not 0 < cycle_service_ratio < 1:
-        raise BadSetting(f"cycle_service_ratio must be between 0 and 1, got {cycle_service_ratio}")
+    for name, ratio in (("cycle_service_ratio", cycle_service_ratio), ("fill_rate_ratio", fill_rate_ratio)):
+        if not 0 < ratio < 1:
+            raise BadSetting(f"{name} must be between 0 and 1, got {ratio}")
+    if target is not None and target not in TARGETS:
+        raise BadSetting(f"target must be one of {', '.join(TARGETS)}, got {target}")
+    default: Target = target or ("cycle_service" if paths is None else "cost")
     day = as_of_day(as_of)
-    table = to_polars(totals, name="totals", needs=("unique_id", "horizon_days", "mean", *QUANTILE_COLUMNS))
-    asked = _read_positions(positions, cycle_service_ratio)
-    about = _read_choices(choices)
-    table = table.sort("unique_id", "horizon_days")
-    table = table.join(asked.select("unique_id"), on="unique_id", how="semi", maintain_order="left")
-    spans = _spans(table)
-    mean = table["mean"].to_numpy()
-    spread = table.select(QUANTILE_COLUMNS).to_numpy()
+    asked, found = read_positions(positions, cycle_service_ratio, fill_rate_ratio, default)
+    about = read_choices(choices)
+    closed = days_by_key(closed_days, "closed_days", "supplier_code")
+    dated = qty_by_day(on_order, "on_order", day)
+    aging = qty_by_day(expiring, "expiring", day)
+    forecast = of_totals(totals, asked) if paths is None else of_paths(paths, day)
 
-    rows: list[dict[str, object]] = []
-    found: list[dict[str, object]] = []
+    cases: list[_Case] = []
     for position in asked.iter_rows(named=True):
-        unique_id = position["unique_id"]
-        wrong = _wrong(position)
-        if wrong:
-            found.append(_exception(unique_id, "bad_position", wrong))
-            continue
-        if unique_id not in spans:
-            found.append(_exception(unique_id, "no_forecast", ""))
-            continue
-        start, horizon_days = spans[unique_id]
-        interval = position["lead_time_days"] + position["review_period_days"]
-        if interval > horizon_days:
-            facts = {"protection_interval_days": interval, "horizon_days": horizon_days}
-            found.append({**_exception(unique_id, "horizon_too_short", f"{interval} > {horizon_days}"), **facts})
-            continue
-        span = slice(start, start + horizon_days)
-        rows.append(_suggestion(position, mean[span], spread[span], day, about.get(unique_id)))
-    pandas = is_pandas(totals)
+        case = _case(position, forecast, day, closed, settings, dated.get(position["unique_id"], []))
+        if isinstance(case, _Case):
+            cases.append(case)
+        else:
+            found.append(case)
+    for at in range(0, len(cases), CHUNK):
+        _set_levels(cases[at : at + CHUNK], forecast, settings, aging)
+    for case in cases:
+        _set_policy(case, settings, about.get(case.unique_id))
+    moved = joint.transfers(_places(cases), routes) if routes else []
+    for move in moved:
+        next(c for c in cases if c.unique_id == move.to_unique_id).transfer_qty += move.qty
+    for case in cases:
+        _set_quantity(case, settings)
+    joined = _join_orders(cases, suppliers)
+    if budget_cents is not None:
+        _keep_to_budget(cases, budget_cents)
+    rows = [_row(case, day, about.get(case.unique_id), settings) for case in cases]
+
+    def frame(rows: Any, schema: dict[str, Any]) -> Any:
+        return like(pl.DataFrame(rows, schema=schema, orient="row"), pandas=is_pandas(positions))
+
     return Suggestions(
-        suggestions=like(pl.DataFrame(rows, schema=SUGGESTIONS, orient="row"), pandas=pandas),
-        exceptions=like(exceptions_frame(found), pandas=pandas),
+        suggestions=frame(rows, SUGGESTIONS),
+        exceptions=like(exceptions_frame(sorted(found, key=_by_name)), pandas=is_pandas(positions)),
+        transfers=frame(
+            [
+                {
+                    "sku": t.sku,
+                    "from_unique_id": t.from_unique_id,
+                    "to_unique_id": t.to_unique_id,
+                    "from_location_code": t.from_location_code,
+                    "to_location_code": t.to_location_code,
+                    "supply_kind": "transfer",
+                    "transfer_qty": t.qty,
+                    "saving_cents": round(t.saving_cents, 4),
+                }
+                for t in moved
+            ],
+            TRANSFERS,
+        ),
+        suppliers=frame(joined, SUPPLIERS),
     )
 
 
-def _suggestion(
-    position: dict[str, Any], mean: Floats, spread: Floats, as_of: date, choice: dict[str, Any] | None
-) -> dict[str, object]:
-    """One row. `mean` and `spread` are running totals: index d − 1 is the demand of the first d days."""
-    levels = np.array(QUANTILES)
-    ratio = position["cycle_service_ratio"]
-    lead, interval = position["lead_time_days"], position["lead_time_days"] + position["review_period_days"]
-    expected = float(mean[interval - 1])
-    order_up_to = math.ceil(round(demand_quantile(levels, spread[interval - 1], ratio), 6))
-    order_up_to = max(order_up_to, math.floor(expected + 0.5))  # a skewed low quantile must not plan to miss the mean
-    reorder_point = math.ceil(round(demand_quantile(levels, spread[lead - 1], ratio), 6)) if lead else 0
-    on_hand = position["on_hand_qty"]
-    quantity = order_quantity(
-        expected_demand_qty=expected,
-        order_up_to_qty=order_up_to,
-        on_hand_qty=on_hand,
-        on_order_qty=position["on_order_qty"],
-        backordered_qty=position["backordered_qty"],
-        moq_qty=position["moq_qty"],
-        pack_qty=position["pack_qty"],
-    )
-    inventory_position = (on_hand or 0) + position["on_order_qty"] - position["backordered_qty"]
+def _by_name(finding: Mapping[str, object]) -> tuple[str, str]:
+    return str(finding["unique_id"]), str(finding["code"])
 
-    reasons = ["below_target" if quantity.suggested_qty else "enough_stock"]
-    order_by = _order_by(mean, inventory_position, reorder_point, as_of)
-    if quantity.suggested_qty and inventory_position < reorder_point:
+
+# ------------------------------------------------------------------------------------------------------ one position
+
+
+@dataclass
+class _Case:
+    """One position on its way to a suggestion; every step fills in what it decides."""
+
+    position: dict[str, Any]
+    at: int  # row of the forecast
+    timing: Timing
+    mean: Floats  # expected running total by day
+    closed: frozenset[date]
+    breaks: tuple[PriceBreak, ...]
+    arrivals: list[tuple[int, int]]  # days from now, units
+    target: str
+    weekly_holding: float | None
+    shortage_cost: float | None
+    reasons: list[str]
+    facts: dict[str, object]
+    order_up_to_qty: int = 0
+    reorder_point_qty: int = 0
+    expected_qty: float = 0.0
+    cycle_service_ratio: float = 0.0
+    fill_rate_ratio: float | None = None
+    late_qty: int = 0
+    lost_qty: int = 0
+    transfer_qty: int = 0
+    least_qty: int = 0
+    extra_qty: int = 0
+    multiple_qty: int = 1
+    is_by_cost: bool = False
+    cost: Callable[[int], float] | None = None  # of so many units more, from an order or from another place
+    samples: tuple[Floats, Floats] | None = None  # demand of the protection interval, and of it until the lead time
+    quantity: Quantity = field(default_factory=lambda: Quantity(0, dict.fromkeys(PARTS, 0)))
+
+    @property
+    def unique_id(self) -> str:
+        return str(self.position["unique_id"])
+
+    @property
+    def inventory_position_qty(self) -> int:
+        p = self.position
+        return int((p["on_hand_qty"] or 0) + p["on_order_qty"] - p["backordered_qty"])
+
+    @property
+    def gap_qty(self) -> int:
+        return self.order_up_to_qty - self.inventory_position_qty + self.late_qty - self.lost_qty
+
+    @property
+    def daily_qty(self) -> float:
+        return float(self.mean[-1]) / self.mean.size
+
+    def used_after_weeks(self, qty: float) -> float:
+        """Weeks after an order arrives until `qty` more than there is now is used, as expected."""
+        wanted = self.inventory_position_qty + qty
+        if self.mean[-1] >= wanted:
+            days = float(np.searchsorted(self.mean, wanted)) + 1
+        elif self.daily_qty > 0:
+            days = self.mean.size + (wanted - float(self.mean[-1])) / self.daily_qty
+        else:
+            return MAX_WEEKS
+        return min(MAX_WEEKS, max(0.0, days - self.timing.lead_days[0]) / 7)
+
+
+def _case(
+    position: dict[str, Any],
+    forecast: Forecast,
+    day: date,
+    closed: Mapping[str, frozenset[date]],
+    settings: OrderSettings,
+    arrivals: list[tuple[int, int]],
+) -> _Case | dict[str, object]:
+    """The position with its forecast and its dates, or what is wrong with it."""
+    unique_id = position["unique_id"]
+    impossible = wrong(position)
+    if impossible:
+        return exception(unique_id, "bad_position", impossible)
+    at = forecast.rows.get(unique_id)
+    if at is None:
+        return exception(unique_id, "no_forecast", "")
+    mean = forecast.mean(at)
+    if not np.isfinite(mean).all():
+        return exception(unique_id, "bad_forecast", "")
+    days_off = closed.get(position["supplier_code"] or "", frozenset())
+    try:
+        breaks = read_breaks(position["price_breaks"])
+        when = timing(
+            day,
+            lead_times_days=position["lead_times_days"] or (),
+            usual_days=position["lead_time_days"],
+            review_period_days=position["review_period_days"],
+            closed=days_off,
+        )
+    except (ValueError, AlwaysClosed) as error:
+        return exception(unique_id, "bad_position", str(error))
+    longest = max(when.interval_days)
+    if longest > mean.size:
+        too_short = exception(unique_id, "horizon_too_short", f"{longest} > {mean.size}")
+        return {**too_short, "protection_interval_days": longest, "horizon_days": mean.size}
+    holding, shortage, facts = _costs(position, settings)
+    target = position["target"]
+    reasons: list[str] = []
+    if target == "cost" and (holding is None or shortage is None):
+        target, reasons = "cycle_service", ["cost_unknown"]
+    return _Case(
+        position, at, when, mean, days_off, breaks, arrivals, target, holding, shortage, reasons, facts
+    )  # fmt: skip
+
+
+def _costs(position: dict[str, Any], settings: OrderSettings) -> tuple[float | None, float | None, dict[str, object]]:
+    """What it costs to keep a unit for a week and to be short of one, and where that comes from."""
+    unit, price = position["unit_cost_cents"], position["unit_price_cents"]
+    holding, shortage = position["weekly_holding_cost_cents"], position["shortage_cost_cents"]
+    facts: dict[str, object] = {}
+    if holding is None and unit is not None:
+        holding = unit * settings.holding_ratio / WEEKS_A_YEAR
+        facts["holding_ratio"] = settings.holding_ratio
+    if shortage is None and unit is not None:
+        if price is not None and price > unit:
+            shortage, facts["shortage_from"] = price - unit, "margin"
+        else:
+            shortage, facts["shortage_from"] = unit * settings.shortage_ratio, "share_of_cost"
+    return holding, shortage, facts
+
+
+def _set_levels(
+    cases: Sequence[_Case], forecast: Forecast, settings: OrderSettings, aging: Mapping[str, list[tuple[int, int]]]
+) -> None:
+    """The level of each position: by its quantiles where nothing else is asked, else over the paths."""
+    over_paths = []
+    for case in cases:
+        p = case.position
+        is_costed = case.weekly_holding is not None and case.shortage_cost is not None
+        by_quantile = forecast.quantiles is not None and case.target == "cycle_service" and not p["lead_times_days"]
+        if not by_quantile or is_costed or p["policy"] != "order_up_to":
+            over_paths.append(case)
+        if by_quantile:
+            _set_level_by_quantile(case, forecast)
+    if over_paths:
+        _set_levels_over_paths(over_paths, forecast, settings, aging)
+
+
+def _set_level_by_quantile(case: _Case, forecast: Forecast) -> None:
+    ratio = case.position["cycle_service_ratio"]
+    spread = forecast.spread(case.at)
+    lead, interval = case.timing.lead_days[0], case.timing.interval_days[0]
+    case.expected_qty = float(case.mean[interval - 1])
+    level = math.ceil(round(demand_quantile(np.array(QUANTILES), spread[interval - 1], ratio), 6))
+    case.order_up_to_qty = max(
+        level, math.floor(case.expected_qty + 0.5)
+    )  # a low quantile must not plan to miss the mean
+    case.reorder_point_qty = (
+        math.ceil(round(demand_quantile(np.array(QUANTILES), spread[lead - 1], ratio), 6)) if lead else 0
+    )
+    case.cycle_service_ratio = ratio
+    if not QUANTILES[0] <= ratio <= QUANTILES[-1]:
+        case.reasons.append("service_capped")
+
+
+def _set_levels_over_paths(
+    cases: Sequence[_Case], forecast: Forecast, settings: OrderSettings, aging: Mapping[str, list[tuple[int, int]]]
+) -> None:
+    size = forecast.period_days
+    lead = [[-(-d // size) for d in case.timing.lead_days] for case in cases]
+    until = [[-(-d // size) for d in case.timing.interval_days] for case in cases]
+    keeps = np.array([max(1, (c.position["shelf_life_days"] or 0) // size) if c.position["shelf_life_days"] else 0
+                      for c in cases], dtype=np.int64)  # fmt: skip
+    longest = max(max(u) for u in until)
+    most = max((max(row) + int(k) for row, k in zip(lead, keeps, strict=True) if k), default=0)
+    y = forecast.paths([case.at for case in cases], max(longest, most))
+    n, count, horizon = y.shape
+    arrivals = np.zeros((n, horizon + 1))
+    for i, case in enumerate(cases):
+        for days, qty in case.arrivals:
+            arrivals[i, min(horizon, -(-max(days, 0) // size))] += qty
+        left = case.position["on_order_qty"] - sum(qty for _, qty in case.arrivals)
+        arrivals[i, min(horizon, case.timing.lead_days[0] // 2 // size)] += left
+        if case.unique_id in aging:
+            spoils = np.zeros(horizon)
+            for days, qty in aging[case.unique_id]:
+                if -(-max(days, 1) // size) <= horizon:
+                    spoils[-(-max(days, 1) // size) - 1] += qty
+            on_hand = float(case.position["on_hand_qty"] or 0)
+            y[i] = with_expiries(y[i], on_hand=on_hand, expiring=spoils, arrivals=arrivals[i])
+    leads = spread_lead_times(lead, count)
+    ends = np.maximum(spread_lead_times(until, count, second=True), leads + 1)
+    need = need_of(
+        y,
+        on_hand=np.array([float(c.position["on_hand_qty"] or 0) for c in cases]),
+        backordered=np.array([float(c.position["backordered_qty"]) for c in cases]),
+        arrivals=arrivals,
+        lead=leads,
+        until=ends,
+        shelf_life=keeps,
+        shortage=settings.shortage,
+    )
+    waits = size / 7 if settings.shortage == "backordered" else 1.0
+    holding = np.array([(c.weekly_holding or 0.0) * size / 7 for c in cases])
+    short = np.array([(c.shortage_cost or 0.0) * waits for c in cases])
+    waste = np.array([c.position["unit_cost_cents"] or 0.0 for c in cases])
+    cheapest = cheapest_qty(need, holding=holding, short=short, waste=waste, shortage=settings.shortage)
+    for_service = qty_for_cycle_service(need, np.array([c.position["cycle_service_ratio"] for c in cases]))
+    for_fill = (
+        qty_for_fill_rate(need, np.array([c.position["fill_rate_ratio"] for c in cases]))
+        if any(c.target == "fill_rate" for c in cases)
+        else cheapest
+    )
+    by_target = {"cost": cheapest, "cycle_service": for_service, "fill_rate": for_fill}
+    chosen = np.array([int(by_target[c.target][i]) for i, c in enumerate(cases)], dtype=np.float64)
+    reached, filled = cycle_service_of(need, chosen), fill_rate_of(need, chosen)
+    money = {"holding": holding, "short": short, "waste": waste}
+    at_nothing = expected_cost(need, 0.0, **money, shortage=settings.shortage)
+    at_chosen = expected_cost(need, np.maximum(chosen, 0.0), **money, shortage=settings.shortage)
+    for i, case in enumerate(cases):
+        if case.weekly_holding is not None and case.shortage_cost is not None:
+            known = {0: float(at_nothing[i]), max(0, int(chosen[i])): float(at_chosen[i])}
+            case.cost = _cost_of(need, i, known, holding=holding, short=short, waste=waste, shortage=settings.shortage)
+        if case.position["policy"] != "order_up_to":
+            asked = np.concatenate([np.zeros((count, 1)), np.cumsum(y[i], axis=1)], axis=1)
+            each = np.arange(count)
+            case.samples = (asked[each, ends[i]], asked[each, leads[i]])
+        if case.order_up_to_qty or case.cycle_service_ratio:
+            continue  # by its quantiles, as exact as they are
+        case.expected_qty = float(need.demand_qty[i])
+        case.late_qty = round(float(need.late_qty[i]))
+        case.lost_qty = math.floor(float(need.lost_before_qty[i]) + 0.5)
+        case.order_up_to_qty = int(chosen[i]) + case.inventory_position_qty - case.late_qty + case.lost_qty
+        case.cycle_service_ratio = min(max(float(reached[i]), 0.001), 0.999)
+        case.fill_rate_ratio = float(filled[i])
+        if case.target == "cycle_service":
+            case.cycle_service_ratio = case.position["cycle_service_ratio"]
+        served = max(1, lead[i][0])
+        of_lead = np.sort(y[i, :, :served].sum(axis=1))
+        case.reorder_point_qty = (
+            math.ceil(round(float(np.interp(case.cycle_service_ratio, (np.arange(count) + 0.5) / count, of_lead)), 6))
+            if lead[i][0]
+            else 0
+        )
+
+
+def _cost_of(
+    need: Need, i: int, known: dict[int, float], *, holding: Floats, short: Floats, waste: Floats, shortage: Shortage
+) -> Callable[[int], float]:
+    """The expected cost of one series by quantity, remembered; `known` holds some to begin with."""
+    known = {qty: round(cost, 9) for qty, cost in known.items()}
+    one = slice(i, i + 1)
+
+    def cost(qty: int) -> float:
+        if qty not in known:
+            found = expected_cost(
+                need.of(i), float(qty), holding=holding[one], short=short[one], waste=waste[one], shortage=shortage
+            )
+            known[qty] = round(float(found[0]), 9)
+        return known[qty]
+
+    return cost
+
+
+def _set_policy(case: _Case, settings: OrderSettings, choice: Mapping[str, Any] | None) -> None:
+    """Which rule turns the level into an order: up to it, min/max, (s, S) or (R, Q); and the lot worth its ordering
+    cost."""
+    p = case.position
+    unit, yearly = p["unit_cost_cents"], case.daily_qty * 364
+    if p["min_qty"] is not None and p["max_qty"] is not None:
+        _order_min_max(case, p["min_qty"], p["max_qty"], "min_max_given")
+    elif p["policy"] != "order_up_to" and case.samples is not None and case.weekly_holding is not None:
+        _order_s_S_or_R_Q(case)
+    elif choice is not None and choice["grade"] in ("C", "D") and settings.min_max_value_cents is not None:
+        top = case.order_up_to_qty + math.ceil(round(case.daily_qty * settings.min_max_cover_days, 6))
+        if unit is not None and 0 < top * unit <= settings.min_max_value_cents:
+            case.facts["min_max_value_cents"] = settings.min_max_value_cents
+            _order_min_max(case, case.order_up_to_qty, top, "min_max")
+    if not case.extra_qty and case.multiple_qty == 1 and p["order_cost_cents"] > 0 and case.weekly_holding:
+        lot = eoq(
+            yearly_demand=yearly,
+            order_cost=p["order_cost_cents"],
+            yearly_holding_cost=case.weekly_holding * WEEKS_A_YEAR,
+        )
+        case.least_qty = math.floor(min(lot, _most_at_once(case, settings)) + 0.5)
+    case.is_by_cost = case.target == "cost" and not case.extra_qty and case.multiple_qty == 1
+
+
+def _most_at_once(case: _Case, settings: OrderSettings) -> float:
+    days = settings.max_lot_days
+    if case.position["shelf_life_days"]:
+        days = min(days, case.position["shelf_life_days"])
+    return case.daily_qty * days
+
+
+def _order_min_max(case: _Case, least: int, most: int, reason: str) -> None:
+    case.order_up_to_qty = least
+    case.extra_qty = most - least
+    case.late_qty = case.lost_qty = 0
+    case.reasons.append(reason)
+    case.facts |= {"min_qty": least, "max_qty": most}
+
+
+def _order_s_S_or_R_Q(case: _Case) -> None:
+    """(s, S) or (R, Q) by cost over the paths, a review as the period (see `forecasting.policies`)."""
+    assert case.samples is not None and case.weekly_holding is not None and case.shortage_cost is not None
+    whole, before = case.samples
+    weeks = case.position["review_period_days"] / 7
+    costs = level_costs(whole, holding_cost=case.weekly_holding * weeks, shortage_cost=case.shortage_cost)
+    asked = np.maximum(np.rint(whole - before), 0).astype(np.int64)
+    pmf = np.bincount(asked) / asked.size
+    if pmf[0] >= 1:
+        return
+    order_cost = case.position["order_cost_cents"]
+    if case.position["policy"] == "s_S":
+        s, top, _ = best_s_S(costs, pmf, order_cost=order_cost)
+        _order_min_max(case, s + 1, top, "by_s_S")
+        case.facts["reorder_at_qty"] = s
+    else:
+        point, lot, _ = best_lot_size_reorder_point(costs, demand_rate=float(asked.mean()), order_cost=order_cost)
+        case.order_up_to_qty, case.multiple_qty = point + 1, lot
+        case.late_qty = case.lost_qty = 0
+        case.reasons.append("by_R_Q")
+        case.facts |= {"reorder_at_qty": point, "lot_qty": lot}
+
+
+def _set_quantity(case: _Case, settings: OrderSettings) -> None:
+    p, own = case.position, case.cost
+    moved = case.transfer_qty
+    case.quantity = order_quantity(
+        expected_demand_qty=case.expected_qty,
+        order_up_to_qty=case.order_up_to_qty,
+        on_hand_qty=p["on_hand_qty"],
+        on_order_qty=p["on_order_qty"],
+        backordered_qty=p["backordered_qty"],
+        moq_qty=p["moq_qty"],
+        pack_qty=p["pack_qty"],
+        late_qty=case.late_qty,
+        lost_qty=case.lost_qty,
+        transfer_qty=moved,
+        least_qty=case.least_qty,
+        extra_qty=case.extra_qty,
+        multiple_qty=case.multiple_qty,
+        cost=None if own is None or not case.is_by_cost else lambda qty: own(moved + qty),
+        break_qty=(lambda qty: _qty_with_breaks(case, qty, settings)) if case.breaks else None,
+    )
+
+
+def _qty_with_breaks(case: _Case, qty: int, settings: OrderSettings) -> int:
+    """`qty`, or the price break above it that costs less a year (`policies.yearly_cost`)."""
+    p, yearly = case.position, case.daily_qty * 364
+    unit = p["unit_cost_cents"]
+    if unit is None or not unit or not case.weekly_holding or not yearly:
+        return qty
+    holding_ratio = case.weekly_holding * WEEKS_A_YEAR / unit
+    review_qty = case.daily_qty * p["review_period_days"]
+
+    def cost(lot: float) -> float:
+        return yearly_cost(
+            lot,
+            yearly_demand=yearly,
+            order_cost=p["order_cost_cents"],
+            holding_ratio=holding_ratio,
+            unit_cost=price_at(lot, unit, case.breaks),
+        )
+
+    # what is ordered now may be less than usual; a lot is compared with the usual one, else a small top-up looked dear
+    best = (yearly_cost(max(qty, review_qty, case.least_qty), yearly_demand=yearly, order_cost=p["order_cost_cents"],
+                        holding_ratio=holding_ratio, unit_cost=price_at(qty, unit, case.breaks)), qty)  # fmt: skip
+    for b in case.breaks:
+        lot = whole_packs(b.min_qty, p["pack_qty"])
+        if lot > qty and lot <= _most_at_once(case, settings):
+            best = min(best, (cost(lot), lot))
+    return best[1]
+
+
+# ------------------------------------------------------------------------------------------------------ several at once
+
+
+def _places(cases: Sequence[_Case]) -> list[joint.Place]:
+    places = []
+    for case in cases:
+        p, gap = case.position, case.gap_qty
+        if p["sku"] is None or p["location_code"] is None:
+            continue
+        there = max(0, (p["on_hand_qty"] or 0) - p["backordered_qty"])
+        places.append(
+            joint.Place(
+                unique_id=case.unique_id,
+                sku=p["sku"],
+                location_code=p["location_code"],
+                needed_qty=max(0, gap),
+                surplus_qty=max(0, min(-gap - case.extra_qty, there)),
+                weekly_holding_cents=case.weekly_holding or 0.0,
+                order_cents=p["order_cost_cents"],
+                kept_weeks=lambda qty, case=case: case.used_after_weeks(-qty / 2),  # type: ignore[misc]
+            )
+        )
+    return places
+
+
+def _lines(cases: Sequence[_Case]) -> list[joint.Line]:
+    lines = []
+    for case in cases:
+        p, own = case.position, case.cost
+        if own is None or p["unit_cost_cents"] is None:
+            continue
+        moved = case.transfer_qty
+        lines.append(
+            joint.Line(
+                unique_id=case.unique_id,
+                qty=case.quantity.suggested_qty,
+                first_qty=whole_packs(p["moq_qty"], p["pack_qty"]),
+                step_qty=p["pack_qty"],
+                unit_cost_cents=price_at(case.quantity.suggested_qty, p["unit_cost_cents"], case.breaks),
+                cost=lambda qty, own=own, moved=moved: own(moved + qty),  # type: ignore[misc]
+                used_after_weeks=case.used_after_weeks,
+            )
+        )
+    return lines
+
+
+def _set_part(case: _Case, part: str, qty: int) -> None:
+    """Order `qty` instead, the difference being `part`."""
+    now = case.quantity
+    difference = qty - now.suggested_qty
+    if difference:
+        case.quantity = Quantity(qty, now.parts | {part: now.parts[part] + difference})
+
+
+def _join_orders(cases: Sequence[_Case], suppliers: Frame | None) -> list[tuple[object, ...]]:
+    """Raise each supplier's order to its least value, or let it wait; what was done, a row per supplier."""
+    if suppliers is None:
+        return []
+    frame = to_polars(suppliers, name="suppliers", needs=("supplier_code", "min_order_cents"))
+    by_supplier: dict[str, list[_Case]] = {}
+    for case in cases:
+        if case.position["supply_kind"] == "purchase" and case.position["supplier_code"] is not None:
+            by_supplier.setdefault(case.position["supplier_code"], []).append(case)
+    done: list[tuple[object, ...]] = []
+    terms = frame.select(text_column(frame, "supplier_code"), pl.col("min_order_cents").cast(pl.Float64))
+    for code, least in terms.sort("supplier_code").iter_rows():
+        own = by_supplier.get(code, [])
+        if not least or not any(case.quantity.suggested_qty for case in own):
+            continue
+        if any(c.quantity.suggested_qty and (c.cost is None or c.position["unit_cost_cents"] is None) for c in own):
+            for case in own:
+                if case.quantity.suggested_qty:
+                    case.reasons.append("order_value_unknown")
+                    case.facts["min_order_cents"] = least
+            done.append((code, "unknown", sum(c.quantity.suggested_qty > 0 for c in own), None, least, None))
+            continue
+        lines = _lines(own)
+        found = joint.to_least_value(lines, least)
+        value = 0.0
+        for case in own:
+            now, qty = case.quantity.suggested_qty, found.qty.get(case.unique_id, 0)
+            case.facts |= {"min_order_cents": least}
+            if qty != now:
+                case.reasons.append("joint_raised" if qty > now else "joint_waits")
+                _set_part(case, "joint_part_qty", qty)
+            if qty:
+                value += qty * price_at(qty, case.position["unit_cost_cents"], case.breaks)
+        count = sum(case.quantity.suggested_qty > 0 for case in own)
+        done.append((code, found.decision, count, value, least, round(found.saving_cents, 4)))
+    return done
+
+
+def _keep_to_budget(cases: Sequence[_Case], budget_cents: float) -> None:
+    qty = joint.within_budget(_lines([c for c in cases if c.quantity.suggested_qty]), budget_cents)
+    for case in cases:
+        if case.unique_id in qty and qty[case.unique_id] != case.quantity.suggested_qty:
+            case.reasons.append("budget_cut")
+            case.facts["budget_cents"] = budget_cents
+            _set_part(case, "budget_part_qty", qty[case.unique_id])
+
+
+# ------------------------------------------------------------------------------------------------------------ the row
+
+
+def _row(case: _Case, as_of: date, choice: Mapping[str, Any] | None, settings: OrderSettings) -> dict[str, object]:
+    p, parts, ordered = case.position, case.quantity.parts, case.quantity.suggested_qty
+    on_hand, position_qty = p["on_hand_qty"], case.inventory_position_qty
+    interval = p["lead_time_days"] + p["review_period_days"] + case.timing.shutdown_days
+    interval = max(interval, case.timing.interval_days[0]) if len(case.timing.interval_days) == 1 else interval
+    needed = max(0, case.gap_qty)
+    reasons = ["below_target" if needed else "enough_stock"]
+    if needed and position_qty < case.reorder_point_qty:
         reasons.append("order_overdue")
+    if case.target == "cost":
+        reasons.append("by_cost")
+    elif case.target == "fill_rate":
+        reasons.append("by_fill_rate")
+    reasons += case.reasons
     if on_hand is None:
         reasons.append("stock_not_recorded")
-    if quantity.parts["moq_part_qty"]:
-        reasons.append("moq_applied")
-    if quantity.parts["pack_part_qty"]:
-        reasons.append("pack_rounded")
-    if ratio > QUANTILES[-1] or ratio < QUANTILES[0]:
-        reasons.append("service_capped")
-    facts: dict[str, object] = {
-        "inventory_position_qty": inventory_position,
-        "order_up_to_qty": order_up_to,
-        "reorder_point_qty": reorder_point,
-        "moq_qty": position["moq_qty"],
-        "pack_qty": position["pack_qty"],
-        "cycle_service_ratio": ratio,
-        "protection_interval_days": interval,
-        "expected_demand_qty": round(expected, 2),
+    told = {
+        "late_part_qty": "on_order_late",
+        "lost_part_qty": "lost_before_arrival",
+        "transfer_part_qty": "transferred",
+        "lot_part_qty": "lot_for_order_cost" if case.least_qty else "",
+        "moq_part_qty": "moq_applied",
+        "pack_part_qty": "pack_rounded" if parts["pack_part_qty"] > 0 else "pack_rounded_down",
+        "wait_part_qty": "wait_cheaper",
+        "price_break_part_qty": "price_break",
     }
+    reasons += [reason for part, reason in told.items() if parts[part] and reason]
+    if case.timing.shutdown_days > 0:
+        reasons.append("supplier_closed")
+    if len(set(case.timing.lead_days)) > 1:
+        reasons.append("lead_time_spread")
+    if p["is_lead_time_default"]:
+        reasons.append("lead_time_default")
+    if p["supply_kind"] == "production":
+        reasons.append("made_here")
+    unit = p["unit_cost_cents"]
+    paid = None if unit is None else price_at(ordered, unit, case.breaks)
+    saving = case.cost(case.transfer_qty) - case.cost(case.transfer_qty + ordered) if case.cost and ordered else 0.0
+    facts: dict[str, object] = {
+        "inventory_position_qty": position_qty,
+        "order_up_to_qty": case.order_up_to_qty,
+        "reorder_point_qty": case.reorder_point_qty,
+        "moq_qty": p["moq_qty"],
+        "pack_qty": p["pack_qty"],
+        "cycle_service_ratio": round(case.cycle_service_ratio, 4),
+        "protection_interval_days": interval,
+        "expected_demand_qty": round(case.expected_qty, 2),
+        "needed_qty": needed,
+        "suggested_qty": ordered,
+        **{name: qty for name, qty in parts.items() if qty},
+        **case.facts,
+    }
+    if case.fill_rate_ratio is not None:
+        facts["fill_rate_ratio"] = round(case.fill_rate_ratio, 4)
+    if case.weekly_holding is not None and case.shortage_cost is not None:
+        facts["weekly_holding_cost_cents"] = round(case.weekly_holding, 4)
+        facts["shortage_cost_cents"] = round(case.shortage_cost, 4)
+    if parts["lot_part_qty"] and case.least_qty:
+        facts |= {"lot_qty": case.least_qty, "order_cost_cents": p["order_cost_cents"]}
+    if parts["price_break_part_qty"]:
+        facts |= {"unit_cost_cents": unit, "paid_unit_cost_cents": paid}
+    if len(set(case.timing.lead_days)) > 1:
+        facts |= {"lead_low_days": min(case.timing.lead_days), "lead_high_days": max(case.timing.lead_days)}
+    if case.timing.shutdown_days > 0:
+        facts["shutdown_days"] = case.timing.shutdown_days
+    facts["lead_time_days"] = p["lead_time_days"]
     if choice:
-        inherited = [c for c in choice["reason_codes"] if c in INHERITED]
-        reasons.extend(inherited)
+        reasons.extend(c for c in choice["reason_codes"] if c in INHERITED)
         facts |= choice["facts"]
     return {
-        **position,
-        "suggested_qty": quantity.suggested_qty,
-        "order_by_date": order_by,
-        "stockout_date": _stockout(mean, inventory_position, as_of) if on_hand is not None else None,
+        **{name: p[name] for name in SUGGESTIONS if name in p},
+        "suggested_qty": ordered,
+        "order_date": case.timing.order_date,
+        "arrival_date": as_of
+        + timedelta(days=(arrival_day(case.timing.order_date, p["lead_time_days"], case.closed) - as_of).days),
+        "order_by_date": _order_by(case, as_of),
+        "stockout_date": _stockout(case.mean, position_qty, as_of) if on_hand is not None else None,
         "protection_interval_days": interval,
-        "expected_demand_qty": round(expected, 6),
-        "order_up_to_qty": order_up_to,
-        "reorder_point_qty": reorder_point,
-        "safety_stock_qty": quantity.parts["safety_part_qty"],
-        "inventory_position_qty": inventory_position if on_hand is not None else None,
-        **quantity.parts,
+        "target": case.target,
+        "cycle_service_ratio": case.cycle_service_ratio,
+        "fill_rate_ratio": case.fill_rate_ratio,
+        "expected_demand_qty": round(case.expected_qty, 6),
+        "order_up_to_qty": case.order_up_to_qty,
+        "reorder_point_qty": case.reorder_point_qty,
+        "safety_stock_qty": parts["safety_part_qty"],
+        "inventory_position_qty": position_qty if on_hand is not None else None,
+        **parts,
+        "unit_cost_cents": paid,
+        "weekly_holding_cost_cents": case.weekly_holding,
+        "shortage_cost_cents": case.shortage_cost,
+        "expected_saving_cents": round(saving, 4),
         "grade": choice["grade"] if choice else None,
-        "reason_codes": reasons,
+        "reason_codes": list(dict.fromkeys(reasons)),
         "facts": facts_json(facts),
     }
 
@@ -311,13 +1014,38 @@ INHERITED = frozenset(
 )
 
 
-def _order_by(mean: Floats, inventory_position: int, reorder_point: int, as_of: date) -> date | None:
-    below = np.flatnonzero(inventory_position - mean < reorder_point)
-    if not reorder_point and not mean[-1]:
+def _order_by(case: _Case, as_of: date) -> date | None:
+    """The last open day before the position falls below the reorder point; before a shutdown that lies higher, by the
+    demand of the days by which it lengthens the lead time."""
+    mean, position_qty, point = case.mean, case.inventory_position_qty, case.reorder_point_qty
+    if not point and not mean[-1]:
         return None  # nobody will ask for it
-    if inventory_position < reorder_point:
-        return as_of
-    return as_of + timedelta(days=int(below[0])) if below.size else None
+    if position_qty < point:
+        return case.timing.order_date
+    left = position_qty - np.append(0.0, mean[:-1])  # at the start of each day, before its demand
+    left = np.append(left, position_qty - mean[-1])
+    points = np.full(left.size, float(point))
+    if case.closed:
+        points += _later_demand(case, as_of, left.size)
+    below = np.flatnonzero(left < points)
+    if not below.size:
+        return None
+    last = as_of + timedelta(days=max(0, int(below[0]) - 1))
+    return previous_open_day(last, case.closed, not_before=case.timing.order_date)
+
+
+def _later_demand(case: _Case, as_of: date, days: int) -> Floats:
+    """By day of ordering: expected demand of the days by which closed days lengthen the usual lead time."""
+    usual = case.position["lead_time_days"]
+    nearest = max(case.closed) + timedelta(days=usual)
+    out = np.zeros(days)
+    known = np.append(0.0, case.mean)
+    for d in range(min(days, max(0, (nearest - as_of).days + 1))):
+        day = as_of + timedelta(days=d)
+        took = (arrival_day(next_open_day(day, case.closed), usual, case.closed) - day).days
+        if took > usual:
+            out[d] = known[min(d + took, known.size - 1)] - known[min(d + usual, known.size - 1)]
+    return out
 
 
 def _stockout(mean: Floats, inventory_position: int, as_of: date) -> date | None:
@@ -325,58 +1053,3 @@ def _stockout(mean: Floats, inventory_position: int, as_of: date) -> date | None
         return as_of + timedelta(days=int(np.flatnonzero(mean > 0)[0]) + 1)
     used_up = np.flatnonzero(mean >= inventory_position) if mean[-1] > 0 else np.zeros(0)
     return as_of + timedelta(days=int(used_up[0]) + 1) if used_up.size else None
-
-
-def _read_positions(positions: Frame, cycle_service_ratio: float) -> pl.DataFrame:
-    frame = to_polars(positions, name="positions", needs=("unique_id",))
-    frame = frame.with_columns(text_column(frame, "unique_id").alias("unique_id"))
-    if frame["unique_id"].is_null().any() or frame["unique_id"].n_unique() != frame.height:
-        raise BadFrame("positions must have one row per unique_id, and none without")
-    columns = []
-    for name, (dtype, default) in POSITIONS.items():
-        value = pl.col(name).cast(dtype) if name in frame.columns else pl.lit(None, dtype=dtype).alias(name)
-        fill = cycle_service_ratio if name == "cycle_service_ratio" else default
-        columns.append(value if fill is None else value.fill_null(fill))
-    try:
-        return frame.select("unique_id", *columns).sort("unique_id")
-    except pl.exceptions.PolarsError as error:
-        raise BadFrame(f"positions: {error}") from error
-
-
-def _read_choices(choices: Frame | None) -> dict[str, dict[str, Any]]:
-    if choices is None:
-        return {}
-    frame = to_polars(choices, name="choices", needs=("unique_id", "grade", "reason_codes", "facts"))
-    rows = frame.select("unique_id", "grade", "reason_codes", "facts").iter_rows(named=True)
-    return {row["unique_id"]: {**row, "facts": json.loads(row["facts"])} for row in rows}
-
-
-def _spans(table: pl.DataFrame) -> dict[str, tuple[int, int]]:
-    """Where each series' rows are. Raises BadFrame when its days are not 1, 2, 3 …"""
-    sizes = table.group_by("unique_id", maintain_order=True).agg(
-        pl.len().alias("n"), pl.col("horizon_days").max().alias("last"), pl.col("horizon_days").n_unique().alias("days")
-    )
-    spans: dict[str, tuple[int, int]] = {}
-    offset = 0
-    for unique_id, n, last, days in sizes.iter_rows():
-        if not n == last == days:
-            raise BadFrame(f"totals of {unique_id} must have one row for each of the days 1 to {last}, it has {n}")
-        spans[unique_id] = (offset, n)
-        offset += n
-    return spans
-
-
-def _wrong(position: dict[str, Any]) -> str:
-    for name in ("lead_time_days", "on_hand_qty", "on_order_qty", "backordered_qty"):
-        if (position[name] or 0) < 0:
-            return f"{name} {position[name]} < 0"
-    for name in ("review_period_days", "moq_qty", "pack_qty"):
-        if position[name] < 1:
-            return f"{name} {position[name]} < 1"
-    if not 0 < position["cycle_service_ratio"] < 1:
-        return f"cycle_service_ratio {position['cycle_service_ratio']}"
-    return ""
-
-
-def _exception(unique_id: str, code: str, value: str) -> dict[str, object]:
-    return {"unique_id": unique_id, "code": code, "value": value, "rows": 1, "is_blocking": True}
