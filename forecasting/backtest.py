@@ -5,7 +5,7 @@ Every forecast of a fold is made by `models.forecast_weeks` from the weeks befor
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 
@@ -52,6 +52,7 @@ def backtest(
     horizon_weeks: int,
     folds: int = 6,
     step_weeks: int = 2,
+    given: Mapping[str, Floats] | None = None,
 ) -> Backtest:
     """Forecast every series from every cutoff.
 
@@ -62,6 +63,7 @@ def backtest(
         horizon_weeks: Weeks ahead in each fold.
         folds: Most cutoffs to use.
         step_weeks: Weeks between cutoffs.
+        given: Forecasts made elsewhere by name: fold × series × week ahead, newest fold first, NaN where there is none.
     """
     series, known = weeks.shape
     cutoffs = fold_cutoffs(known, horizon_weeks=horizon_weeks, folds=folds, step_weeks=step_weeks)
@@ -73,7 +75,8 @@ def backtest(
             past = weeks[i, :cutoff]
             if not names or cutoff - learning_start(past) < MIN_WEEKS:
                 continue
-            made, failed = forecast_weeks(past, horizon_weeks, names)
+            told = {name: made[fold, i] for name, made in (given or {}).items() if np.isfinite(made[fold, i, 0])}
+            made, failed = forecast_weeks(past, horizon_weeks, names, given=told)
             for name, ahead in made.items():
                 forecasts[fold, i, at[name]] = ahead
             if failed:

@@ -31,7 +31,7 @@ import numpy as np
 
 from forecasting.backtest import Backtest
 from forecasting.metrics import naive_scale
-from forecasting.models import MODEL_NAMES, SIMPLE_RULES, Floats, default_model, learning_start
+from forecasting.models import MODEL_NAMES, SIMPLE_RULES, Floats, learning_start
 
 MARGIN = 0.30
 MIN_FOLDS = 3
@@ -67,17 +67,16 @@ class Choice:
     grade: str
 
 
-def choose(result: Backtest, *, series: int, names: Sequence[str], demand_class: str, weeks: Floats) -> Choice:
+def choose(result: Backtest, *, series: int, names: Sequence[str], default: str, weeks: Floats) -> Choice:
     """Choose a model for one series of a backtest and grade it.
 
     Args:
         result: The backtest.
         series: Its index in it.
         names: Candidates.
-        demand_class: Of the series, see `demand.Shape`.
+        default: One of them: what its class gets, see `learned.Learned.default`.
         weeks: All its weekly demand, as the backtest was given it: what was known at the oldest fold scales RMSSE.
     """
-    default = default_model(demand_class)
     at = [MODEL_NAMES.index(name) for name in names]
     forecasts = result.forecasts[:, series]  # fold × model × week
     is_open = ~result.is_masked[:, series]

@@ -41,16 +41,23 @@ class Features:
         (level × season of the target period), for the forecast of period `cutoff + step` made at `cutoff`.
 
         `told_step` is the step the model is told instead, for targets further away than it was taught."""
-        at = self._at.get(cutoff)
-        if at is None:
-            at = self._at[cutoff] = _Cutoff(self, cutoff)
+        at = self._cutoff(cutoff)
         columns, unit = at.target(step, step if told_step is None else told_step)
         stacked = np.column_stack([at.columns, columns])
         return stacked, unit
 
+    def level(self, cutoff: int) -> Floats:
+        """Units a period of each series without its season, as told at `cutoff`."""
+        return self._cutoff(cutoff).level
+
     def forget(self, before: int) -> None:
         """Drop what was kept of cutoffs before `before`."""
         self._at = {cutoff: kept for cutoff, kept in self._at.items() if cutoff >= before}
+
+    def _cutoff(self, cutoff: int) -> _Cutoff:
+        if cutoff not in self._at:
+            self._at[cutoff] = _Cutoff(self, cutoff)
+        return self._at[cutoff]
 
     def _by_group(self, codes: Ints) -> tuple[Floats, Floats]:
         groups = int(codes.max(initial=-1)) + 1

@@ -8,8 +8,9 @@
 >>> plan.totals.filter(pl.col("horizon_days") == 14).select("mean", "q95").row(0)
 (70.0, 70.0)
 
-A series' numbers depend on its own rows only (and on whether it gets the slow models, see `PlanSettings`), so a
-catalogue may be worked through in batches, stopped and resumed, with the same result: `plan_batches`.
+A series' numbers depend on its own rows and on what was learned from all of them first (`learned`; also which get the slow
+models, see `PlanSettings`), so a catalogue may be worked through in batches, stopped and resumed, with the same result:
+`plan_batches`.
 """
 
 from __future__ import annotations
@@ -37,8 +38,10 @@ from forecasting.demand import (
 )
 from forecasting.errors import BadFrame, BadSetting
 from forecasting.frames import Frame, as_of_day, is_pandas, like, text_column, to_polars
+from forecasting.learned import ATTRIBUTES, Learned, learn_together
 from forecasting.metrics import quantile_column
 from forecasting.models import (
+    BOOSTED,
     SIMPLE_RULES,
     Floats,
     candidates,
@@ -98,6 +101,7 @@ ITEMS: dict[str, Any] = {
     "unit_cost_cents": pl.Float64,
     "prior_daily_qty": pl.Float64,
     "use_slow_models": pl.Boolean,
+    **dict.fromkeys(ATTRIBUTES, pl.String),
 }
 
 
@@ -231,6 +235,15 @@ def plan_batches(
     day = as_of_day(as_of)
     about = read_items(items)
     known = _after_relaunch(read_history(history, as_of=day, duplicates=duplicates), about)
+    learned = learn_together(
+        known.rows,
+        as_of=day,
+        about=about,
+        horizon_weeks=-(-horizon_days // 7),
+        fold_weeks=min(-(-horizon_days // 7), MAX_BACKTEST_WEEKS),
+        folds=settings.folds,
+        step_weeks=settings.step_weeks,
+    )
     quarantined = set(known.exceptions.filter(pl.col("is_blocking"))["unique_id"])
     sizes = known.rows.group_by("unique_id").agg(pl.len().alias("n")).sort("unique_id")
     rows_of: dict[str, tuple[int, int]] = {}
@@ -252,6 +265,7 @@ def plan_batches(
             closed=frozenset(closed_dates),
             settings=settings,
             slow=slow,
+            learned=learned,
         )
         if number == 0:
             plan = replace(
@@ -351,6 +365,7 @@ def _plan_piece(
     closed: frozenset[date],
     settings: PlanSettings,
     slow: frozenset[str],
+    learned: Learned,
 ) -> DemandPlan:
     calendar = complete_calendar(known, closed_dates=closed)
     weeks = weekly(calendar.demand)
@@ -366,7 +381,8 @@ def _plan_piece(
             found.append({"unique_id": unique_id, "code": "empty_history", "value": "", "rows": 0, "is_blocking": True})
             continue
         if not one.model and one.at >= 0:
-            one.names = candidates(one.shape.demand_class, one.shape.adi, use_slow=unique_id in slow)
+            use_slow, use_boosted = unique_id in slow, unique_id in learned.at
+            one.names = candidates(one.shape.demand_class, one.shape.adi, use_slow=use_slow, use_boosted=use_boosted)
         series.append(one)
 
     asked: list[tuple[str, ...]] = [()] * len(calendar.ids)
@@ -380,11 +396,12 @@ def _plan_piece(
         horizon_weeks=min(horizon_weeks, MAX_BACKTEST_WEEKS),
         folds=settings.folds,
         step_weeks=settings.step_weeks,
+        given={BOOSTED: _boosted_folds(learned, calendar.ids)} if learned.at else None,
     )
     keep: list[tuple[str, ...]] = [()] * len(calendar.ids)
     for one in series:
         if one.names:
-            _choose(one, tested, weeks[one.at], horizon_weeks)
+            _choose(one, tested, weeks[one.at], horizon_weeks, learned)
             assert one.choice is not None
             keep[one.at] = tuple(n for n in dict.fromkeys((one.model, one.choice.baseline_model)) if n in asked[one.at])
         failures = tested.failures.get(one.at, {}) if one.names else {}
@@ -473,10 +490,19 @@ def _date_of(one: _Series, calendar: Calendar, day: int) -> date:
     return calendar.as_of - timedelta(days=one.days.size - 1 - day)
 
 
-def _choose(one: _Series, tested: Backtest, weeks: Floats, horizon_weeks: int) -> None:
+def _boosted_folds(learned: Learned, ids: Sequence[str]) -> Floats:
+    rows = np.array([learned.at.get(unique_id, -1) for unique_id in ids])
+    folds = learned.folds[:, rows]
+    folds[:, rows < 0] = np.nan
+    return folds
+
+
+def _choose(one: _Series, tested: Backtest, weeks: Floats, horizon_weeks: int, learned: Learned) -> None:
     """Settle the model of a series and its weekly forecast."""
     start = learning_start(weeks)
-    one.choice = choose(tested, series=one.at, names=one.names, demand_class=one.shape.demand_class, weeks=weeks)
+    default = learned.default(one.unique_id, one.shape.demand_class)
+    given = {BOOSTED: learned.ahead[learned.at[one.unique_id]]} if one.unique_id in learned.at else {}
+    one.choice = choose(tested, series=one.at, names=one.names, default=default, weeks=weeks)
     cap = outlier_cap(weeks)
     if (weeks > cap).any():
         one.reasons.append("outliers_capped")
@@ -488,9 +514,10 @@ def _choose(one: _Series, tested: Backtest, weeks: Floats, horizon_weeks: int) -
         one.reasons.append("restarted_after_gap")
         one.facts |= {"gap_weeks": gap_weeks, "weeks_since_restart": began}
     so_far = weeks.size - start
-    wanted = (one.choice.model, default_model(one.shape.demand_class)) if so_far >= MIN_MODEL_WEEKS else ()
+    home = default_model(one.shape.demand_class)
+    wanted = (one.choice.model, default, home) if so_far >= MIN_MODEL_WEEKS else ()
     for name in wanted:
-        made, _ = forecast_weeks(weeks, horizon_weeks, (name,))
+        made, _ = forecast_weeks(weeks, horizon_weeks, (name,), given=given)
         if name in made:
             one.model, one.ahead = name, made[name]
             break
@@ -502,7 +529,7 @@ def _choose(one: _Series, tested: Backtest, weeks: Floats, horizon_weeks: int) -
         one.reasons.insert(0, "short_history")
         one.facts["model"] = one.model
         return
-    is_default = one.model == default_model(one.shape.demand_class)
+    is_default = one.model == default
     why = "simple_rule_is_best" if one.model in SIMPLE_RULES else "chosen_by_backtest"
     one.reasons.insert(0, "default_of_class" if is_default else why)
     one.facts |= {

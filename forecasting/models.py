@@ -22,7 +22,7 @@ Actuals are never capped.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -112,12 +112,18 @@ _FITTED = (
 )
 MODELS: dict[str, Model] = {model.name: model for model in _FITTED}
 
-# Means of two, made from forecasts that are there anyway.
-COMBINATIONS: dict[str, tuple[str, str]] = {
-    "theta_and_mean": ("theta", "mean_8_weeks"),
-    "tsb_and_imapa": ("tsb", "imapa"),
+# Learned from all series together (`learned`), so it is given to a series instead of fitted on it.
+BOOSTED = "boosted"
+
+# Weighted means, made from forecasts that are there anyway.
+COMBINATIONS: dict[str, dict[str, float]] = {
+    "theta_and_mean": {"theta": 0.5, "mean_8_weeks": 0.5},
+    "tsb_and_imapa": {"tsb": 0.5, "imapa": 0.5},
+    "boosted_and_theta": {BOOSTED: 0.5, "theta": 0.25, "mean_8_weeks": 0.25},
+    "boosted_and_tsb": {BOOSTED: 0.5, "tsb": 0.25, "imapa": 0.25},
 }
-MODEL_NAMES: tuple[str, ...] = (*MODELS, *COMBINATIONS)
+BOOSTED_WITH = {"theta_and_mean": "boosted_and_theta", "tsb_and_imapa": "boosted_and_tsb"}
+MODEL_NAMES: tuple[str, ...] = (*MODELS, BOOSTED, *COMBINATIONS)
 SIMPLE_RULES = ("mean_4_weeks", "last_week", "last_year")  # what every forecast is graded against
 
 
@@ -131,12 +137,17 @@ def default_model(demand_class: str) -> str:
     return "theta_and_mean" if demand_class in ("smooth", "erratic") else "tsb_and_imapa"
 
 
-def candidates(demand_class: str, adi: float, *, use_slow: bool) -> tuple[str, ...]:
-    """Names of the models that may be chosen for a series.
+def candidates(demand_class: str, adi: float, *, use_slow: bool, use_boosted: bool = False) -> tuple[str, ...]:
+    """Names of the models that may be chosen for a series; the boosted one where it was learned.
 
     Intermittent demand never follows a season's or last week's single number, and rare demand (a week with demand in
     three or more) only the Croston family.
     """
+    alone = _candidates_alone(demand_class, adi, use_slow=use_slow)
+    return (*alone, BOOSTED, BOOSTED_WITH[default_model(demand_class)]) if use_boosted else alone
+
+
+def _candidates_alone(demand_class: str, adi: float, *, use_slow: bool) -> tuple[str, ...]:
     croston = ("croston_sba", "tsb", "imapa", "tsb_and_imapa")
     if demand_class in ("smooth", "erratic"):
         names = ("last_week", "last_year", "mean_4_weeks", "mean_8_weeks", "theta", "tsb", "imapa", "theta_and_mean")
@@ -179,13 +190,16 @@ def outlier_cap(weeks: Floats) -> float:
     return OUTLIER_FACTOR * float(upper_quartile)
 
 
-def forecast_weeks(weeks: Floats, horizon: int, names: tuple[str, ...]) -> tuple[dict[str, Floats], dict[str, str]]:
-    """Forecasts of one series by each of `names`, from nothing but `weeks`.
+def forecast_weeks(
+    weeks: Floats, horizon: int, names: tuple[str, ...], *, given: Mapping[str, Floats] | None = None
+) -> tuple[dict[str, Floats], dict[str, str]]:
+    """Forecasts of one series by each of `names`, from nothing but `weeks` and what is given.
 
     Args:
         weeks: All weekly demand known, oldest first, units.
         horizon: Weeks ahead.
         names: Models wanted; combinations bring their parts.
+        given: Forecasts made elsewhere, by name: mean per week ahead.
 
     Returns:
         Mean per week ahead by model, never negative, without the models that have too little to learn from; and what
@@ -194,12 +208,14 @@ def forecast_weeks(weeks: Floats, horizon: int, names: tuple[str, ...]) -> tuple
     start = learning_start(weeks)
     everything = np.minimum(weeks, outlier_cap(weeks))
     regime = np.ascontiguousarray(everything[start:])
+    found: dict[str, Floats] = dict(given or {})
     parts = dict.fromkeys(part for name in names for part in COMBINATIONS.get(name, (name,)))
-    found: dict[str, Floats] = {}
     failed: dict[str, str] = {}
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")  # results are checked one by one; a warning per series would be thousands
         for name in parts:
+            if name in found or name == BOOSTED:
+                continue
             model = MODELS[name]
             learned = everything if model.sees_old_regime else regime
             if learned.size < max(1, model.min_weeks):
@@ -210,8 +226,8 @@ def forecast_weeks(weeks: Floats, horizon: int, names: tuple[str, ...]) -> tuple
                 failed[name] = str(failure)
     for name in names:
         if name in COMBINATIONS and all(part in found for part in COMBINATIONS[name]):
-            first, second = COMBINATIONS[name]
-            found[name] = (found[first] + found[second]) / 2
+            weighted = [weight * found[part] for part, weight in COMBINATIONS[name].items()]
+            found[name] = np.asarray(sum(weighted[1:], start=weighted[0]), dtype=np.float64)
     return {name: found[name] for name in names if name in found}, failed
 
 

@@ -85,3 +85,27 @@ def attribute_codes(values: pl.Series) -> Ints:
     """Group codes of a column, in the order of its sorted values; missing values are a group of their own."""
     text = values.cast(pl.String).fill_null("")
     return text.rank("dense").to_numpy().astype(np.int64) - 1
+
+
+LARGEST_JUMP = 10.0
+
+
+def plausible(y: Floats) -> Floats:
+    """`y` without typing mistakes: no period above `LARGEST_JUMP` times the larger of the series' own mean so far and the
+    upper tenth of what all series sold in a period so far.
+
+    Period by period, so nothing later decides about it. A barcode in the quantity column would otherwise be the total.
+    """
+    out = y.copy()
+    total, count = np.zeros(y.shape[0]), np.zeros(y.shape[0])
+    upper_tenth = 0.0
+    for t in range(y.shape[1]):
+        sold = out[out[:, t] > 0, t]
+        if sold.size:
+            upper_tenth = max(upper_tenth, float(np.quantile(sold, 0.9)))
+        limit = LARGEST_JUMP * np.maximum(upper_tenth, total / np.maximum(count, 1.0))
+        out[:, t] = np.minimum(out[:, t], limit)  # NaN stays
+        seen = ~np.isnan(out[:, t])
+        total[seen] += out[seen, t]
+        count += seen
+    return out

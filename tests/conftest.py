@@ -35,6 +35,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """The process that owns the run makes its folder; xdist's workers inherit the name in their environment."""
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # several workers on few cores: threads that wait for each other spin
     hypothesis.settings.register_profile("small", max_examples=25, deadline=None, derandomize=True)
     hypothesis.settings.register_profile("stated", max_examples=500, deadline=None, print_blob=True)
     hypothesis.settings.load_profile("stated" if config.getoption("--stated-counts") else "small")

@@ -58,9 +58,18 @@ def test_one_huge_week_is_capped_for_learning() -> None:
 
 def test_combinations_are_the_mean_of_their_parts() -> None:
     weeks = np.array([4.0, 0.0, 6.0, 2.0, 5.0, 0.0, 7.0, 3.0, 4.0])
-    for name, (first, second) in COMBINATIONS.items():
-        made, _ = forecast_weeks(weeks, 3, (name, first, second))
-        assert made[name] == pytest.approx((made[first] + made[second]) / 2)
+    given = {"boosted": np.array([4.0, 5.0, 6.0])}
+    for name, parts in COMBINATIONS.items():
+        made, _ = forecast_weeks(weeks, 3, (name, *parts), given=given)
+        assert sum(parts.values()) == 1
+        assert made[name] == pytest.approx(sum(weight * made[part] for part, weight in parts.items()))
+
+
+def test_what_is_given_is_not_fitted_and_what_is_not_given_is_not_there() -> None:
+    weeks = np.array([3.0] * 10)
+    made, failed = forecast_weeks(weeks, 2, ("boosted", "boosted_and_theta", "mean_4_weeks"))
+    assert list(made) == ["mean_4_weeks"]
+    assert not failed
 
 
 def test_a_model_that_fails_is_left_out_and_said(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -111,7 +120,7 @@ def test_the_default_stays_unless_another_model_is_clearly_better() -> None:
     seasonal = np.array([[(25.0 if w % 52 < 12 else 5.0) + (w * 5) % 3 for w in range(112)]])
     for weeks, model in ((steady, default_model("smooth")), (seasonal, "last_year")):
         tested = backtest(weeks, np.zeros_like(weeks, dtype=bool), models=[names], horizon_weeks=4)
-        picked = choose(tested, series=0, names=names, demand_class="smooth", weeks=weeks[0])
+        picked = choose(tested, series=0, names=names, default=default_model("smooth"), weeks=weeks[0])
         assert picked.model == model
         assert picked.alternatives[model] == pytest.approx(picked.error, abs=1e-3)
 
@@ -126,7 +135,7 @@ def test_weeks_out_of_stock_are_no_yardstick() -> None:
     tested = backtest(short, masked, models=[names], horizon_weeks=4, folds=4)
     blind = backtest(short, np.zeros_like(masked), models=[names], horizon_weeks=4, folds=4)
     error = [
-        choose(t, series=0, names=names, demand_class="smooth", weeks=short[0]).alternatives["mean_8_weeks"]
+        choose(t, series=0, names=names, default=default_model("smooth"), weeks=short[0]).alternatives["mean_8_weeks"]
         for t in (tested, blind)
     ]
     assert error[0] < error[1]

@@ -1,0 +1,221 @@
+"""What is learned from all series together, before they are worked through one by one.
+
+Two models are fitted. One has seen no target after the oldest cutoff of the backtest and forecasts all its folds, so
+that what is chosen and graded was made without knowing what it is judged by; one has seen everything and forecasts what
+comes. From the folds of a sample of series each demand class gets its default: the boosted forecast, the mean of it and
+the class's own default, or that default alone, whichever had the smallest squared error in units of each series.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from forecasting.boost import learn
+from forecasting.demand import demand_shape
+from forecasting.features import Features
+from forecasting.models import (
+    BOOSTED_WITH,
+    Floats,
+    default_model,
+    forecast_weeks,
+    learning_start,
+)
+from forecasting.panel import Panel, attribute_codes, plausible
+
+ATTRIBUTES = ("product", "category", "location", "channel")
+LEAST_SERIES, LEAST_CUTOFF = 30, 40  # fewer series or weeks teach each other nothing
+LEAST_WEEKS = 800  # known weeks of demand before the oldest cutoff, over all series
+MOST_SERIES = 3_000  # learned from; the others are only forecast
+TAUGHT_STEPS = 8
+CLASS_SERIES = 300  # per class, for its default
+LEAST_IN_CLASS = 20
+LEAST_KNOWN_DAYS = 4  # of a week with stock-outs: fewer days say nothing about the week
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What the batches are given.
+
+    Attributes:
+        at: unique_id -> row of the arrays.
+        folds: fold × series × week ahead, newest fold first: the boosted forecast at the backtest's cutoffs, units.
+        ahead: series × week ahead: the boosted forecast from the as-of day.
+        unit: series × week ahead: what it is told in, each series' level × its season; level alone in `level`.
+        level: Per series.
+        defaults: Demand class -> model a series of it gets unless its own backtest speaks strongly for another.
+    """
+
+    at: Mapping[str, int] = field(default_factory=dict)
+    folds: Floats = field(default_factory=lambda: np.zeros((0, 0, 0)))
+    ahead: Floats = field(default_factory=lambda: np.zeros((0, 0)))
+    unit: Floats = field(default_factory=lambda: np.zeros((0, 0)))
+    level: Floats = field(default_factory=lambda: np.zeros(0))
+    defaults: Mapping[str, str] = field(default_factory=dict)
+
+    def default(self, unique_id: str, demand_class: str) -> str:
+        """The model a series of this class gets when its own backtest gives no strong reason for another."""
+        return (
+            self.defaults.get(demand_class, default_model(demand_class))
+            if unique_id in self.at
+            else default_model(demand_class)
+        )
+
+
+NOTHING = Learned()
+
+
+def learn_together(
+    rows: pl.DataFrame,
+    *,
+    as_of: date,
+    about: Mapping[str, Mapping[str, Any]],
+    horizon_weeks: int,
+    fold_weeks: int,
+    folds: int,
+    step_weeks: int,
+) -> Learned:
+    """Learn from clean rows (see `demand.read_history`) of all series.
+
+    Args:
+        rows: unique_id, ds, y, is_censored, sorted.
+        as_of: Last day known.
+        about: What is known of each thing; `ATTRIBUTES` are used where they are there.
+        horizon_weeks: Weeks to forecast.
+        fold_weeks: Weeks ahead in each fold of the backtest.
+        folds, step_weeks: As the backtest has them.
+
+    Returns:
+        `NOTHING` when there are too few series or weeks.
+    """
+    panel = weekly_panel(rows, as_of=as_of, about=about)
+    cutoffs = [panel.periods - fold_weeks - k * step_weeks for k in range(folds)]
+    if not cutoffs or len(panel.ids) < LEAST_SERIES or cutoffs[-1] < LEAST_CUTOFF:
+        return NOTHING
+    if np.isfinite(panel.y[:, : cutoffs[-1]]).sum() < LEAST_WEEKS:
+        return NOTHING
+    teachers = _part(panel, _sample(panel))
+    steps = min(TAUGHT_STEPS, fold_weeks)
+    all_features, features = Features(panel), Features(teachers)
+    past = learn(features, until=cutoffs[-1], horizon=steps)
+    tested = []
+    for cutoff in cutoffs:
+        tested.append(past.forecast(all_features, cutoff=cutoff, horizon=fold_weeks))
+        all_features.forget(cutoff + 1)
+    now = learn(features, until=panel.periods, horizon=steps)
+    ahead = now.forecast(all_features, cutoff=panel.periods, horizon=horizon_weeks)
+    unit = np.column_stack([all_features.rows(panel.periods, step)[1] for step in range(horizon_weeks)])
+    made = np.array(tested)
+    return Learned(
+        at={unique_id: i for i, unique_id in enumerate(panel.ids)},
+        folds=made,
+        ahead=ahead,
+        unit=unit,
+        level=all_features.level(panel.periods),
+        defaults=_defaults(panel, cutoffs, made),
+    )
+
+
+def weekly_panel(rows: pl.DataFrame, *, as_of: date, about: Mapping[str, Mapping[str, Any]]) -> Panel:
+    """Rows as weeks that end on the as-of day, from the first whole week of any series.
+
+    A week with stock-outs counts as its days in stock would have it over seven days, and is not known when fewer than
+    four of them were in stock. Weeks before a series' first row are not known; after it a day without a row is zero.
+    """
+    if not rows.height:
+        return Panel((), as_of, np.zeros((0, 0)))
+    back = (pl.lit(as_of) - pl.col("ds")).dt.total_days() // 7
+    out = pl.col("is_censored").fill_null(False)
+    grid = (
+        rows.lazy()
+        .with_columns(back=back)
+        .group_by("unique_id", "back")
+        .agg(good=pl.col("y").filter(~out).sum(), sold=pl.col("y").sum(), out_days=out.sum())
+        .sort("unique_id", "back")
+        .collect()
+    )
+    first_day = rows["ds"].min()
+    assert isinstance(first_day, date)
+    weeks = max(1, ((as_of - first_day).days + 1) // 7)
+    ids = tuple(grid["unique_id"].unique().sort().to_list())
+    row = grid["unique_id"].rle_id().to_numpy().astype(np.int64)
+    column = weeks - 1 - grid["back"].to_numpy()
+    inside = column >= 0
+    known_days = 7 - grid["out_days"].to_numpy().astype(np.float64)
+    good, sold = grid["good"].to_numpy(), grid["sold"].to_numpy()
+    value = np.where(known_days >= LEAST_KNOWN_DAYS, np.maximum(good * 7 / np.maximum(known_days, 1), sold), np.nan)
+    y = np.zeros((len(ids), weeks))
+    y[row[inside], column[inside]] = value[inside]
+    first = rows.group_by("unique_id").agg(pl.col("ds").min()).sort("unique_id")["ds"]
+    born = weeks - 1 - np.array([(as_of - day).days // 7 for day in first.to_list()])
+    y[np.arange(weeks)[None, :] < born[:, None]] = np.nan
+    attributes = {}
+    for name in ATTRIBUTES:
+        values = [about[i].get(name) if i in about else None for i in ids]
+        codes = attribute_codes(pl.Series(values, dtype=pl.String))
+        if codes.max(initial=0) > 0:  # one group for all says nothing
+            attributes[name] = codes
+    return Panel(ids, as_of - timedelta(days=7 * weeks - 1), plausible(y), attributes)
+
+
+def _sample(panel: Panel) -> np.ndarray:
+    """Rows to learn from: whole products, so that places still see each other; by name, not by position."""
+    if len(panel.ids) <= MOST_SERIES:
+        return np.arange(len(panel.ids))
+    product = panel.attributes.get("product")
+    key = np.array([zlib.crc32(i.encode()) for i in panel.ids])
+    if product is not None:
+        lowest = np.full(int(product.max()) + 1, np.iinfo(np.int64).max)
+        np.minimum.at(lowest, product, key)
+        key = lowest[product]
+    return np.sort(np.argsort(key, kind="stable")[:MOST_SERIES])
+
+
+def _part(panel: Panel, rows: np.ndarray) -> Panel:
+    if rows.size == len(panel.ids):
+        return panel
+    return Panel(
+        tuple(panel.ids[i] for i in rows),
+        panel.start,
+        panel.y[rows],
+        {name: codes[rows] for name, codes in panel.attributes.items()},
+        {name: values[rows] for name, values in panel.known.items()},
+        panel.period_days,
+    )
+
+
+def _defaults(panel: Panel, cutoffs: Sequence[int], folds: Floats) -> dict[str, str]:
+    """The default of each demand class with enough series."""
+    oldest, weeks = cutoffs[-1], folds.shape[2]
+    order = sorted(range(len(panel.ids)), key=lambda i: zlib.crc32(panel.ids[i].encode()))
+    errors: dict[str, list[dict[str, float]]] = {}
+    for i in order:
+        known = np.nan_to_num(panel.y[i])
+        shape = demand_shape(known[:oldest])
+        rows = errors.setdefault(shape.demand_class, [])
+        if shape.demand_class == "no_demand" or len(rows) >= CLASS_SERIES:
+            continue
+        if oldest - learning_start(known[:oldest]) < LEAST_CUTOFF // 2:
+            continue
+        home = default_model(shape.demand_class)
+        names = (home, "boosted", BOOSTED_WITH[home])
+        total = dict.fromkeys(names, 0.0)
+        for fold, cutoff in enumerate(cutoffs):
+            actual = panel.y[i, cutoff : cutoff + weeks]
+            made, _ = forecast_weeks(known[:cutoff], weeks, names, given={"boosted": folds[fold, i]})
+            for name in names:
+                total[name] += float(np.nansum((made[name] - actual) ** 2)) if name in made else np.inf
+        scale = float(np.mean(known[:oldest] ** 2))
+        rows.append({name: error / scale for name, error in total.items()})
+    found = {}
+    for demand_class, rows in errors.items():
+        if len(rows) >= LEAST_IN_CLASS:
+            mean = {name: float(np.mean([min(row[name], 1e6) for row in rows])) for name in rows[0]}
+            found[demand_class] = min(mean, key=lambda name: (mean[name], name))
+    return found
