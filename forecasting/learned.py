@@ -159,7 +159,7 @@ def weekly_panel(rows: pl.DataFrame, *, as_of: date, about: Mapping[str, Mapping
     for name in ATTRIBUTES:
         values = [about[i].get(name) if i in about else None for i in ids]
         codes = attribute_codes(pl.Series(values, dtype=pl.String))
-        if codes.max(initial=0) > 0:  # one group for all says nothing
+        if 0 < codes.max(initial=0) < len(ids) - 1:  # one group for all says nothing, nor one for each
             attributes[name] = codes
     return Panel(ids, as_of - timedelta(days=7 * weeks - 1), plausible(y), attributes)
 

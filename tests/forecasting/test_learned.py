@@ -131,9 +131,16 @@ def test_weeks_with_stock_outs_count_their_days_in_stock(values: list[float], ou
 
 
 def test_weeks_before_a_series_begins_are_not_known_and_weeks_without_rows_are_zero() -> None:
-    rows = read_history(pl.concat([daily("OLD", [1.0] + [None] * 20), daily("NEW", [2.0] * 9)]), as_of=END).rows
-    panel = weekly_panel(rows, as_of=END, about={"OLD": {"category": "x"}, "NEW": {"category": "y"}})
-    assert panel.ids == ("NEW", "OLD")
+    history = pl.concat([daily("OLD", [1.0] + [None] * 20), daily("NEW", [2.0] * 9), daily("TOO", [1.0] * 21)])
+    about = {"OLD": {"category": "x", "product": "1"}, "NEW": {"category": "y", "product": "2"}}
+    panel = weekly_panel(read_history(history, as_of=END).rows, as_of=END, about=about)
+    assert panel.ids == ("NEW", "OLD", "TOO")
     np.testing.assert_array_equal(panel.y[1], [1.0, 0.0, 0.0])
     assert np.isnan(panel.y[0, 0]) and panel.y[0, 1:].tolist() == [4.0, 14.0]
-    assert panel.attributes["category"].tolist() == [1, 0]
+
+
+def test_groups_of_one_series_or_of_all_teach_nothing_and_are_left_out() -> None:
+    rows = read_history(pl.concat([daily(name, [1.0] * 21) for name in "ABC"]), as_of=END).rows
+    about = {name: {"category": g, "product": name, "location": "HEL"} for name, g in zip("ABC", "xyx", strict=True)}
+    panel = weekly_panel(rows, as_of=END, about=about)
+    assert {name: codes.tolist() for name, codes in panel.attributes.items()} == {"category": [0, 1, 0]}
