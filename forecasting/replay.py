@@ -44,7 +44,7 @@ from forecasting.errors import BadFrame, BadSetting
 from forecasting.forecast import DemandPlan, PlanSettings, plan_demand
 from forecasting.frames import Frame, is_pandas, like, text_column, to_polars
 from forecasting.models import Floats
-from forecasting.replenishment import suggest
+from forecasting.replenishment import OrderSettings, suggest
 
 Ints = NDArray[np.int64]
 
@@ -84,6 +84,7 @@ ORDERS: dict[str, Any] = {
     "ordered_qty": pl.Int64,
 }
 AS_ORDERED = "as_ordered"
+DEFAULT_SERVICE = 0.95
 
 
 @dataclass(frozen=True)
@@ -93,11 +94,12 @@ class Known:
     Attributes:
         as_of: Last day known.
         history: unique_id, ds, y, is_censored of every series through `as_of`, sorted.
-        daily: The same demand as an array: one row per row of `positions`, the last column is `as_of`. Read-only.
+        daily: The same demand as an array: one row per row of `positions`, the last column is `as_of`.
         positions: One row per series that is reviewed today, sorted by unique_id: its terms and costs, and on_hand_qty,
             on_order_qty, backordered_qty as this policy has brought them about.
         items: What is known of the things themselves, as `plan_demand` takes it; an end_date only once it has passed.
         closed_dates: Days without business, past and coming, as they could be told on `as_of`.
+        is_lost: Demand that meets no stock goes away; False: it waits.
         shared: Notes that all policies of this evening share: what does not depend on stock, like a forecast.
         memory: Notes of this policy from its earlier reviews in this replay.
     """
@@ -108,6 +110,7 @@ class Known:
     positions: pl.DataFrame
     items: pl.DataFrame | None
     closed_dates: Collection[date]
+    is_lost: bool
     shared: dict[str, Any]
     memory: dict[str, Any]
 
@@ -233,7 +236,6 @@ def replay(
     demand = _by_day(
         rows.with_columns(pl.col("y").round(0)), ids, "ds", "y", first=first, days=(start - first).days + days
     )
-    demand.setflags(write=False)
     before = demand.shape[1] - days  # columns through the evening before `start`
     ahead = np.zeros((len(ids), days), dtype=np.int64)
     if under_way is not None:
@@ -259,6 +261,7 @@ def replay(
                     positions=runs[name].positions(due),
                     items=_items_known(known_items, as_of),
                     closed_dates=closed,
+                    is_lost=is_lost,
                     shared=shared,
                     memory=runs[name].memory,
                 )
@@ -547,19 +550,23 @@ class Ours:
 
     Attributes:
         settings: How much work each forecast is.
-        cycle_service_ratio: Chance of no stock-out in a cycle to order for.
+        cycle_service_ratio: Chance of no stock-out in a cycle to order for; None: order by the costs of the position.
     """
 
     settings: PlanSettings = field(default_factory=PlanSettings)
-    cycle_service_ratio: float = 0.95
+    cycle_service_ratio: float | None = None
 
     def __call__(self, known: Known) -> Ints:
         plan = self.plan(known)
-        asked = known.positions.join(
-            plan.choices.select("unique_id"), on="unique_id", how="semi", maintain_order="left"
-        )
+        asked = known.positions.join(plan.totals.select("unique_id"), on="unique_id", how="semi", maintain_order="left")
         found = suggest(
-            plan.totals, asked, as_of=known.as_of, choices=plan.choices, cycle_service_ratio=self.cycle_service_ratio
+            plan.totals,
+            asked.with_columns((7 * pl.col("holding_cost_cents")).alias("weekly_holding_cost_cents")),
+            as_of=known.as_of,
+            choices=plan.choices,
+            target="cost" if self.cycle_service_ratio is None else "cycle_service",
+            cycle_service_ratio=self.cycle_service_ratio or DEFAULT_SERVICE,
+            settings=OrderSettings(shortage="lost" if known.is_lost else "backordered"),
         )
         answer = known.positions.select("unique_id").join(
             found.suggestions.select("unique_id", "suggested_qty"), on="unique_id", how="left", maintain_order="left"
