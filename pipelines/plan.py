@@ -109,22 +109,22 @@ def override_value(warehouse_dir: Path, *, sku: str | None = None, location_code
         return Plan(warehouse.publication("mart.override_value"), rows)
 
 
-def value_by(rows: pl.DataFrame, name: str) -> pl.DataFrame:
-    """Rows of `override_value` summed per `name` ("author" or "reason"), most worth first.
+def value_by(rows: pl.DataFrame, *names: str) -> pl.DataFrame:
+    """Rows of `override_value` summed per `names` ("author", "reason"), most worth first.
 
-    Columns: name, overrides (how many), known_days, actual_qty, before_error_qty, after_error_qty, value_added_qty (units;
+    Columns: the names, overrides (how many), known_days, actual_qty, before_error_qty, after_error_qty, value_added_qty (units;
     above 0 the forecast was nearer with them) and value_added_ratio (of the demand of these days; NULL without demand).
     """
     sums = ("known_days", "actual_qty", "before_error_qty", "after_error_qty", "value_added_qty")
     return (
-        rows.group_by(name)
+        rows.group_by(names)
         .agg(pl.len().alias("overrides"), *(pl.col(column).sum().round(6) for column in sums))
         .with_columns(
             pl.when(pl.col("actual_qty") > 0)
             .then((pl.col("value_added_qty") / pl.col("actual_qty")).round(4))
             .alias("value_added_ratio")
         )
-        .sort("value_added_qty", name, descending=[True, False])
+        .sort("value_added_qty", *names, descending=[True, *(False for _ in names)])
     )
 
 
@@ -176,15 +176,23 @@ WATERFALL = {
     "backordered_part_qty": ("欠货", "backordered"),
     "on_hand_part_qty": ("未占用实物库存", "on hand, not reserved"),
     "on_order_part_qty": ("在途", "on order"),
+    "late_part_qty": ("在途中到得太晚的", "on order, but too late to count"),
+    "lost_part_qty": ("到货前预计丢单", "demand expected to be lost before an order can arrive"),
     "surplus_part_qty": ("超出目标库存", "stock above the target"),
+    "transfer_part_qty": ("从别处调拨", "comes from another place"),
+    "lot_part_qty": ("一次多订(订货成本或最大库存)", "more at once: an order costs, or up to max"),
     "moq_part_qty": ("补足起订量", "up to the minimum order quantity"),
-    "pack_part_qty": ("按箱规取整", "up to whole packs"),
+    "pack_part_qty": ("按箱规取整", "to whole packs"),
+    "wait_part_qty": ("等下次更省", "waits: cheaper at the next review"),
+    "price_break_part_qty": ("到价格折扣的数量", "up to a price break"),
+    "joint_part_qty": ("凑供应商起订金额", "for the supplier's least order value"),
+    "budget_part_qty": ("预算不够", "beyond the budget"),
 }
 
 
 def waterfall(suggestion: Mapping[str, Any], *, language: str = "en") -> pl.DataFrame:
     """Why this quantity, step by step: part (label), qty (signed units), total_qty (sum so far; the last is the suggestion)."""
-    parts = {labels[0 if language == "zh" else 1]: suggestion[name] for name, labels in WATERFALL.items()}
+    parts = {labels[0 if language == "zh" else 1]: suggestion.get(name) or 0 for name, labels in WATERFALL.items()}
     frame = pl.DataFrame(
         {"part": list(parts), "qty": list(parts.values())}, schema={"part": pl.String, "qty": pl.Int64}
     )

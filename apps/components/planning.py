@@ -79,6 +79,22 @@ def _read_product(_generation: str, warehouse_dir: str, sku: str, location_code:
     return product_plan(Path(warehouse_dir), sku, location_code, language=language)
 
 
+def override_value(warehouse_dir: Path, *, by: tuple[str, ...]) -> pl.DataFrame:
+    """What overrides were worth so far, per author and so on; no rows when nothing was published or none has known days."""
+    from pipelines.warehouse.publish import live_generation
+
+    generation = live_generation(warehouse_dir)
+    return pl.DataFrame() if generation is None else _read_value(str(generation), str(warehouse_dir), by)
+
+
+@lru_cache(maxsize=4)
+def _read_value(_generation: str, warehouse_dir: str, by: tuple[str, ...]) -> pl.DataFrame:
+    from pipelines.plan import override_value as read
+    from pipelines.plan import value_by
+
+    return value_by(read(Path(warehouse_dir)).rows, *by)
+
+
 def projected_stock(totals: pl.DataFrame, position_qty: int) -> pl.DataFrame:
     """What is left of the inventory position on each day ahead when nothing more is ordered.
 

@@ -11,13 +11,15 @@ import pytest
 from playwright.sync_api import expect
 
 from orders_core.ports import FixedClock
+from orders_core.services.plan_changes import SetOverride, set_override
 from orders_core.store.uow import Store
 from tests.support.browser import RunningApp, running_app
-from tests.support.build import carrier, company, customer, order, rules, sku, stock, supplier
+from tests.support.build import PLANNER, carrier, company, customer, order, rules, sku, stock, supplier
 from tests.support.databases import TestDatabases
 
 DESK = Path(__file__).parents[2] / "apps" / "desk" / "main.py"
 HISTORY_DAYS = 200
+OVERRIDDEN_DAYS = 8
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ def patience() -> None:
     expect.set_options(timeout=20_000)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def desk(databases: TestDatabases, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
     """The desk over a fresh SQLite database with a published plan; it tells the real time, as does its store."""
     folder = tmp_path_factory.mktemp("desk")
@@ -53,15 +55,23 @@ def desk(databases: TestDatabases, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 def _history(store: Store, clock: FixedClock) -> None:
-    """Two or three CUPs a day, all promised from a stock that runs out two weeks before today."""
+    """Two or three CUPs a day, all promised from a stock that runs out two weeks before today; three POTs every day, which
+    can be forecast; nine DISHes now and then, which cannot. Eight days ago a planner said that six POTs a day would go.
+    """
     company(store)
     rules(store, shortage={"policy": "backorder"}, auto_approve={"is_on": True, "max_total_cents": {"CNY": 100_000}})
     sku(store, "CUP", price_cents=2500)
-    stock(store, "CUP@WH9: 460")
-    supplier(store, "JDZ", "CUP 900", lead_time_days=10)
+    stock(store, "CUP@WH9: 460, POT@WH9: 625, DISH@WH9: 130")
+    supplier(store, "JDZ", "CUP 900, POT 1200", lead_time_days=10)
+    supplier(store, "LQ", "DISH 300", lead_time_days=21)
     customer(store, "SHOP", terms_days=365)
     for day in range(HISTORY_DAYS):
-        order(store, f"CUP {2 + day % 2}", customer="SHOP")
+        dishes = ", DISH 9" if day % 17 in (3, 4) else ""
+        order(store, f"CUP {2 + day % 2}, POT 3{dishes}", customer="SHOP")
+        if day == HISTORY_DAYS - OVERRIDDEN_DAYS - 1:
+            today = clock.now().astimezone(store.zone).date()
+            days = today + timedelta(days=1), today + timedelta(days=OVERRIDDEN_DAYS - 1)
+            store.run(set_override, PLANNER, SetOverride("POT", "WH9", *days, "set_daily", 6.0, "tea fair"))
         clock.advance(days=1)
 
 
@@ -75,10 +85,6 @@ def _today(store: Store) -> None:
 def _publish(url: str, warehouse_dir: Path, now: datetime) -> None:
     from pipelines.daily import run_daily
 
-    run_daily(
-        url,
-        warehouse_dir,
-        as_of=(now - timedelta(days=1)).date(),
-        run_id="browser-tests",
-        now=lambda: datetime.now(UTC),
-    )
+    yesterday = (now - timedelta(days=1)).date()
+    for number, as_of in enumerate((yesterday - timedelta(days=OVERRIDDEN_DAYS), yesterday)):
+        run_daily(url, warehouse_dir, as_of=as_of, run_id=f"browser-tests-{number}", now=lambda: datetime.now(UTC))

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from datetime import date
 from typing import Any
 
 import polars as pl
 import streamlit as st
 
-from apps.components.figures import SIGNS, age, day, moment, money, qty, short_money
-from apps.components.planning import STALE_AFTER, STATUSES, Published, published_plan
+from apps.approving import can_buy, is_bulk, totals_by_supplier
+from apps.components.figures import SIGNS, age, day, moment, money, qty, short_money, signed
+from apps.components.ledger import ledger
+from apps.components.planning import STALE_AFTER, STATUSES, Published, override_value, published_plan
+from apps.components.sentences import escaped
 from apps.desk.screen import Screen, from_url, show_told, to_url
-from apps.readers import locations
+from apps.desk.views.approve import ask_approval
+from apps.readers import approvals, locations
 
 ROWS = 50
 
@@ -41,9 +46,14 @@ def show(screen: Screen) -> None:
     first = (page_no - 1) * ROWS + 1
     counted = t("plan.count", total=qty(rows.height), first=first, last=first + shown.height - 1)
     st.caption(f"{counted} {t('plan.pick_hint')}")
-    _table(screen, shown)
+    with screen.store.reading() as conn:
+        known = approvals(conn, published.as_of_date)
+    selected = _table(screen, shown, known)
     if pages > 1:
         st.pagination(pages, key="page", bind="query-params")
+    _ordered(screen, known)
+    _worth(screen)
+    _actions(screen, published, rows, selected, known)
 
 
 def plan_age(screen: Screen, as_of: date, published_at: Any) -> str:
@@ -143,7 +153,8 @@ def _first_page() -> None:
         st.session_state["page"] = 1
 
 
-def _table(screen: Screen, shown: pl.DataFrame) -> None:
+def _table(screen: Screen, shown: pl.DataFrame, known: Mapping[tuple[str, str], Any]) -> list[dict[str, Any]]:
+    """The page's rows, product and quantity first so that a telephone shows both; returns the ticked ones."""
     t = screen.t
     with screen.store.reading() as conn:
         places = locations(conn, language=screen.language)
@@ -151,56 +162,141 @@ def _table(screen: Screen, shown: pl.DataFrame) -> None:
     currencies = set(shown["currency"].drop_nulls())
     one = len(currencies) == 1
     sign = SIGNS.get(next(iter(currencies)), "") if one else ""
+    given = list(shown.iter_rows(named=True))
     rows = [
         {
-            "status": t(f"plan.status.{row['status']}"),
             "sku": row["sku"],
-            "name": row[name] or row["sku_name"],
-            "place": places.get(row["location_code"], row["location_code"]),
-            "stockout": row["stockout_date"],
-            "order_by": row["order_by_date"],
             "suggest": row["suggested_qty"],
-            "value": _value(row, as_number=one),
-            "supplier": row["supplier_name"] or "",
+            "name": row[name] or row["sku_name"],
+            "status": t(f"plan.status.{row['status']}"),
             "trust": row["grade"] or "",
+            "order_by": row["order_by_date"],
+            "value": _value(row, as_number=one),
+            "place": places.get(row["location_code"], row["location_code"]),
+            "supplier": row["supplier_name"] or "",
+            "stockout": row["stockout_date"],
+            "ordered": _ordered_number(known, row),
             "why": row["reason"],
         }
-        for row in shown.iter_rows(named=True)
+        for row in given
     ]
     keys = list(zip(shown["sku"], shown["location_code"], strict=True))
     mark = hashlib.sha256(repr(keys).encode()).hexdigest()[:12]
     date_format = "MM-DD" if screen.language == "zh" else "D MMM"
-    st.dataframe(
+    columns: dict[str, Any] = {
+        "sku": st.column_config.ButtonColumn(
+            t("col.sku"), type="tertiary", alignment="left", width=105, pinned=True, key=f"open_{mark}",
+            on_click=_open, args=(f"open_{mark}", keys),
+        ),
+        "suggest": st.column_config.NumberColumn(t("col.suggest"), format="%,d", width=65, pinned=True),
+        "name": st.column_config.TextColumn(t("col.name"), width=130),
+        "status": st.column_config.TextColumn(t("col.status"), width=95),
+        "trust": st.column_config.TextColumn(t("col.trust"), alignment="center", width=60),
+        "order_by": st.column_config.DateColumn(t("col.order_by"), format=date_format, width=85),
+        "value": st.column_config.NumberColumn(t("col.value"), format=f"{sign}%,.0f", width=90)
+        if one
+        else st.column_config.TextColumn(t("col.value"), alignment="right", width=90),
+        "ordered": st.column_config.TextColumn(t("col.purchase_order"), width=165),
+        "place": st.column_config.TextColumn(t("col.place"), width=135),
+        "supplier": st.column_config.TextColumn(t("col.supplier"), width=100),
+        "stockout": st.column_config.DateColumn(
+            t("col.stockout"), format=date_format, width=150, help=t("col.stockout.help")
+        ),
+        "why": st.column_config.TextColumn(t("col.reason"), width=420),
+    }  # fmt: skip
+    if not any(row["ordered"] for row in rows):
+        del columns["ordered"]
+    event: Any = st.dataframe(
         rows,
         key=f"plan_{mark}",
+        on_select="rerun",
+        selection_mode="multi-row",
         hide_index=True,
         row_height=32,
         height="content" if len(rows) <= 18 else 640,
         placeholder="",
         alt=t("plan.title"),
-        column_config={
-            "status": st.column_config.TextColumn(t("col.status"), width=95, pinned=True),
-            "sku": st.column_config.ButtonColumn(
-                t("col.sku"), type="tertiary", alignment="left", width=110, pinned=True, key=f"open_{mark}",
-                on_click=_open, args=(f"open_{mark}", keys),
-            ),
-            "name": st.column_config.TextColumn(t("col.name"), width=145),
-            "place": st.column_config.TextColumn(t("col.place"), width=135),
-            "stockout": st.column_config.DateColumn(
-                t("col.stockout"), format=date_format, width=150, help=t("col.stockout.help")
-            ),
-            "order_by": st.column_config.DateColumn(t("col.order_by"), format=date_format, width=85),
-            "suggest": st.column_config.NumberColumn(t("col.suggest"), format="%,d", width=75),
-            "value": st.column_config.NumberColumn(t("col.value"), format=f"{sign}%,.0f", width=90)
-            if one
-            else st.column_config.TextColumn(t("col.value"), alignment="right", width=90),
-            "supplier": st.column_config.TextColumn(t("col.supplier"), width=100),
-            "trust": st.column_config.TextColumn(t("col.trust"), alignment="center", width=60),
-            "why": st.column_config.TextColumn(t("col.reason"), width=420),
-        },
-    )  # fmt: skip
+        column_order=list(columns),
+        column_config=columns,
+    )
     if opened := st.session_state.pop("open_product", None):
         screen.go("product", sku=opened[0], at=opened[1])
+    return [given[i] for i in event["selection"]["rows"] if i < len(given)]
+
+
+def _ordered_number(known: Mapping[tuple[str, str], Any], row: Mapping[str, Any]) -> str:
+    """The purchase order a suggestion became, if it was approved."""
+    approval = known.get((row["sku"], row["location_code"]))
+    return "" if approval is None else f"✓ {approval.number}"
+
+
+def _ordered(screen: Screen, known: Mapping[tuple[str, str], Any]) -> None:
+    """The purchase orders made from this plan."""
+    numbers = sorted({row.number for row in known.values()})
+    if not numbers:
+        return
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        st.markdown(screen.t("plan.ordered", n=len(numbers)), width="content")
+        for number in numbers:
+            st.page_link(screen.pages["purchase"], label=number, query_params={"no": number})
+
+
+def _worth(screen: Screen) -> None:
+    """What overrides were worth so far, by author and reason."""
+    t = screen.t
+    rows = override_value(screen.warehouse_dir, by=("author", "reason"))
+    if rows.is_empty():
+        return
+    total = float(rows["value_added_qty"].sum())
+    told = "plan.worth" if total >= 0 else "plan.worth.worse"
+    with st.expander(t(told, n=qty(int(rows["overrides"].sum())), units=qty(abs(total)))):
+        st.caption(t("plan.worth.help"))
+        shown = [
+            {
+                t("col.who"): escaped(row["author"]),
+                t("col.reason"): escaped(row["reason"]),
+                t("plan.worth.days"): row["known_days"],
+                t("plan.worth.before"): row["before_error_qty"],
+                t("plan.worth.after"): row["after_error_qty"],
+                t("plan.worth.added"): row["value_added_qty"],
+            }
+            for row in rows.iter_rows(named=True)
+        ]
+        ledger(
+            shown,
+            figures={
+                t("plan.worth.days"): qty,
+                t("plan.worth.before"): qty,
+                t("plan.worth.after"): qty,
+                t("plan.worth.added"): signed,
+            },
+        )
+
+
+def _actions(
+    screen: Screen,
+    published: Published,
+    rows: pl.DataFrame,
+    selected: list[dict[str, Any]],
+    known: Mapping[tuple[str, str], Any],
+) -> None:
+    """The bar at the bottom: approve what is ticked, or else all that may be approved unseen."""
+    t = screen.t
+    chosen = selected or [row for row in rows.iter_rows(named=True) if is_bulk(row)]
+    chosen = [row for row in chosen if can_buy(row) and (row["sku"], row["location_code"]) not in known]
+    if not chosen:
+        return
+    totals = totals_by_supplier([(row, row["suggested_qty"]) for row in chosen])
+    amounts: dict[str, int] = {}
+    for total in totals:
+        if total["value_cents"] is not None and total["currency"]:
+            amounts[total["currency"]] = amounts.get(total["currency"], 0) + total["value_cents"]
+    worth = " + ".join(short_money(cents, currency, screen.language) for currency, cents in sorted(amounts.items()))
+    with st.bottom, st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        label = t("plan.approve_n" if selected else "plan.approve_trusted", n=len(chosen), worth=worth)
+        if st.button(label, type="primary", key="approve_plan", disabled=not screen.may("purchase.order")):
+            ask_approval(screen, chosen, as_of_date=published.as_of_date)
+        screen.say_role("purchase.order")
 
 
 def _value(row: dict[str, Any], *, as_number: bool) -> Any:

@@ -9,14 +9,17 @@ from typing import Any
 import polars as pl
 import streamlit as st
 
+from apps.approving import can_buy
 from apps.components.charts import DARK, LIGHT, Inks, demand_fan, stock_fan
 from apps.components.figures import day, money, percent, qty, signed
 from apps.components.ledger import ledger
 from apps.components.planning import product, projected_stock
 from apps.components.sentences import escaped
-from apps.desk.screen import Screen
+from apps.desk.screen import Screen, show_told
+from apps.desk.views.approve import ask_approval
 from apps.desk.views.plan import plan_age, warn_if_stale
-from apps.readers import locations
+from apps.desk.views.plan_changes import ask_adjustment, ask_override, overridden_sentence, show_changes
+from apps.readers import approvals, locations
 
 WINDOWS = {"90": 90, "365": 365, "all": None}
 
@@ -37,11 +40,14 @@ def show(screen: Screen) -> None:
     name = _name(screen, plan)
     screen.title(" · ".join(part for part in (sku, name, where) if part), as_of=fresh)
     st.page_link(screen.pages["plan"], label=t("product.back"), icon=":material/arrow_back:")
+    show_told(f"product:{sku}@{place}")
     warn_if_stale(screen, plan.publication.as_of_date, plan.publication.published_at)
     if plan.suggestion is None and plan.choice is None:
         st.warning(t("product.missing", sku=sku, place=where), icon=":material/search_off:")
         return
     _decision(screen, plan.suggestion)
+    _approval(screen, sku, place, plan)
+    show_changes(screen, sku, place)
     left, right = st.columns([3, 2], gap="large")
     with left:
         if plan.suggestion is not None and plan.suggestion["inventory_position_qty"] is not None:
@@ -82,6 +88,32 @@ def _decision(screen: Screen, row: Mapping[str, Any] | None) -> None:
         said.append(t("product.from", supplier=escaped(row["supplier_name"]), cost=cost, value=value))
     st.markdown((" " if screen.language == "en" else "").join(said))
     st.caption(escaped(row["reason"]))
+
+
+def _approval(screen: Screen, sku: str, place: str, plan: Any) -> None:
+    """What became of the suggestion, and the bar that approves it or changes what it is made of."""
+    t, as_of = screen.t, plan.publication.as_of_date
+    with screen.store.reading() as conn:
+        approval = approvals(conn, as_of).get((sku, place))
+    if approval is not None:
+        with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+            st.markdown(
+                t("product.approved", who=escaped(approval.approved_by), qty=qty(approval.approved_qty)),
+                width="content",
+            )
+            st.page_link(screen.pages["purchase"], label=approval.number, query_params={"no": approval.number})
+    with st.bottom, st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        row = plan.suggestion
+        if row is not None and can_buy(row) and approval is None:
+            label = t("product.approve", qty=qty(row["suggested_qty"]))
+            if st.button(label, type="primary", key="approve_one", disabled=not screen.may("purchase.order")):
+                ask_approval(screen, [row], as_of_date=as_of)
+        may = screen.may("forecast.override")
+        if st.button(t("change.override"), key="override", disabled=not may):
+            ask_override(screen, sku, place)
+        if st.button(t("change.adjust"), key="adjust", disabled=not may):
+            ask_adjustment(screen, sku, place)
+        screen.say_role("forecast.override")
 
 
 def _projected(screen: Screen, sku: str, plan: Any) -> None:
@@ -126,6 +158,8 @@ def _chart(screen: Screen, sku: str, plan: Any) -> None:
         history = history.filter(pl.col("demand_date") > plan.publication.as_of_date - timedelta(days=days))
     labels = {name: t(f"chart.{name}") for name in ("day", "demand", "history", "forecast", "stockout")}
     st.altair_chart(demand_fan(history, plan.forecast, labels=labels, inks=_inks()), alt=t("product.alt", sku=sku))
+    if (moved := overridden_sentence(screen, plan.forecast)) is not None:
+        st.caption(f":material/edit: {moved}")
     is_recorded = plan.history["is_censored"].is_not_null().any()
     st.caption(t("product.band" if is_recorded else "product.band.unknown"))
     with st.expander(t("as_table")):

@@ -1,0 +1,102 @@
+"""Asking a planner to approve suggestions: totals per supplier first, then one purchase order each."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping, Sequence
+from datetime import date
+from typing import Any
+
+import streamlit as st
+
+from apps.approving import is_bulk, suggested, totals_by_supplier
+from apps.components.figures import money, qty
+from apps.components.ledger import ledger
+from apps.components.planning import published_plan
+from apps.components.sentences import escaped
+from apps.desk.screen import Screen
+from apps.readers import locations
+from orders_core.services.approve_suggestions import (
+    ApprovedSuggestions,
+    ApproveSuggestions,
+    Suggested,
+    approve_suggestions,
+)
+
+
+def ask_approval(screen: Screen, rows: Sequence[Mapping[str, Any]], *, as_of_date: date) -> None:
+    """Open the dialog for rows of the plan of `as_of_date`: one with its quantity to change, several as suggested."""
+    t = screen.t
+    key = uuid.uuid4().hex  # of this opening of the dialog: a second click orders nothing twice
+
+    @st.dialog(t("approve.title"), width="large")
+    def ask() -> None:
+        allowed = list(rows) if len(rows) == 1 else [row for row in rows if is_bulk(row)]
+        left_out = [row["sku"] for row in rows if row not in allowed]
+        if left_out:
+            names = escaped(", ".join(left_out[:8]) + (" …" if len(left_out) > 8 else ""))
+            st.warning(t("approve.left_out", n=len(left_out), skus=names), icon=":material/visibility:")
+        if not allowed:
+            return
+        quantity, reason = None, None
+        if len(allowed) == 1:
+            quantity, reason = _change(screen, allowed[0])
+        chosen = [(row, row["suggested_qty"] if quantity is None else quantity) for row in allowed]
+        _totals(screen, chosen)
+        asked = [suggested(row, as_of_date=as_of_date, qty=amount, reason=reason) for row, amount in chosen]
+        if st.button(t("approve.go", n=len(asked)), type="primary", key="approve_go"):
+            if quantity is not None and quantity != allowed[0]["suggested_qty"] and not reason:
+                st.warning(t("approve.say_why"))
+                return
+            _approve(screen, asked, key)
+            st.rerun()
+
+    ask()
+
+
+def _change(screen: Screen, row: Mapping[str, Any]) -> tuple[int, str | None]:
+    """The quantity the planner wants, and why when it is another one."""
+    t = screen.t
+    st.markdown(t("approve.one", sku=escaped(row["sku"]), qty=qty(row["suggested_qty"])))
+    st.caption(escaped(row["reason"]))
+    number = st.number_input(
+        t("approve.qty"), min_value=1, max_value=9_999_999, value=max(1, row["suggested_qty"]), step=row["pack_qty"] or 1,
+        key="approve_qty",
+    )  # fmt: skip
+    reason = st.text_input(t("approve.reason"), key="approve_reason")
+    return int(number), reason.strip() or None
+
+
+def _totals(screen: Screen, chosen: Sequence[tuple[Mapping[str, Any], int]]) -> None:
+    t = screen.t
+    with screen.store.reading() as conn:
+        places = locations(conn, language=screen.language)
+    totals = totals_by_supplier(chosen)
+    st.markdown(t("approve.totals", n=len(totals)))
+    ledger(
+        [
+            {
+                t("col.supplier"): escaped(total["supplier_name"] or total["supplier_code"] or ""),
+                t("col.place"): escaped(places.get(total["location_code"], total["location_code"])),
+                t("approve.products"): total["lines"],
+                t("col.units"): total["qty"],
+                t("col.value"): ""
+                if total["value_cents"] is None or not total["currency"]
+                else escaped(money(total["value_cents"], total["currency"])),
+            }
+            for total in totals
+        ],
+        figures={t("approve.products"): qty, t("col.units"): qty},
+    )
+
+
+def _approve(screen: Screen, asked: Sequence[Suggested], key: str) -> None:
+    newest = published_plan(screen.warehouse_dir, screen.language)
+    day = asked[0].as_of_date if newest is None else newest.as_of_date
+    command = ApproveSuggestions(asked, day, idem_key=f"desk:{key}")
+
+    def done(result: ApprovedSuggestions) -> str:
+        told = "approve.done.again" if result.is_repeat else "approve.done"
+        return screen.t(told, n=len(result.approved), numbers=", ".join(result.purchase_orders))
+
+    screen.act(approve_suggestions, command, number=asked[0].sku, asked="purchase", done=done)

@@ -1,0 +1,248 @@
+"""What a planner does at the desk, in a real browser: approve together and one by one, override, adjust, take back."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Locator, Page, expect
+from sqlalchemy import delete, select, text
+
+from orders_core.store import tables
+from orders_core.store.verify import verify
+from tests.browser.conftest import Desk
+from tests.browser.test_desk import cells
+from tests.support.browser import settled
+from tests.support.build import rows
+
+PICTURES = os.environ.get("DINGHUO_TEST_PICTURE_FOLDER")
+SAYS = {
+    "zh-CN": {
+        "trusted": re.compile("审核可信的 2 项"), "go": re.compile("审核通过 2 项"), "done": "已审核 2 项，采购单：PO-",
+        "one": re.compile(r"审核 [\d,]+ 件"), "left_out": "不能批量审核", "why": "请填写原因", "worth": "预测调整的效果",
+        "override": "调整预测", "set": "保存调整", "reason": "原因", "kept": "已保存", "expires": "失效）", "back": "撤回",
+        "title": "计划员的调整", "adjust": "调整历史", "ticked": re.compile("审核 2 项"),
+        "go_one": re.compile("审核通过 1 项"), "qty": "采购数量（件）",
+        "changed": "改数量的原因", "who": "pia 已审核", "reason_kept": "改量原因",
+    },
+    "en-US": {
+        "trusted": re.compile("Approve the 2 trusted"), "go": re.compile("Order 2"),
+        "done": "2 approved; purchase orders: PO-",
+        "one": re.compile(r"Approve [\d,]+ units"), "left_out": "are left out", "why": "Say why",
+        "worth": "What overrides were worth",
+        "override": "Change the forecast", "set": "Set it", "reason": "Why", "kept": "Kept; the next", "expires": "(expires",
+        "back": "Take back", "title": "What planners changed", "adjust": "Adjust the past", "ticked": re.compile("Approve 2 "),
+        "go_one": re.compile("Order 1"),
+        "qty": "Units to buy", "changed": "Why another quantity", "who": "pia approved", "reason_kept": "changed because",
+    },
+}  # fmt: skip
+
+
+@pytest.fixture(params=["desktop", "phone"])
+def window(request: pytest.FixtureRequest) -> Page:
+    """A desktop's or a telephone's browser."""
+    chosen: Page = request.getfixturevalue("page" if request.param == "desktop" else "phone")
+    return chosen
+
+
+@pytest.fixture(autouse=True)
+def nothing_approved(desk: Desk) -> Iterator[None]:
+    """Each test finds the plan as it was published; the invariants hold after each."""
+    yield
+    assert verify(desk.store) == []
+    with desk.store.engine.begin() as conn:
+        for table in (tables.SuggestionApproval, tables.PurchaseOrderLine, tables.PurchaseOrder):
+            conn.execute(delete(table))
+        conn.execute(text("DELETE FROM change_log WHERE entity = 'purchase_order'"))
+        for table in (tables.ForecastOverride, tables.DemandAdjustment):
+            conn.execute(delete(table))
+            conn.execute(text(f"DELETE FROM change_log WHERE entity = '{table.__tablename__}'"))
+
+
+def shoot(page: Page, name: str) -> None:
+    """Keep a picture where one was asked for."""
+    if PICTURES:
+        size = page.viewport_size or {"width": 0}
+        page.wait_for_timeout(600)
+        page.screenshot(path=Path(PICTURES) / f"{name}_{size['width']}.png")
+
+
+def bought(desk: Desk) -> list[tuple[str, int]]:
+    query = "SELECT s.sku, l.qty FROM purchase_order_line l JOIN sku s ON s.id = l.sku_id ORDER BY l.id"
+    return [tuple(row) for row in rows(desk.store, text(query))]
+
+
+def tick(page: Page, *numbers: int) -> None:
+    """Tick rows of the grid, the first is 0."""
+    for number in numbers:
+        grid = page.locator("[data-testid=stDataFrame] canvas").first.bounding_box()
+        assert grid is not None
+        page.mouse.click(grid["x"] + 16, grid["y"] + 50 + 32 * number)
+        settled(page)
+
+
+def fill(page: Page, label: str, words: str) -> None:
+    """Write into a field of the open dialog and leave it, which is when the app reads it."""
+    field = page.get_by_role("dialog").get_by_label(label, exact=True)
+    field.fill(words)
+    field.press("Tab")
+    settled(page)
+
+
+def button(where: Page | Locator, name: str | re.Pattern[str]) -> Locator:
+    return where.get_by_role("button", name=name)
+
+
+@pytest.mark.parametrize("locale", ["zh-CN", "en-US"])
+def test_the_trusted_are_approved_together_after_a_look_at_the_totals(desk: Desk, window: Page, locale: str) -> None:
+    says = SAYS[locale]
+    desk.app.visit(window, "plan?role=planner")
+    cells(window, "POT").first.wait_for(state="attached")
+    shoot(window, f"plan_{locale}")
+    button(window, says["trusted"]).click()
+    dialog = window.get_by_role("dialog")
+    for supplier in ("JDZ", "LQ"):
+        expect(dialog.get_by_text(supplier)).to_be_visible()
+    shoot(window, f"approve_{locale}")
+    button(dialog, says["go"]).click()
+    expect(window.get_by_text(says["done"])).to_be_visible()
+    assert sorted(sku for sku, _ in bought(desk)) == ["DISH", "POT"]
+    first, second = (row.number for row in rows(desk.store, select(tables.PurchaseOrder.number)))
+    expect(window.get_by_role("link", name=second)).to_be_visible()
+    window.get_by_role("link", name=first).click()
+    expect(window.get_by_role("heading", name=first)).to_be_visible()
+    expect(window.get_by_text("JDZ").first).to_be_visible()
+    shoot(window, f"purchase_{locale}")
+
+
+@pytest.mark.parametrize("locale", ["zh-CN", "en-US"])
+def test_a_phone_shows_product_quantity_and_approve_without_sideways_scrolling(
+    desk: Desk, phone: Page, locale: str
+) -> None:
+    """The grid is painted, so its text is found by place: the columns that end inside the window are those two."""
+    desk.app.visit(phone, "plan?role=planner")
+    cells(phone, "POT").first.wait_for(state="attached")
+    grid = phone.locator("[data-testid=stDataFrame] canvas").first.bounding_box()
+    assert grid is not None and grid["x"] >= 0 and grid["x"] + grid["width"] <= 390
+    heads = [head for head in phone.locator("[role=columnheader]").all_inner_texts() if head.strip()]
+    wanted = ["SKU", "建议量" if locale == "zh-CN" else "Suggest"]
+    assert heads[:2] == wanted
+    box = button(phone, SAYS[locale]["trusted"]).bounding_box()
+    assert box is not None and box["x"] >= 0 and box["x"] + box["width"] <= 390 and box["y"] + box["height"] <= 844
+
+
+@pytest.mark.parametrize("locale", ["zh-CN"])
+def test_two_quick_clicks_order_once(desk: Desk, page: Page, locale: str) -> None:
+    desk.app.visit(page, "plan?role=planner")
+    button(page, SAYS[locale]["trusted"]).click()
+    box = button(page.get_by_role("dialog"), SAYS[locale]["go"]).bounding_box()
+    assert box is not None
+    at = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    page.mouse.click(*at)
+    page.wait_for_timeout(60)
+    page.mouse.click(*at)
+    expect(page.get_by_text("采购单：PO-").first).to_be_visible()
+    settled(page)
+    assert sorted(sku for sku, _ in bought(desk)) == ["DISH", "POT"]
+
+
+@pytest.mark.parametrize("locale", ["zh-CN", "en-US"])
+def test_of_ticked_rows_the_doubtful_are_left_out_and_named(desk: Desk, page: Page, locale: str) -> None:
+    says = SAYS[locale]
+    desk.app.visit(page, "plan?role=planner&status=all")
+    cells(page, "CUP").first.wait_for(state="attached")
+    names = page.locator("[role=gridcell]").all_inner_texts()
+    order = [name for name in names if name in ("POT", "DISH", "CUP")]
+    tick(page, order.index("POT"), order.index("CUP"))
+    button(page, says["ticked"]).click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog.get_by_text(says["left_out"])).to_be_visible()
+    expect(dialog.get_by_text("CUP")).to_be_visible()
+    shoot(page, f"left_out_{locale}")
+    button(dialog, says["go_one"]).click()
+    expect(page.get_by_text("PO-").first).to_be_visible()
+    settled(page)
+    assert [sku for sku, _ in bought(desk)] == ["POT"]
+
+
+@pytest.mark.parametrize("locale", ["zh-CN", "en-US"])
+def test_another_quantity_needs_a_reason_and_is_shown_with_it(desk: Desk, window: Page, locale: str) -> None:
+    says = SAYS[locale]
+    desk.app.visit(window, "product?sku=CUP&at=WH9&role=planner")
+    button(window, says["one"]).click()
+    dialog = window.get_by_role("dialog")
+    fill(window, says["qty"], "77")
+    button(dialog, says["go_one"]).click()
+    expect(dialog.get_by_text(says["why"])).to_be_visible()
+    fill(window, says["changed"], "spring fair")
+    shoot(window, f"one_{locale}")
+    button(dialog, says["go_one"]).click()
+    expect(window.get_by_text(says["who"])).to_be_visible()
+    assert bought(desk) == [("CUP", 77)]
+    (kept,) = rows(desk.store, select(tables.SuggestionApproval.__table__))
+    assert (kept.approved_qty, kept.reason, kept.approved_by) == (77, "spring fair", "pia")
+    number = rows(desk.store, select(tables.PurchaseOrder.number))[0].number
+    window.get_by_role("link", name=number).click()
+    expect(window.get_by_text(says["reason_kept"])).to_be_visible()
+
+
+@pytest.mark.parametrize("locale", ["zh-CN", "en-US"])
+def test_an_override_is_set_shown_with_who_and_why_and_taken_back(desk: Desk, window: Page, locale: str) -> None:
+    says = SAYS[locale]
+    desk.app.visit(window, "product?sku=POT&at=WH9&role=planner")
+    button(window, says["override"]).click()
+    dialog = window.get_by_role("dialog")
+    button(dialog, says["set"]).click()
+    expect(dialog.get_by_role("alert")).to_be_visible()  # no reason
+    fill(window, says["reason"], "new *menu*")
+    shoot(window, f"override_{locale}")
+    button(dialog, says["set"]).click()
+    expect(window.get_by_text(says["kept"]).first).to_be_visible()
+    expect(window.get_by_role("heading", name=says["title"])).to_be_visible()
+    expect(window.get_by_text("pia: new *menu*" if locale == "en-US" else "pia：new *menu*")).to_be_visible()
+    expect(window.get_by_text(says["expires"])).to_be_visible()
+    shoot(window, f"product_{locale}")
+    row = rows(desk.store, select(tables.ForecastOverride.__table__).order_by(tables.ForecastOverride.id.desc()))[0]
+    assert (row.kind, row.author, row.reason) == ("set_daily", "pia", "new *menu*")
+    assert row.expires_date == row.through_date == row.from_date + timedelta(days=13)
+    button(window, says["back"]).click()
+    expect(window.get_by_role("heading", name=says["title"])).to_have_count(0)
+    assert (
+        rows(desk.store, select(tables.ForecastOverride.withdrawn_by).where(tables.ForecastOverride.id == row.id))[
+            0
+        ].withdrawn_by
+        == "pia"
+    )
+
+
+@pytest.mark.parametrize("locale", ["en-US"])
+def test_past_days_are_adjusted_from_the_products_page(desk: Desk, page: Page, locale: str) -> None:
+    says = SAYS[locale]
+    desk.app.visit(page, "product?sku=POT&at=WH9&role=planner")
+    button(page, says["adjust"]).click()
+    fill(page, says["reason"], "one hotel")
+    button(page.get_by_role("dialog"), "Adjust").click()
+    expect(page.get_by_text("By pia: one hotel")).to_be_visible()
+    (row,) = rows(desk.store, select(tables.DemandAdjustment.__table__))
+    assert (row.kind, row.reason) == ("ignore", "one hotel")
+
+
+@pytest.mark.parametrize("locale", ["zh-CN", "en-US"])
+def test_what_overrides_were_worth_stands_on_the_planners_page(desk: Desk, window: Page, locale: str) -> None:
+    """The plan of eight days ago said six POTs a day on somebody's word; three a day went, as the model had said."""
+    desk.app.visit(window, "plan?role=planner")
+    window.get_by_text(SAYS[locale]["worth"]).click()
+    table = window.locator("[data-testid=stTable]").last
+    expect(table.get_by_text("tea fair")).to_be_visible()
+    shoot(window, f"worth_{locale}")
+    cells_of_row = table.locator("tbody tr").first.locator("td").all_inner_texts()
+    assert cells_of_row[-1].startswith("−") and int(cells_of_row[-1].replace("−", "")) >= 15
+
+
+def test_others_see_the_plan_but_may_not_order(desk: Desk, page: Page) -> None:
+    desk.app.visit(page, "plan?role=clerk")
+    expect(button(page, SAYS["zh-CN"]["trusted"])).to_be_disabled()
