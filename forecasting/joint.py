@@ -8,6 +8,7 @@ looks at a forecast.
 from __future__ import annotations
 
 import heapq
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -27,7 +28,7 @@ class Line:
         step_qty: Units of a pack.
         unit_cost_cents: Price of a unit.
         cost: Expected cost, cents, until the next order arrives, when so many units are ordered now.
-        used_after_weeks: Weeks until the last of so many units is used.
+        used_after_weeks: Weeks until the last of so many units is used; infinite when it expires before.
     """
 
     unique_id: str
@@ -78,7 +79,9 @@ def to_least_value(lines: Sequence[Line], least_value_cents: float) -> Joint:
     ]
     heapq.heapify(soonest)
     while value < least_value_cents and soonest:
-        _, i = heapq.heappop(soonest)
+        weeks, i = heapq.heappop(soonest)
+        if math.isinf(weeks):
+            break  # nothing is left but what would expire
         line = lines[i]
         more = line.more(qty[line.unique_id])
         value += (more - qty[line.unique_id]) * line.unit_cost_cents

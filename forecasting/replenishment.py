@@ -394,7 +394,7 @@ def suggest(
         _set_quantity(case, settings)
     joined = _join_orders(cases, suppliers)
     if budget_cents is not None:
-        _keep_to_budget(cases, budget_cents)
+        _keep_to_budget(cases, budget_cents, {str(row[0]): row[4] for row in joined if row[1] in ("enough", "raised")})
     rows = [_row(case, day, about.get(case.unique_id), settings) for case in cases]
 
     def frame(rows: Any, schema: dict[str, Any]) -> Any:
@@ -489,6 +489,11 @@ class _Case:
         else:
             return MAX_WEEKS
         return min(MAX_WEEKS, max(0.0, days - self.timing.lead_days[0]) / 7)
+
+    def sold_after_weeks(self, qty: float) -> float:
+        """The same, infinite where the last of them expires before."""
+        weeks, keeps = self.used_after_weeks(qty), self.position["shelf_life_days"]
+        return math.inf if keeps and 7 * weeks > keeps else weeks
 
 
 def _case(
@@ -837,7 +842,7 @@ def _lines(cases: Sequence[_Case]) -> list[joint.Line]:
                 step_qty=p["pack_qty"],
                 unit_cost_cents=price_at(case.quantity.suggested_qty, p["unit_cost_cents"], case.breaks),
                 cost=lambda qty, own=own, moved=moved: own(moved + qty),  # type: ignore[misc]
-                used_after_weeks=case.used_after_weeks,
+                used_after_weeks=case.sold_after_weeks,
             )
         )
     return lines
@@ -889,13 +894,25 @@ def _join_orders(cases: Sequence[_Case], suppliers: Frame | None) -> list[tuple[
     return done
 
 
-def _keep_to_budget(cases: Sequence[_Case], budget_cents: float) -> None:
+def _keep_to_budget(cases: Sequence[_Case], budget_cents: float, least_values: Mapping[str, Any]) -> None:
+    """Cut the orders to the budget; a supplier whose order then falls below its least value gets none."""
     qty = joint.within_budget(_lines([c for c in cases if c.quantity.suggested_qty]), budget_cents)
+    left: dict[str, float] = {}
     for case in cases:
-        if case.unique_id in qty and qty[case.unique_id] != case.quantity.suggested_qty:
+        unit = case.position["unit_cost_cents"]
+        if case.unique_id in qty and unit is not None:
+            code = case.position["supplier_code"] or ""
+            left[code] = left.get(code, 0.0) + qty[case.unique_id] * price_at(qty[case.unique_id], unit, case.breaks)
+    for case in cases:
+        now = case.quantity.suggested_qty
+        code = case.position["supplier_code"] or ""
+        reached = qty.get(case.unique_id, now)
+        if code in least_values and left.get(code, 0.0) < least_values[code] and case.unique_id in qty:
+            reached = 0
+        if reached != now:
             case.reasons.append("budget_cut")
             case.facts["budget_cents"] = budget_cents
-            _set_part(case, "budget_part_qty", qty[case.unique_id])
+            _set_part(case, "budget_part_qty", reached)
 
 
 # ------------------------------------------------------------------------------------------------------------ the row

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 
 import numpy as np
 import pytest
@@ -43,6 +44,13 @@ def test_waiting_wins_where_the_added_units_would_cost_more_than_is_saved() -> N
     assert (found.decision, found.qty) == ("waited", {"A": 0})
     assert to_least_value([line("A", 1, want=1)], 150).decision == "raised"  # 1 saves 2.0, 14 more cost 1.4
     assert to_least_value([line("A", 1, want=1)], 250).decision == "waited"  # 24 more cost 2.4
+
+
+def test_what_would_expire_is_not_added() -> None:
+    keeps_two_weeks = Line("A", 6, 1, 1, 10.0, lambda q: 2.0 * max(0, 6 - q), lambda q: q / 3 if q <= 6 else math.inf)
+    assert to_least_value([keeps_two_weeks], 100).decision == "waited"
+    found = to_least_value([keeps_two_weeks, line("B", 0, weekly=0.5)], 100)
+    assert found.qty == {"A": 6, "B": 4}
 
 
 def test_packs_and_least_quantities_are_kept_when_raised() -> None:

@@ -430,6 +430,15 @@ def test_a_budget_and_a_transfer_are_parts_of_the_sum() -> None:
     assert sum(tight[part] for part in PARTS) == 10
 
 
+def test_a_supplier_whose_order_the_budget_cuts_below_its_least_value_gets_none() -> None:
+    at = {**VN2, "supplier_code": "ACME", "unit_cost_cents": 100.0, "on_hand_qty": 40, "shortage_cost_cents": 60.0}
+    least = pl.DataFrame({"supplier_code": ["ACME"], "min_order_cents": [2_000]})
+    found = by_paths(weeks_of(POISSON), at, suppliers=least, budget_cents=1_500.0)
+    row = found.suggestions.row(0, named=True)
+    assert row["suggested_qty"] == 0 == sum(row[part] for part in PARTS)
+    assert "budget_cut" in row["reason_codes"]
+
+
 @settings(max_examples=40, deadline=None)
 @given(
     seed=st.integers(0, 2**20),
