@@ -46,9 +46,9 @@ class Features:
         stacked = np.column_stack([at.columns, columns])
         return stacked, unit
 
-    def level(self, cutoff: int) -> Floats:
-        """Units a period of each series without its season, as told at `cutoff`."""
-        return self._cutoff(cutoff).level
+    def season(self, cutoff: int) -> Floats:
+        """The season that all series share, by position in the year, around 1, as known at `cutoff`."""
+        return np.asarray(np.maximum(self._cutoff(cutoff).seasons["total"][0], LEAST_INDEX))
 
     def forget(self, before: int) -> None:
         """Drop what was kept of cutoffs before `before`."""

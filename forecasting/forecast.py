@@ -37,11 +37,13 @@ from forecasting.demand import (
     weekly,
 )
 from forecasting.errors import BadFrame, BadSetting
+from forecasting.explain import explain
 from forecasting.frames import Frame, as_of_day, is_pandas, like, text_column, to_polars
 from forecasting.learned import ATTRIBUTES, Learned, learn_together
 from forecasting.metrics import quantile_column
 from forecasting.models import (
     BOOSTED,
+    COMBINATIONS,
     SIMPLE_RULES,
     Floats,
     candidates,
@@ -410,7 +412,7 @@ def _plan_piece(
             for said in failures.values()
         )
 
-    daily, totals = _future(series, calendar, weeks, is_masked, horizon_days, closed, settings.paths)
+    daily, totals = _future(series, calendar, weeks, is_masked, horizon_days, closed, settings.paths, learned)
     choices = pl.DataFrame([_choice_row(one, calendar) for one in series], schema=CHOICES, orient="row")
     return DemandPlan(
         forecasts=daily,
@@ -549,8 +551,10 @@ def _future(
     horizon_days: int,
     closed: frozenset[date],
     paths: int,
+    learned: Learned,
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """The daily forecasts and the running totals of all series."""
+    """The daily forecasts and the running totals of all series; says in each one's facts what its total is made of."""
+    sold = weekly(calendar.y)
     dates = [calendar.as_of + timedelta(days=d + 1) for d in range(horizon_days)]
     levels = np.array(QUANTILES)
     mean = np.zeros((len(series), horizon_days))
@@ -573,7 +577,20 @@ def _future(
             shares = day_shares(one.days)
             spread, level = deviations(weeks[one.at], is_masked[one.at])
         open_days = ~(shut | gone)
-        mean[row] = np.outer(ahead, shares.mean(axis=0)).ravel()[:horizon_days] * open_days
+        every_day = np.outer(ahead, shares.mean(axis=0)).ravel()[:horizon_days]
+        mean[row] = every_day * open_days
+        if one.at >= 0:
+            season_weight = COMBINATIONS.get(one.model, {one.model: 1.0}).get(BOOSTED, 0.0)
+            one.reasons.append("explained")
+            one.facts |= explain(
+                sold=sold[one.at],
+                demand=weeks[one.at],
+                season_ratio=learned.season_ratio,
+                season_weight=season_weight,
+                open_total=float(every_day.sum()),
+                total=float(mean[row].sum()),
+                days=horizon_days,
+            )
         possible = week_paths(ahead, spread, level, paths=paths, rng=rng)
         days = day_paths(possible, shares, days=horizon_days, rng=rng) * open_days
         of_day[row] = quantiles(days, levels)

@@ -19,6 +19,7 @@ import polars as pl
 
 from forecasting.boost import learn
 from forecasting.demand import demand_shape
+from forecasting.explain import LEVEL_WEEKS
 from forecasting.features import Features
 from forecasting.models import (
     BOOSTED_WITH,
@@ -47,16 +48,14 @@ class Learned:
         at: unique_id -> row of the arrays.
         folds: fold × series × week ahead, newest fold first: the boosted forecast at the backtest's cutoffs, units.
         ahead: series × week ahead: the boosted forecast from the as-of day.
-        unit: series × week ahead: what it is told in, each series' level × its season; level alone in `level`.
-        level: Per series.
+        season_ratio: Per week ahead: the season that all share over that of the last eight weeks.
         defaults: Demand class -> model a series of it gets unless its own backtest speaks strongly for another.
     """
 
     at: Mapping[str, int] = field(default_factory=dict)
     folds: Floats = field(default_factory=lambda: np.zeros((0, 0, 0)))
     ahead: Floats = field(default_factory=lambda: np.zeros((0, 0)))
-    unit: Floats = field(default_factory=lambda: np.zeros((0, 0)))
-    level: Floats = field(default_factory=lambda: np.zeros(0))
+    season_ratio: Floats = field(default_factory=lambda: np.ones(0))
     defaults: Mapping[str, str] = field(default_factory=dict)
 
     def default(self, unique_id: str, demand_class: str) -> str:
@@ -110,14 +109,15 @@ def learn_together(
         all_features.forget(cutoff + 1)
     now = learn(features, until=panel.periods, horizon=steps)
     ahead = now.forecast(all_features, cutoff=panel.periods, horizon=horizon_weeks)
-    unit = np.column_stack([all_features.rows(panel.periods, step)[1] for step in range(horizon_weeks)])
+    season = all_features.season(panel.periods)
+    coming = season[panel.season_position(np.arange(panel.periods, panel.periods + horizon_weeks))]
+    recent = season[panel.season_position(np.arange(panel.periods - LEVEL_WEEKS, panel.periods))].mean()
     made = np.array(tested)
     return Learned(
         at={unique_id: i for i, unique_id in enumerate(panel.ids)},
         folds=made,
         ahead=ahead,
-        unit=unit,
-        level=all_features.level(panel.periods),
+        season_ratio=coming / recent,
         defaults=_defaults(panel, cutoffs, made),
     )
 

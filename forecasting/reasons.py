@@ -60,6 +60,13 @@ REASONS: dict[str, tuple[str, str]] = {
         "历史仅 {history_days} 天，不足以回测，按 {demand_class} 类的默认规则 {model} 预测",
         "only {history_days} days of history, too few for a backtest: default rule {model} for {demand_class} demand",
     ),
+    "explained": (
+        "未来 {explained_days} 天 {explained_qty:.1f} 件 = 近8周水平 {level_part_qty:.1f}，缺货补正 {stock_out_part_qty:+.1f}，"
+        "季节 {season_part_qty:+.1f}，停业日 {closed_part_qty:+.1f}，趋势及其他 {trend_part_qty:+.1f}",
+        "next {explained_days} days {explained_qty:.1f} = level of the last 8 weeks {level_part_qty:.1f}, stock-outs "
+        "{stock_out_part_qty:+.1f}, season {season_part_qty:+.1f}, closed days {closed_part_qty:+.1f}, trend and other "
+        "signals {trend_part_qty:+.1f}",
+    ),
     "no_demand": ("历史上没有需求", "no demand in the whole history"),
     "no_demand_lately": (
         "最近一次需求在 {last_demand_date}，已超过 {quiet_days} 天没有需求",
