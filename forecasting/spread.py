@@ -3,12 +3,17 @@
     variance = ratio × mean,  ratio = (Σ own squared errors + w × curve(mean) × mean) / (Σ own means + w × mean)
 
 `curve` is the variance-to-mean ratio of all series by the size of the forecast; a series moves away from it as its own
-errors speak (empirical Bayes with a weight of `OWN_WEIGHT` periods). A ratio of one is Poisson.
+errors speak (empirical Bayes with a weight of `OWN_WEIGHT` periods). A ratio of one is Poisson. Errors count up to a
+limit, so that one impossible number in the history makes neither its series nor all others look wild.
+
+The ends of an interval are shifted until intervals would have held the share they promise in the past (split conformal
+prediction; Angelopoulos & Bates 2021, "A gentle introduction to conformal prediction"). Whole numbers need that: demand
+of one a week is 0, 1 or 2 nine times in ten, and every interval of whole units holds more than was asked.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from scipy.stats import nbinom
@@ -16,9 +21,10 @@ from scipy.stats import nbinom
 from forecasting.models import Floats
 
 BINS = 12
-OWN_WEIGHT = 6.0
+OWN_WEIGHT = 1.0
 LEAST_RATIO = 1.05
 LEAST_MEAN = 0.3  # below it the weight of a period no longer shrinks
+OWN_LIMIT, CURVE_LIMIT = 2.0, 6.0  # errors count up to so many times sqrt(3 × mean + mean²)
 
 
 @dataclass(frozen=True)
@@ -28,12 +34,15 @@ class Spread:
     Attributes:
         means, ratios: The curve: ratio by size of the mean, straight lines between.
         own_errors, own_means: Per series: sum of squared errors and of means of its past forecasts.
+        tails: Of each past forecast the largest tail that may be cut off both sides with the actual still inside;
+            sorted. Empty where there were none.
     """
 
     means: Floats
     ratios: Floats
     own_errors: Floats
     own_means: Floats
+    tails: Floats = field(default_factory=lambda: np.zeros(0))
 
     def ratio(self, mean: Floats) -> Floats:
         """Variance over mean for forecasts series × …, in the order of the series it was learned from."""
@@ -43,20 +52,46 @@ class Spread:
         ratio = (self.own_errors.reshape(shape) + curve * weight) / (self.own_means.reshape(shape) + weight)
         return np.maximum(ratio, LEAST_RATIO)
 
+    def quantile(self, mean: Floats, share: float) -> Floats:
+        """The least number of units that isn't exceeded with this chance, for forecasts series × …"""
+        ratio = self.ratio(mean)
+        return np.asarray(nbinom.ppf(share, mean / (ratio - 1), 1 / ratio))
+
+    def interval(self, mean: Floats, share: float) -> tuple[Floats, Floats]:
+        """First and last whole number of an interval that would have held this share of the past forecasts' actuals."""
+        tail = float(np.quantile(self.tails, 1 - share)) if self.tails.size else (1 - share) / 2
+        return self.quantile(mean, tail), self.quantile(mean, 1 - tail)
+
 
 def learn_spread(mean: Floats, actual: Floats) -> Spread:
-    """Learn from past forecasts: both series × forecast, NaN where there is none or the actual isn't known."""
+    """Learn from past forecasts: both series × forecast, NaN where there is none or the actual isn't known.
+
+    The forecasts must not have been made by a model that had seen the actuals.
+    """
     seen = ~np.isnan(mean) & ~np.isnan(actual)
-    errors = np.where(seen, (np.nan_to_num(actual) - np.nan_to_num(mean)) ** 2, 0.0)
     means = np.where(seen, np.nan_to_num(mean), 0.0)
+    errors = np.where(seen, (np.nan_to_num(actual) - means) ** 2, 0.0)
+    scale = 3 * means + means**2
+    own = np.minimum(errors, OWN_LIMIT**2 * scale).sum(axis=1)
+    errors = np.minimum(errors, CURVE_LIMIT**2 * scale)
     all_means, all_errors = means[seen], errors[seen]
     if not all_means.size:
-        return Spread(np.array([1.0]), np.array([LEAST_RATIO]), errors.sum(axis=1), means.sum(axis=1))
+        return Spread(np.array([1.0]), np.array([LEAST_RATIO]), own, means.sum(axis=1))
     order = np.argsort(all_means, kind="stable")
     parts = [part for part in np.array_split(order, BINS) if part.size]
     middle = np.array([all_means[part].mean() for part in parts])
     ratio = np.array([all_errors[part].sum() / max(all_means[part].sum(), 1e-9) for part in parts])
-    return Spread(middle, ratio, errors.sum(axis=1), means.sum(axis=1))
+    spread = Spread(middle, ratio, own, means.sum(axis=1))
+    return Spread(middle, ratio, own, means.sum(axis=1), _tails(spread, means, actual, seen))
+
+
+def _tails(spread: Spread, means: Floats, actual: Floats, seen: np.ndarray) -> Floats:
+    """How much may be cut off both sides with the actual still inside: an interval from the t to the 1 − t quantile
+    holds y as long as t ≤ P(≤ y) and t ≤ P(≥ y)."""
+    ratio, mean, y = spread.ratio(means)[seen], np.maximum(means[seen], 1e-9), actual[seen]
+    shape = mean / (ratio - 1)
+    below = nbinom.cdf(y - 1, shape, 1 / ratio)
+    return np.sort(np.minimum(nbinom.cdf(y, shape, 1 / ratio), 1 - below))
 
 
 def draw(mean: Floats, ratio: Floats, *, paths: int, rng: np.random.Generator) -> Floats:
@@ -64,10 +99,3 @@ def draw(mean: Floats, ratio: Floats, *, paths: int, rng: np.random.Generator) -
     shape = mean / (ratio - 1)
     rate = rng.gamma(np.broadcast_to(shape, (paths, *mean.shape)), np.broadcast_to(ratio - 1, (paths, *mean.shape)))
     return rng.poisson(rate).astype(np.float64)
-
-
-def interval(mean: Floats, ratio: Floats, share: float) -> tuple[Floats, Floats]:
-    """Closed interval of whole units that holds about `share` of the demand, the rest shared evenly by both sides."""
-    shape, chance = mean / (ratio - 1), 1 / ratio
-    tail = (1 - share) / 2
-    return nbinom.ppf(tail, shape, chance), nbinom.ppf(1 - tail, shape, chance)
