@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 import shlex
+from datetime import date, timedelta
 from pathlib import Path
 
+import polars as pl
 import pytest
 import typer
 from typer.core import TyperGroup
@@ -76,3 +78,26 @@ def test_both_readmes_show_the_same_commands() -> None:
 def test_a_command_that_does_not_exist_is_noticed(text: str, objection: str) -> None:
     (command,) = _commands(text)
     assert _objection(command) == objection
+
+
+_PYTHON = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize("readme", ["README.md", "README.zh.md"])
+def test_the_library_example_runs_on_a_plain_csv(
+    readme: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    days = [date(2026, 6, 30) - timedelta(days=back) for back in range(200)]
+    rows = [f"{name},{day},{level + day.weekday()}" for name, level in (("LAMP", 3), ("ROPE", 9)) for day in days]
+    (tmp_path / "demand.csv").write_text("\n".join(["unique_id,ds,y", *rows]), encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    (example,) = _PYTHON.findall((PROJECT / readme).read_text(encoding="utf-8"))
+    lines = [line for line in example.splitlines() if line.strip() and not line.startswith(("import", "from"))]
+    assert len(lines) <= 10
+    scope: dict[str, object] = {}
+    exec(example, scope)
+    bought = scope["buy"].suggestions  # type: ignore[attr-defined]
+    assert bought["unique_id"].to_list() == ["LAMP", "ROPE"]
+    assert bought.filter(pl.col("unique_id") == "ROPE")["suggested_qty"].item() % 6 == 0
+    assert bought.filter(pl.col("unique_id") == "ROPE")["suggested_qty"].item() > 12 * 10
+    assert "order_by_date" in capsys.readouterr().out
