@@ -17,8 +17,11 @@ days is there in the morning of day t + L + 1, so that lead time + review period
 
 A policy is anything that can be called with a `Known` and answers with one whole number per position. It is given history
 up to the evening of the review and no more, and the same lead times, minimums, packs and costs as every other policy.
-`Ours` is the product itself: `plan_demand` and `suggest`. Demand is taken as recorded: where stock was really out it is a lower
-bound, the same for everybody.
+`Ours` is the product itself: `plan_demand` and `suggest`.
+
+On days on which stock was really out (`is_censored`) what was recorded is a lower bound: demand of the replay is then the
+estimate the forecast learns from (`demand`: eight earlier days of that weekday), in whole units, the same for everybody.
+Without it, what was really ordered would look better than it was: who met an empty shelf was not counted.
 
 Money. Holding: units on hand in the evening × holding_cost_cents (a unit and day). Shortage: shortage_cost_cents × units
 lost; where they wait, × units waiting in the evening / 7 (a unit and week, as in `replenishment`). Ordering: order_cost_cents ×
@@ -40,6 +43,7 @@ import polars as pl
 from numpy.typing import NDArray
 from statsforecast import models as sf
 
+from forecasting.demand import complete_calendar, read_history
 from forecasting.errors import BadFrame, BadSetting
 from forecasting.forecast import DemandPlan, PlanSettings, plan_demand
 from forecasting.frames import Frame, is_pandas, like, text_column, to_polars
@@ -236,6 +240,7 @@ def replay(
     demand = _by_day(
         rows.with_columns(pl.col("y").round(0)), ids, "ds", "y", first=first, days=(start - first).days + days
     )
+    demand += _unrecorded(rows, ids, first=first, days=demand.shape[1])
     before = demand.shape[1] - days  # columns through the evening before `start`
     ahead = np.zeros((len(ids), days), dtype=np.int64)
     if under_way is not None:
@@ -454,6 +459,31 @@ def _by_day(frame: pl.DataFrame, ids: Sequence[str], day: str, value: str, *, fi
     return out
 
 
+def _unrecorded(rows: pl.DataFrame, ids: Sequence[str], *, first: date, days: int) -> Floats:
+    """Whole units that were probably asked for on days without stock beyond what was recorded: series × day.
+
+    The part of a unit that one such day leaves is carried to the next.
+    """
+    out = np.zeros((len(ids), days))
+    short = rows.filter(pl.col("is_censored")).select("unique_id").unique()
+    if not short.height:
+        return out
+    last = first + timedelta(days=days - 1)
+    known = read_history(
+        rows.join(short, on="unique_id", how="semi", maintain_order="left"), as_of=last, duplicates="sum"
+    )
+    calendar = complete_calendar(known)
+    where = {unique_id: i for i, unique_id in enumerate(ids)}
+    for row, unique_id in enumerate(calendar.ids):
+        if unique_id in where:
+            estimate = calendar.demand[row, -days:]
+            more = np.where(
+                calendar.is_stock_out[row, -days:], np.maximum(0.0, estimate - calendar.y[row, -days:]), 0.0
+            )
+            out[where[unique_id], days - estimate.size :] = np.diff(np.floor(np.cumsum(more) + 1e-9), prepend=0.0)
+    return out
+
+
 def _lead_days(about: pl.DataFrame, as_of: date, seed: int) -> Ints:
     """Days until an order of this evening is there: the stated lead time, or drawn around it, never below one."""
     stated, spread = about["lead_time_days"].to_numpy(), about["lead_time_sd_days"].to_numpy()
@@ -561,7 +591,12 @@ class Ours:
         asked = known.positions.join(plan.totals.select("unique_id"), on="unique_id", how="semi", maintain_order="left")
         found = suggest(
             plan.totals,
-            asked.with_columns((7 * pl.col("holding_cost_cents")).alias("weekly_holding_cost_cents")),
+            asked.with_columns(
+                (7 * pl.col("holding_cost_cents")).alias("weekly_holding_cost_cents"),
+                pl.struct("lead_time_days", "lead_time_sd_days")
+                .map_elements(_likely_lead_times, return_dtype=pl.List(pl.Int64))
+                .alias("lead_times_days"),
+            ),
             as_of=known.as_of,
             choices=plan.choices,
             target="cost" if self.cycle_service_ratio is None else "cycle_service",
@@ -575,7 +610,8 @@ class Ours:
 
     def plan(self, known: Known) -> DemandPlan:
         """The forecast of the evening; one for all service targets, because it doesn't depend on stock."""
-        horizon_days = int(known.interval_days.max())
+        longest = known.interval_days + np.ceil(2 * known.positions["lead_time_sd_days"].to_numpy())
+        horizon_days = int(longest.max())
         key = f"plan {horizon_days} {self.settings}"
         if key not in known.shared:
             known.shared[key] = plan_demand(
@@ -589,6 +625,15 @@ class Ours:
         plan = known.shared[key]
         assert isinstance(plan, DemandPlan)
         return plan
+
+
+def _likely_lead_times(stated: Mapping[str, float]) -> list[int]:
+    """Nine equally likely lead times of a normal one, as `_lead_days` draws it."""
+    mean, spread = stated["lead_time_days"], stated["lead_time_sd_days"]
+    if spread <= 0:
+        return [int(mean)]
+    drawn = (mean + spread * NormalDist().inv_cdf((i + 0.5) / 9) for i in range(9))
+    return [max(1, int(np.floor(days + 0.5))) for days in drawn]
 
 
 @dataclass(frozen=True)
@@ -625,6 +670,41 @@ class SeasonalNaive:
             is_old = year_ago > 0 and daily[:year_ago].any()
             level[row] = daily[year_ago : year_ago + n].sum() if is_old else daily[max(0, days - n) :].sum()
         return known.up_to(level)
+
+
+COVERS = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
+
+
+def invented_stock(history: Frame, unique_ids: Sequence[str], *, start: date, weeks: float = 4.0) -> Ints:
+    """Stock to begin with where none is recorded: `weeks` weeks of the mean demand of the 13 before `start`, rounded up."""
+    daily = _by_day(_read_rows(history), list(unique_ids), "ds", "y", first=start - timedelta(days=91), days=91)
+    return np.asarray(np.ceil(daily.sum(axis=1) / 13 * weeks).astype(np.int64))
+
+
+def cheapest_cover(
+    rule: Callable[[float], Policy],
+    history: Frame,
+    terms: pl.DataFrame,
+    *,
+    start: date,
+    days: int,
+    is_lost: bool = True,
+) -> float:
+    """The cover in weeks (of `COVERS`) with which a rule of thumb would have cost least in the `days` before `start`.
+
+    So that a rule is compared at its best, set by what was known when the replay begins. Stock at the start of those days is
+    `invented_stock`.
+    """
+    before = start - timedelta(days=days)
+    at = terms.sort("unique_id")
+    stock = invented_stock(history, at["unique_id"].to_list(), start=before)
+    rules = {str(cover): rule(cover) for cover in COVERS}
+    at = at.with_columns(pl.Series("on_hand_qty", stock))
+    if "backordered_qty" in at.columns:
+        at = at.with_columns(pl.lit(0).alias("backordered_qty"))
+    tried = replay(history, at, rules, start=before, days=days, is_lost=is_lost).summary
+    found = to_polars(tried, name="summary", needs=("cost_cents",)).sort("cost_cents", maintain_order=True)
+    return float(found["policy"][0])
 
 
 BEST_OF = (

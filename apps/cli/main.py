@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from apps.cli import daily, database, imports, notices, orders, plan, serving, setup, stock, stopping, warehouse
+from apps.cli import daily, database, imports, notices, orders, plan, replay, serving, setup, stock, stopping, warehouse
 from apps.cli.context import FAILED, LANGUAGE, LOCKED, USAGE, WrongArgument, both, group
 from apps.cli.terminal import language_of, make_streams_safe, write_line
 from orders_core.errors import Busy, ConfigError, OrdersError
@@ -26,7 +26,7 @@ app = group(
     "订单、库存、发货、售后，以及补货建议。退出码：0 完成，1 失败，2 用法错误，"
     "3 有行被拒绝或隔离，4 被质量检查拦下，5 被其他任务占用。",
 )
-for part in (database, setup, imports, orders, stock, notices, daily, plan, warehouse, serving):
+for part in (database, setup, imports, orders, stock, notices, daily, plan, replay, warehouse, serving):
     part.add_to(app)
 
 

@@ -23,7 +23,9 @@ from forecasting.replay import (
     Policy,
     SeasonalNaive,
     TextbookSafety,
+    cheapest_cover,
     compare,
+    invented_stock,
     replay,
     service_costs,
     with_service_costs,
@@ -341,3 +343,37 @@ def test_impossible_terms_are_refused_with_their_series() -> None:
         replay(history, pl.concat([two_terms(), two_terms()]), {"m": MeanWithCover()}, start=START, days=7)
     with pytest.raises(BadSetting, match="at least one policy"):
         replay(history, two_terms(), {}, start=START, days=7)
+
+
+def test_an_empty_shelf_of_then_was_asked_for_too() -> None:
+    """Three a day were asked for; on the last week's days nothing was there to sell, and nothing was recorded."""
+    out = list(range(53, 60))
+    history = daily("A", [*[3.0] * 53, *[0.0] * 7], censored=out)
+    ordered = pl.DataFrame({"unique_id": ["A"], "ordered_date": [END], "arrival_date": [END], "ordered_qty": [1]})
+    terms = two_terms(on_hand_qty=[63, 0]).head(1)
+    row = replay(history, terms, {}, start=START, days=28, as_ordered=ordered).summary.row(0, named=True)
+    assert (row["demand_qty"], row["short_qty"]) == (84, 21)
+    as_recorded = history.with_columns(pl.lit(False).alias("is_censored"))
+    row = replay(as_recorded, terms, {}, start=START, days=28, as_ordered=ordered).summary.row(0, named=True)
+    assert (row["demand_qty"], row["short_qty"]) == (63, 0)
+
+
+def test_a_rule_of_thumb_is_compared_with_the_cover_that_was_cheapest_before() -> None:
+    rng = np.random.default_rng(1)
+    steady, wild = [4.0] * 300, rng.choice([0.0, 0.0, 0.0, 16.0], 300).tolist()
+    start = END - timedelta(days=55)
+    costs = {
+        "holding_cost_cents": [1.0],
+        "shortage_cost_cents": [140.0],
+        "review_period_days": [7],
+        "lead_time_days": [7],
+    }
+    terms = pl.DataFrame({"unique_id": ["A"], **costs})
+    cover = [cheapest_cover(MeanWithCover, histories(each), terms, start=start, days=56) for each in (steady, wild)]
+    assert cover[0] == 0.0
+    assert cover[1] > 0.0
+    changed = histories([*wild[:-56], *[99.0] * 56])
+    assert (
+        cheapest_cover(MeanWithCover, changed, terms, start=start, days=56) == cover[1]
+    )  # set before the replay begins
+    assert invented_stock(histories(steady), ["A", "Z"], start=start).tolist() == [112, 0]
