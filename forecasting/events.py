@@ -189,8 +189,9 @@ def series_regressors(
 
     Returns:
         ``promotion_share``: share of the week's days inside a promotion; ``promotion_depth_ratio``: mean over the seven
-        days of the deepest one that day (0 without, or where no depth is given); ``ln_price``: natural logarithm of the
-        mean price over the days that have one, NaN before the first. Only of what was given; rows of other series are
+        days of the deepest one that day (0 without, or where no depth is given); ``price``: mean of the days
+        that have one, NaN before the first;
+        `forecasting.regressors.price_state` makes columns of it. Only of what was given; rows of other series are
         left alone.
 
     Raises:
@@ -226,7 +227,7 @@ def series_regressors(
         known = np.isfinite(price)
         count = known.reshape(len(ids), -1, 7).sum(axis=2)
         total = np.where(known, price, 0.0).reshape(len(ids), -1, 7).sum(axis=2)
-        out["ln_price"] = np.log(np.where(count > 0, total / np.maximum(count, 1), np.nan))
+        out["price"] = np.where(count > 0, total / np.maximum(count, 1), np.nan)
     return out
 
 

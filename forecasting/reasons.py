@@ -145,6 +145,15 @@ REASONS: dict[str, tuple[str, str]] = {
         "库存头寸 {inventory_position_qty} 已达目标库存 {order_up_to_qty}，不用补",
         "inventory position {inventory_position_qty} covers the order-up-to level {order_up_to_qty}: nothing to order",
     ),
+    "cold_start": (
+        "新品：参考 {analogue_count} 个相似商品上市后的销量（{analogues} 等），每周约 {prior_weekly_qty:.1f}",
+        "new: {analogue_count} similar products after their launch ({analogues} first) sold about "
+        "{prior_weekly_qty:.1f} a week",
+    ),
+    "cold_start_own_weeks": (
+        "上市 {own_days} 天已售 {own_qty:.0f}，自身销量占 {own_percent}% 权重，调整为每周约 {weekly_qty:.1f}",
+        "{own_qty:.0f} sold in its own {own_days} days count for {own_percent}% of the level: about {weekly_qty:.1f} a week",
+    ),
     "stock_not_recorded": (
         "没有库存记录，按库存为零计算，请先盘点",
         "stock is not recorded: worked out as if there were none, count before ordering",

@@ -141,8 +141,8 @@ def test_a_price_holds_until_the_next_and_nothing_is_known_before_the_first() ->
             "price": [8.0, 10.0, -1.0, 5.0],
         }
     )
-    known = series_regressors(["A", "B"], as_of=SUNDAY, past_weeks=3, ahead_weeks=2, prices=prices)["ln_price"]
-    np.testing.assert_allclose(np.exp(known[0]), [np.nan, 10.0, 10.0, (3 * 10 + 4 * 8) / 7, 8.0], equal_nan=True)
+    known = series_regressors(["A", "B"], as_of=SUNDAY, past_weeks=3, ahead_weeks=2, prices=prices)["price"]
+    np.testing.assert_allclose(known[0], [np.nan, 10.0, 10.0, (3 * 10 + 4 * 8) / 7, 8.0], equal_nan=True)
     assert np.isnan(known[1]).all()
 
 
