@@ -13,6 +13,7 @@ import numpy as np
 
 from forecasting.models import Floats
 from forecasting.panel import Ints, Panel
+from forecasting.regressors import PRICE, price_state
 
 LAGS = 6
 MEANS = (2, 4, 8, 13, 26, 52, 104)
@@ -33,6 +34,7 @@ class Features:
         self._positions = panel.season_position(np.arange(panel.periods + 3 * panel.season_length))
         total = np.zeros(len(panel.ids), dtype=np.int64)
         self._groups = {"total": total, **panel.attributes}
+        self._prices = price_state(panel) if PRICE in panel.known else {}
         self._sums = {name: self._by_group(codes) for name, codes in self._groups.items()}
         self._at: dict[int, _Cutoff] = {}
 
@@ -132,6 +134,7 @@ class _Cutoff:
         columns += [np.full(series, float(told_step)), np.full(series, float(position))]
         for values in source.panel.known.values():
             columns += _known_ahead(values, c, step)
+        columns += [values[:, c + step] for values in source._prices.values()]
         return np.column_stack(columns), self.level * index
 
     def _seasons(self) -> dict[str, Floats]:

@@ -44,16 +44,16 @@ class PricedSettings:
         elasticities: Regressions whose mean is built on: one that believes quickly and one that doubts.
     """
 
-    trees: int = 120
+    trees: int = 60
     learning_rate: float = 0.08
     leaves: int = 16
-    least_rows: int = 40
+    least_rows: int = 200
     l2: float = 20.0
     columns_ratio: float = 0.3
     every: int = 3
     half_life_periods: float = 60.0
     trust_ratio: float = 0.8
-    models: int = 2
+    models: int = 1
     judged_periods: int = 26
     elasticities: tuple[ElasticitySettings, ...] = (
         ElasticitySettings(penalty_all=10.0, penalty_product=60.0, penalty_series=100.0, half_life_periods=45.0),

@@ -41,11 +41,12 @@ def price_state(panel: Panel, promotions: Sequence[str] = ()) -> dict[str, Float
             are rivals (with ``category``, where there is one: only within it), ``product`` what is the same elsewhere.
         promotions: Names in `panel.known` of marks between 0 and 1, e.g. a display or an advertisement.
 
-    Gaps in a price are filled with the middle price of the same product elsewhere in that period, then with the last one
-    known, then with the next one; gaps in a mark with its mean elsewhere, then 0.
+    Gaps in a price, and prices that aren't above zero, are filled with the middle price of the same product elsewhere in
+    that period, then with the last one known; before the first one nothing is said (0), as of a series without any. Gaps
+    in a mark are filled with its mean elsewhere, then 0.
 
     Raises:
-        BadFrame: There is no price, a price isn't above zero, or a series has none at all.
+        BadFrame: The price or a promotion isn't in `panel.known`.
     """
     missing = [name for name in (PRICE, *promotions) if name not in panel.known]
     if missing:
@@ -56,13 +57,12 @@ def price_state(panel: Panel, promotions: Sequence[str] = ()) -> dict[str, Float
     category = panel.attributes.get("category", np.zeros(series, dtype=np.int64))
     rivals = np.unique(np.column_stack([place, category]), axis=0, return_inverse=True)[1].reshape(-1)
     price = panel.known[PRICE]
-    if (price <= 0).any():
-        row, period = (int(at[0]) for at in np.nonzero(price <= 0))
-        raise BadFrame(f"price of {panel.ids[row]} in period {period} is {price[row, period]}, it must be above 0")
-    log_price = _carried(_filled(np.log(price), product, np.nanmedian))
-    if np.isnan(log_price).any():
-        raise BadFrame(f"{panel.ids[int(np.nonzero(np.isnan(log_price))[0][0])]} has no price in any period")
-    depth = log_price - _rolling(log_price, USUAL_PERIODS, np.max)
+    given = _carried(_filled(np.log(np.where(price > 0, price, np.nan)), product, np.nanmedian))
+    unsaid = np.isnan(given)
+    log_price = np.nan_to_num(_carried(given[:, ::-1])[:, ::-1])  # where it is read, it stands for the first price
+    rival_price = np.where(unsaid, np.inf, log_price)
+    cheapest = _others_least(rival_price, rivals)
+    depth = np.where(unsaid, 0.0, log_price - _rolling(log_price, USUAL_PERIODS, np.max))
     state = {
         "depth": depth,
         "depth_squared": depth**2,
@@ -76,13 +76,14 @@ def price_state(panel: Panel, promotions: Sequence[str] = ()) -> dict[str, Float
         "depth_twice": depth * _before(depth, 1),
         "periods_at_price": _run(np.abs(log_price - _before(log_price, 1)) < 0.01),
         "periods_since_cut": _since(depth < CUT),
-        "over_elsewhere": log_price - _by_group(log_price, product, np.median),
-        "over_cheapest_rival": log_price - _others_least(log_price, rivals),
-        "rank": _rank(log_price, rivals),
+        "over_elsewhere": log_price - _by_group(given, product, _median_known),
+        "over_cheapest_rival": np.where(np.isfinite(cheapest), log_price - cheapest, 0.0),
+        "rank": _rank(rival_price, rivals),
         "deepest_rival": _others_least(depth, rivals),
         "rivals_depth": _others_mean(depth, rivals),
     }
     state["rivals_depth_before"] = _before(state["rivals_depth"], 1)
+    state = {name: np.where(unsaid, 0.0, values) for name, values in state.items()}
     for name in promotions:
         mark = np.nan_to_num(_filled(panel.known[name], product, np.nanmean))
         state |= {
@@ -139,22 +140,26 @@ def _filled(values: Floats, product: Ints, what: Callable[..., Any]) -> Floats:
     if not gaps.any():
         return values
 
-    def where_known(part: Floats, axis: int) -> Floats:
-        found = np.full(part.shape[1], np.nan)
-        known = ~np.isnan(part).all(axis=axis)
-        found[known] = what(part[:, known], axis=axis)
-        return found
+    return np.where(gaps, _by_group(values, product, lambda part, axis: _known(part, axis, what)), values)
 
-    return np.where(gaps, _by_group(values, product, where_known), values)
+
+def _known(part: Floats, axis: int, what: Callable[..., Any]) -> Floats:
+    """`what` per period over the series that have a value, NaN where none has."""
+    found = np.full(part.shape[1], np.nan)
+    some = ~np.isnan(part).all(axis=axis)
+    found[some] = what(part[:, some], axis=axis)
+    return found
+
+
+def _median_known(part: Floats, axis: int) -> Floats:
+    return _known(part, axis, np.nanmedian)
 
 
 def _carried(values: Floats) -> Floats:
-    """Gaps take the last value before them, those at the start the first after them."""
+    """Gaps take the last value before them; those at the start stay."""
     out = values.copy()
     for t in range(1, out.shape[1]):
         out[:, t] = np.where(np.isnan(out[:, t]), out[:, t - 1], out[:, t])
-    for t in range(out.shape[1] - 2, -1, -1):
-        out[:, t] = np.where(np.isnan(out[:, t]), out[:, t + 1], out[:, t])
     return out
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from forecasting.elasticity import ElasticitySettings, expected_log_demand, log_demand
 from forecasting.errors import BadFrame, BadSetting
+from forecasting.features import Features
 from forecasting.panel import Panel
 from forecasting.priced import PricedFeatures, PricedSettings, _weighted_median, learn_priced, taught
 from forecasting.regressors import price_state
@@ -95,18 +96,38 @@ def test_a_gap_in_a_price_is_filled_from_elsewhere_then_from_the_last_one() -> N
     assert np.exp(price_state(panel)["depth"]) == pytest.approx(np.array([[1, 0.5, 0.5], [1, 0.5, 0.5]]))
 
 
-def test_a_plan_without_a_price_is_refused_with_the_series_named() -> None:
+def test_a_price_that_comes_says_nothing_about_the_time_before_it() -> None:
+    price = np.array([[np.nan, np.nan, 2.0, 1.0], [3.0, 3.0, 3.0, 3.0]])
+    found = []
+    for first in (2.0, 0.5):
+        price[0, 2] = first
+        panel = Panel(
+            ("a@1", "b@1"), date(2026, 1, 5), np.ones((2, 4)), {"location": np.zeros(2, int)}, {"price": price}
+        )
+        found.append({name: values[:, :2] for name, values in price_state(panel).items()})
+    for name, values in found[0].items():
+        assert np.array_equal(values, found[1][name]), name
+    assert found[0]["over_cheapest_rival"].tolist() == [[0, 0], [0, 0]]
+
+
+def test_a_series_without_a_usable_price_says_nothing_and_does_not_disturb_the_others() -> None:
     panel = made_up()
-    with pytest.raises(BadFrame, match="display"):
-        price_state(panel, ["display"])
-    for wrong, words in ((0.0, "1/0 in period 4 is 0.0"), (np.nan, "no price")):
-        known = {"price": panel.known["price"].copy()}
-        if wrong == 0.0:
-            known["price"][3, 4] = wrong
-        else:
-            known["price"][:] = wrong
-        with pytest.raises(BadFrame, match=words):
-            price_state(Panel(panel.ids, panel.start, panel.y, panel.attributes, known))
+    price = panel.known["price"].copy()
+    price[3] = np.nan
+    price[4, 4:] = 0.0
+    codes = {name: np.arange(len(panel.ids)) for name in ("product", "location")}
+    state = price_state(Panel(panel.ids, panel.start, panel.y, codes, {"price": price}))
+    whole = price_state(Panel(panel.ids, panel.start, panel.y, codes, {"price": panel.known["price"]}))
+    for name, values in state.items():
+        assert not values[3].any(), name
+        assert np.array_equal(np.delete(values, [3, 4], axis=0), np.delete(whole[name], [3, 4], axis=0)), name
+        assert np.isfinite(values).all(), name
+    assert (state["over_median"][4, 40:] == 0).all()
+
+
+def test_a_promotion_that_is_not_known_is_refused_by_name() -> None:
+    with pytest.raises(BadFrame, match="display is not among what is known ahead"):
+        price_state(made_up(), ["display"])
 
 
 # --- regression -----------------------------------------------------------------------------------------------------
@@ -206,3 +227,12 @@ def test_the_weighted_median_has_the_smallest_percentage_error() -> None:
 def test_too_short_a_history_is_refused_with_the_number_needed() -> None:
     with pytest.raises(BadSetting, match="21 are needed"):
         taught(PricedFeatures(made_up(), ["feat"], QUICK), until=20, steps=(0, 1))
+
+
+def test_the_model_of_all_series_is_told_of_prices_when_there_are_any() -> None:
+    panel = made_up()
+    without = Panel(panel.ids, panel.start, panel.y, panel.attributes, {"feat": panel.known["feat"]})
+    (rows, _), (fewer, _) = (Features(p).rows(WEEKS, 1) for p in (panel, without))
+    depth = price_state(panel)["depth"][:, WEEKS + 1]
+    told = [column for column in rows.T if np.array_equal(column, depth)]
+    assert told and rows.shape[1] > fewer.shape[1] and not [c for c in fewer.T if np.array_equal(c, depth)]
