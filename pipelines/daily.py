@@ -52,6 +52,8 @@ PLANNED = (
     "mart.forecast_exception",
     "mart.reorder_suggestion",
     "mart.suggestion_exception",
+    "mart.transfer_suggestion",
+    "mart.supplier_order",
 )
 """What the forecast and the suggestions write."""
 BUILT_NIGHTLY = (*PLANNED, *HISTORY_TABLES, *(modelled.name for modelled in MODELLED if modelled.is_nightly))
@@ -495,8 +497,8 @@ def build_forecast(settings: RunSettings, con: duckdb.DuckDBPyConnection) -> dic
     from forecasting.overrides import apply_adjustments, apply_overrides, note_adjustments, note_overrides
 
     history, items, names = plan.history(con, settings.known), plan.items(con, settings.known), plan.series_names(con)
-    positions = plan.positions(con, settings.known, settings.defaults)
-    longest = max((positions["lead_time_days"] + positions["review_period_days"]).to_list(), default=0)
+    positions = plan.with_lead_times(con, settings.known, plan.positions(con, settings.known, settings.defaults))
+    longest = plan.longest_interval_days(positions, plan.closed_days(con), settings.as_of)
     horizon_days = min(MAX_HORIZON_DAYS, max(settings.horizon_days, longest))
     closed = plan.closed_dates(plan.order_dates(con), as_of=settings.as_of, horizon_days=horizon_days)
     adjustments, overrides = plan.adjustments(con), plan.overrides(con)
@@ -519,15 +521,38 @@ def build_suggestions(settings: RunSettings, con: duckdb.DuckDBPyConnection) -> 
     """Suggest what to restock from the forecast in the generation; returns how many rows, and how many say buy."""
     import polars as pl
 
-    from forecasting.replenishment import suggest
+    from forecasting.joint import Route
+    from forecasting.replenishment import OrderSettings, suggest
 
-    positions = plan.positions(con, settings.known, settings.defaults)
+    defaults = settings.defaults
+    positions = plan.with_lead_times(con, settings.known, plan.positions(con, settings.known, defaults))
     totals = plan.stored_totals(con)
-    result = suggest(totals, plan.positions_for_suggestions(positions, totals), as_of=settings.as_of)
+    per_unit, per_move = defaults.transfer_unit_cents or 0, defaults.transfer_fixed_cents
+    result = suggest(
+        totals,
+        plan.positions_for_suggestions(positions, totals),
+        as_of=settings.as_of,
+        target=defaults.target,
+        fill_rate_ratio=defaults.fill_rate_ratio,
+        choices=plan.stored_choices(con),
+        settings=OrderSettings(
+            holding_ratio=defaults.holding_ratio,
+            shortage_ratio=defaults.shortage_ratio,
+            min_max_value_cents=defaults.min_max_value_cents,
+        ),
+        on_order=plan.on_order(con, settings.known),
+        closed_days=plan.closed_days(con),
+        suppliers=plan.least_order_values(con),
+        routes=[Route(a, b, per_unit, per_move) for a, b in plan.routes(con, defaults)],
+        budget_cents=defaults.budget_cents,
+    )
     target = table("mart.reorder_suggestion")
-    frame = plan.suggestion_table(result.suggestions, positions, plan.stored_grades(con), target.column_names)
+    frame = plan.suggestion_table(result.suggestions, positions, target.column_names)
     rows = replace_with_frame(con, target, frame)
     replace_with_frame(con, table("mart.suggestion_exception"), plan.exception_table(result.exceptions))
+    moves, joined = table("mart.transfer_suggestion"), table("mart.supplier_order")
+    replace_with_frame(con, moves, plan.transfer_table(result.transfers, moves.column_names))
+    replace_with_frame(con, joined, plan.supplier_order_table(result.suppliers, joined.column_names))
     return {"suggestions": rows, "suggestions_to_buy": frame.filter(pl.col("suggested_qty") > 0).height}
 
 

@@ -41,7 +41,7 @@ READ_MODELS: tuple[ReadModel, ...] = (
           c.code AS category_code, c.name AS category_name, c.name_en AS category_name_en,
           s.kind AS sku_kind, s.supply_mode, s.is_stock_tracked AS is_sku_stock_tracked, s.base_unit,
           (SELECT max(u.units_per_pack) FROM sku_unit u WHERE u.sku_id = s.id) AS units_per_pack,
-          s.status AS sku_status, p.launched_date, p.discontinued_date, s.created_at,
+          s.shelf_life_days, s.status AS sku_status, p.launched_date, p.discontinued_date, s.created_at,
           {_changed_at("sku", "s.id")} AS changed_at
         FROM sku s JOIN product p ON p.id = s.product_id LEFT JOIN category c ON c.id = p.category_id""",
     ),
@@ -71,14 +71,15 @@ READ_MODELS: tuple[ReadModel, ...] = (
         "supplier",
         """
         SELECT id AS supplier_id, code AS supplier_code, name AS supplier_name, name_en AS supplier_name_en, currency,
-          lead_time_days, lead_time_sd_days, review_period_days, is_active
+          lead_time_days, lead_time_sd_days, review_period_days, min_order_cents, is_active
         FROM supplier""",
     ),
+    ReadModel("supplier_closed_day", "SELECT supplier_id, day AS closed_date FROM supplier_closed_day"),
     ReadModel(
         "supplier_sku",
         """
         SELECT supplier_id, sku_id, rank AS supplier_rank, min_order_qty AS moq_qty, pack_qty, unit_cost_cents,
-          lead_time_days
+          price_breaks, lead_time_days
         FROM supplier_sku""",
     ),
     ReadModel(

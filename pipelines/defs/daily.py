@@ -42,7 +42,8 @@ from pipelines.warehouse.tables import HISTORY_TABLES, RAW_TABLES, table
 
 FORECAST = ("mart.demand_forecast", "mart.demand_forecast_total", "mart.forecast_override", "mart.forecast_choice",
             "mart.forecast_exception")  # fmt: skip
-SUGGESTIONS = ("mart.reorder_suggestion", "mart.suggestion_exception")
+SUGGESTIONS = ("mart.reorder_suggestion", "mart.suggestion_exception", "mart.transfer_suggestion",
+               "mart.supplier_order")  # fmt: skip
 PLANNED_FROM = (
     "core.dim_product",
     "core.dim_location",
@@ -53,8 +54,8 @@ PLANNED_FROM = (
     "core.fct_forecast_override",
     "core.fct_demand_adjustment",
 )
-SUPPLIED_FROM = ("raw.supplier", "raw.supplier_sku", "raw.cost", "raw.purchase_order_line", "raw.goods_receipt_line",
-                 "raw.production_order", "raw.transfer_line")  # fmt: skip
+SUPPLIED_FROM = ("raw.supplier", "raw.supplier_closed_day", "raw.supplier_sku", "raw.cost",
+                 "raw.purchase_order_line", "raw.goods_receipt_line", "raw.production_order", "raw.transfer_line")  # fmt: skip
 PUBLICATION = dg.AssetKey(["meta", "publication"])
 OWNERS = {"raw": "team:data", "core": "team:data", "mart": "team:planning", "meta": "team:data"}
 POOL = "warehouse"

@@ -7,6 +7,7 @@ known of stock, orders under way and suppliers at the end of the as-of date, and
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
+from typing import Literal
 
 import duckdb
 import polars as pl
@@ -20,11 +21,32 @@ SERIES = "sku || '@' || location_code AS unique_id"
 
 @dataclass(frozen=True)
 class PlanningDefaults:
-    """What holds where a supplier or a SKU says nothing: days, and the chance of no stock-out aimed at."""
+    """What holds where a supplier or a SKU says nothing.
+
+    Attributes:
+        lead_time_days, review_period_days: Days.
+        target: What an order is chosen by: least expected "cost", or "cycle_service", or "fill_rate".
+        cycle_service_ratio: Chance of no stock-out aimed at where that is the target, or costs are not known.
+        fill_rate_ratio: Share of demand to serve from stock, where that is the target.
+        holding_ratio: To keep a unit for a year, as a share of its cost.
+        shortage_ratio: A unit short, as a share of its cost, where no price is known; else it is the margin.
+        min_max_value_cents: Products with grade C or D go by min/max when that is worth no more, in their currency.
+        transfer_unit_cents, transfer_fixed_cents: Cost of moving goods between any two of our places; no unit cost: no
+            transfers are suggested.
+        budget_cents: What all orders of a day together may cost; None: no limit.
+    """
 
     lead_time_days: int = 14
     review_period_days: int = 7
+    target: Literal["cost", "cycle_service", "fill_rate"] = "cost"
     cycle_service_ratio: float = 0.95
+    fill_rate_ratio: float = 0.98
+    holding_ratio: float = 0.25
+    shortage_ratio: float = 0.5
+    min_max_value_cents: int | None = 20_000
+    transfer_unit_cents: int | None = None
+    transfer_fixed_cents: int = 0
+    budget_cents: int | None = None
 
 
 def history(con: duckdb.DuckDBPyConnection, as_of: AsOf) -> pl.DataFrame:
@@ -76,10 +98,12 @@ def closed_dates(order_dates: Sequence[date], *, as_of: date, horizon_days: int)
 
 
 def items(con: duckdb.DuckDBPyConnection, as_of: AsOf) -> pl.DataFrame:
-    """One row per series with demand: unique_id, end_date (no forecast after it), unit_cost_cents."""
+    """One row per series with demand: unique_id, end_date (no forecast after it), unit_cost_cents, and the groups it
+    learns with: product (the SKU at all places), category, location."""
     return con.execute(f"""
       WITH series AS (SELECT DISTINCT sku, location_code FROM core.fct_demand_daily)
-      SELECT {SERIES}, p.discontinued_date AS end_date, c.unit_cost_cents
+      SELECT {SERIES}, p.discontinued_date AS end_date, c.unit_cost_cents,
+        sku AS product, p.category_code AS category, location_code AS location
       FROM series JOIN core.dim_product p USING (sku) LEFT JOIN ({_sourcing(as_of)}) c USING (sku) ORDER BY 1""").pl()
 
 
@@ -98,7 +122,9 @@ def positions(con: duckdb.DuckDBPyConnection, as_of: AsOf, defaults: PlanningDef
       ), stock AS (
         SELECT sku, location_code, on_hand_qty, greatest(0, outstanding_qty) AS outstanding_qty
         FROM core.fct_stock_daily WHERE valid_to_date IS NULL
-      ), under_way AS ({_under_way(as_of)}), source AS ({_sourcing(as_of)})
+      ), under_way AS (SELECT sku, location_code, sum(qty) AS qty FROM ({_under_way(as_of)}) GROUP BY ALL),
+      source AS ({_sourcing(as_of)}), sold AS ({_prices(as_of)}),
+      made AS (SELECT sku FROM raw.sku WHERE supply_mode = 'make')
       SELECT {SERIES}, sku, location_code, is_tracked,
         CASE WHEN is_tracked THEN coalesce(on_hand_qty, 0) END::BIGINT AS on_hand_qty,
         CASE WHEN is_tracked THEN least(greatest(coalesce(on_hand_qty, 0), 0), coalesce(outstanding_qty, 0)) END::BIGINT
@@ -107,13 +133,15 @@ def positions(con: duckdb.DuckDBPyConnection, as_of: AsOf, defaults: PlanningDef
           coalesce(outstanding_qty, 0) - least(greatest(coalesce(on_hand_qty, 0), 0), coalesce(outstanding_qty, 0))
           ELSE 0 END::BIGINT AS backordered_qty,
         coalesce(u.qty, 0)::BIGINT AS on_order_qty,
-        supplier_code, unit_cost_cents, source.currency,
+        CASE WHEN made.sku IS NULL THEN 'purchase' ELSE 'production' END AS supply_kind,
+        supplier_code, unit_cost_cents, source.currency, unit_price_cents, price_breaks, shelf_life_days,
         coalesce(moq_qty, 1) AS moq_qty, coalesce(pack_qty, 1) AS pack_qty,
         coalesce(source.lead_time_days, $lead_time_days)::BIGINT AS lead_time_days,
         coalesce(source.review_period_days, $review_period_days)::BIGINT AS review_period_days,
         $cycle_service_ratio::DOUBLE AS cycle_service_ratio
       FROM series LEFT JOIN stock USING (sku, location_code) LEFT JOIN under_way u USING (sku, location_code)
-        LEFT JOIN source USING (sku) ORDER BY unique_id""",
+        LEFT JOIN source USING (sku) LEFT JOIN sold ON sold.sku = series.sku AND sold.currency = source.currency
+        LEFT JOIN made USING (sku) ORDER BY unique_id""",
         {
             "lead_time_days": defaults.lead_time_days,
             "review_period_days": defaults.review_period_days,
@@ -129,7 +157,7 @@ def _sourcing(as_of: AsOf) -> str:
     """
     return f"""
       WITH offer AS (
-        SELECT k.sku_id, s.supplier_code, s.currency, o.unit_cost_cents, o.moq_qty, o.pack_qty,
+        SELECT k.sku_id, s.supplier_code, s.currency, o.unit_cost_cents, o.moq_qty, o.pack_qty, o.price_breaks,
           coalesce(o.lead_time_days, s.lead_time_days) AS lead_time_days, s.review_period_days
         FROM raw.supplier_sku o JOIN raw.supplier s USING (supplier_id) JOIN raw.sku k USING (sku_id) WHERE s.is_active
         QUALIFY row_number() OVER (PARTITION BY k.sku_id ORDER BY o.supplier_rank, s.supplier_code) = 1
@@ -141,19 +169,20 @@ def _sourcing(as_of: AsOf) -> str:
           PARTITION BY sku_id ORDER BY cost_kind = 'standard', valid_from_date DESC, cost_id DESC) = 1
       )
       SELECT k.sku, o.supplier_code, coalesce(o.unit_cost_cents, c.unit_cost_cents) AS unit_cost_cents,
-        coalesce(o.currency, c.currency) AS currency, o.moq_qty, o.pack_qty, o.lead_time_days, o.review_period_days
+        coalesce(o.currency, c.currency) AS currency, o.moq_qty, o.pack_qty, o.price_breaks, k.shelf_life_days,
+        o.lead_time_days, o.review_period_days
       FROM raw.sku k LEFT JOIN offer o USING (sku_id) LEFT JOIN cost c USING (sku_id)"""
 
 
 def _under_way(as_of: AsOf) -> str:
-    """Units on their way per SKU and location: bought and not received, being made, in transfer.
+    """Units on their way, a row each (sku, location_code, due_date, qty): bought and not received, being made, in transfer.
 
     What a purchase order is now counts only if it was so then; what had arrived is told by dated receipts.
     """
     is_over = "status IN ('cancelled', 'closed', 'received', 'done')"
     return f"""
-      SELECT sku, location_code, sum(qty) AS qty FROM (
-        SELECT k.sku, l.location_code, greatest(0, p.purchased_qty - coalesce(r.received_qty, 0)
+        SELECT k.sku, l.location_code, CASE WHEN {as_of.unchanged_since("p.changed_at")} THEN p.expected_date END AS due_date,
+          greatest(0, p.purchased_qty - coalesce(r.received_qty, 0)
           - CASE WHEN {as_of.unchanged_since("p.changed_at")} THEN p.cancelled_qty ELSE 0 END) AS qty
         FROM raw.purchase_order_line p JOIN raw.sku k USING (sku_id) JOIN raw.location l USING (location_id)
           LEFT JOIN (SELECT purchase_order_line_id, sum(received_qty) AS received_qty FROM raw.goods_receipt_line
@@ -161,7 +190,8 @@ def _under_way(as_of: AsOf) -> str:
         WHERE {as_of.known("p.ordered_at")}
           AND NOT (p.purchase_order_{is_over} AND {as_of.unchanged_since("p.changed_at")})
         UNION ALL
-        SELECT k.sku, l.location_code, greatest(0, p.production_qty - coalesce(m.made_qty, 0))
+        SELECT k.sku, l.location_code, CASE WHEN {as_of.unchanged_since("p.changed_at")} THEN p.due_date END,
+          greatest(0, p.production_qty - coalesce(m.made_qty, 0))
         FROM raw.production_order p JOIN raw.sku k USING (sku_id) JOIN raw.location l USING (location_id)
           LEFT JOIN (SELECT source_id AS production_order_id, sum(movement_qty) AS made_qty FROM raw.stock_movement
                      WHERE movement_reason = 'production_in' AND source_entity = 'production_order'
@@ -169,10 +199,102 @@ def _under_way(as_of: AsOf) -> str:
         WHERE {as_of.known("p.created_at")}
           AND NOT (p.production_{is_over} AND {as_of.unchanged_since("p.changed_at")})
         UNION ALL
-        SELECT k.sku, l.location_code, t.shipped_qty
+        SELECT k.sku, l.location_code, NULL, t.shipped_qty
         FROM raw.transfer_line t JOIN raw.sku k USING (sku_id) JOIN raw.location l ON l.location_id = t.to_location_id
-        WHERE {as_of.known("t.shipped_at")} AND NOT {as_of.known("t.received_at")}
-      ) GROUP BY ALL"""
+        WHERE {as_of.known("t.shipped_at")} AND NOT {as_of.known("t.received_at")}"""
+
+
+def _prices(as_of: AsOf) -> str:
+    """One row per SKU and currency: what a unit was sold for, on average over the last 91 days, after discounts."""
+    return f"""
+      SELECT sku, currency, sum(net_cents) / sum(ordered_qty) AS unit_price_cents FROM core.fct_order_line
+      WHERE cancelled_qty = 0 AND NOT is_gift AND NOT is_part AND net_cents > 0
+        AND business_date > {as_of.day_sql} - 91 AND business_date <= {as_of.day_sql}
+      GROUP BY ALL"""
+
+
+def on_order(con: duckdb.DuckDBPyConnection, as_of: AsOf) -> pl.DataFrame:
+    """When what is under way is due, where that is known: unique_id, ds, qty."""
+    return con.execute(f"""
+      SELECT {SERIES}, due_date AS ds, sum(qty)::BIGINT AS qty FROM ({_under_way(as_of)})
+      WHERE due_date IS NOT NULL AND qty > 0 GROUP BY ALL ORDER BY ALL""").pl()
+
+
+def closed_days(con: duckdb.DuckDBPyConnection) -> pl.DataFrame:
+    """Days on which suppliers are closed: supplier_code, ds."""
+    return con.execute("""
+      SELECT supplier_code, closed_date AS ds FROM raw.supplier_closed_day JOIN raw.supplier USING (supplier_id)
+      ORDER BY ALL""").pl()
+
+
+def least_order_values(con: duckdb.DuckDBPyConnection) -> pl.DataFrame:
+    """Suppliers that ask for a least order value: supplier_code, min_order_cents."""
+    return con.execute("""
+      SELECT supplier_code, min_order_cents FROM raw.supplier WHERE min_order_cents > 0 AND is_active ORDER BY ALL""").pl()
+
+
+def with_lead_times(con: duckdb.DuckDBPyConnection, as_of: AsOf, positions: pl.DataFrame) -> pl.DataFrame:
+    """`positions` and `lead_times_days`: lead times that are as likely as each other, from real receipts and what the
+    supplier states; NULL where one is taken for certain.
+
+    A purchase order line took the days until the last of it came. A SKU's own receipts count where there are enough of
+    them, else those of all that the supplier sends.
+    """
+    from forecasting.supply import MIN_RECEIPTS, lead_time_samples, receipt_days
+
+    came = con.execute(f"""
+      SELECT supplier_code, sku, {as_of.business_day("p.ordered_at")} AS ordered_date,
+        {as_of.business_day("max(r.received_at)")} AS received_date
+      FROM raw.goods_receipt_line r JOIN raw.purchase_order_line p USING (purchase_order_line_id)
+        JOIN raw.supplier USING (supplier_id) JOIN raw.sku k ON k.sku_id = p.sku_id
+      WHERE {as_of.known("r.received_at")} AND {as_of.known("p.ordered_at")}
+      GROUP BY p.purchase_order_line_id, supplier_code, sku, p.ordered_at ORDER BY ALL""").pl()
+    spread = dict(con.execute("SELECT supplier_code, lead_time_sd_days FROM raw.supplier").fetchall())
+    by_supplier = receipt_days(came.rename({"supplier_code": "key"}))
+    by_sku = receipt_days(came.with_columns(key=pl.concat_str("supplier_code", pl.lit("\n"), "sku")))
+    known: dict[tuple[str, str, int], list[int] | None] = {}
+    column: list[list[int] | None] = []
+    for supplier, sku, stated in positions.select("supplier_code", "sku", "lead_time_days").iter_rows():
+        key = (supplier, sku, stated)
+        if supplier is not None and key not in known:
+            own = by_sku.get(f"{supplier}\n{sku}", [])
+            days = own if len(own) >= MIN_RECEIPTS else by_supplier.get(supplier, [])
+            samples = lead_time_samples(days, stated_days=stated, stated_sd_days=spread.get(supplier) or 0.0)
+            known[key] = None if samples == [stated] else samples
+        column.append(known.get(key))
+    return positions.with_columns(pl.Series("lead_times_days", column, dtype=pl.List(pl.Int64)))
+
+
+def longest_interval_days(positions: pl.DataFrame, closed: pl.DataFrame, as_of: date) -> int:
+    """Days that the longest protection interval lasts, closed days of the supplier included; 0 without positions."""
+    from forecasting.supply import AlwaysClosed, timing
+
+    days_off = {code: frozenset(days) for code, days in closed.group_by("supplier_code").agg("ds").iter_rows()}
+    longest = 0
+    terms = positions.select("supplier_code", "lead_time_days", "review_period_days", "lead_times_days").unique()
+    for supplier, lead, review, leads in terms.iter_rows():
+        try:
+            found = timing(
+                as_of,
+                lead_times_days=leads or (),
+                usual_days=lead,
+                review_period_days=review,
+                closed=days_off.get(supplier, frozenset()),
+            )
+        except AlwaysClosed:
+            continue  # its suggestion says so
+        longest = max(longest, *found.interval_days)
+    return longest
+
+
+def routes(con: duckdb.DuckDBPyConnection, defaults: PlanningDefaults) -> list[tuple[str, str]]:
+    """Pairs of our places between which goods may be moved; none while nobody said what that costs."""
+    if defaults.transfer_unit_cents is None:
+        return []
+    places = con.execute(
+        "SELECT location_code FROM raw.location WHERE is_active AND is_location_stock_tracked ORDER BY 1"
+    ).fetchall()
+    return [(a, b) for (a,) in places for (b,) in places if a != b]
 
 
 # ------------------------------------------------------------------------------------------------ answers as tables
@@ -225,9 +347,9 @@ def stored_totals(con: duckdb.DuckDBPyConnection) -> pl.DataFrame:
       FROM mart.demand_forecast_total ORDER BY unique_id, ds""").pl()
 
 
-def stored_grades(con: duckdb.DuckDBPyConnection) -> pl.DataFrame:
-    """The grade of each series."""
-    return con.execute(f"SELECT {SERIES}, grade FROM mart.forecast_choice").pl()
+def stored_choices(con: duckdb.DuckDBPyConnection) -> pl.DataFrame:
+    """`mart.forecast_choice` as far as an order depends on it: unique_id, grade, reason_codes, facts."""
+    return con.execute(f"SELECT {SERIES}, grade, reason_codes, facts FROM mart.forecast_choice ORDER BY 1").pl()
 
 
 def positions_for_suggestions(positions: pl.DataFrame, totals: pl.DataFrame) -> pl.DataFrame:
@@ -243,21 +365,42 @@ def positions_for_suggestions(positions: pl.DataFrame, totals: pl.DataFrame) -> 
         "moq_qty",
         "pack_qty",
         "cycle_service_ratio",
+        "lead_times_days",
+        "supply_kind",
+        "supplier_code",
+        "sku",
+        "location_code",
+        "unit_cost_cents",
+        "unit_price_cents",
+        "price_breaks",
+        "shelf_life_days",
     )
 
 
-def suggestion_table(
-    suggestions: pl.DataFrame, positions: pl.DataFrame, grades: pl.DataFrame, columns: tuple[str, ...]
-) -> pl.DataFrame:
+def transfer_table(transfers: pl.DataFrame, columns: tuple[str, ...]) -> pl.DataFrame:
+    """`Suggestions.transfers` with declared names."""
+    return transfers.select(columns)
+
+
+def supplier_order_table(suppliers: pl.DataFrame, columns: tuple[str, ...]) -> pl.DataFrame:
+    """`Suggestions.suppliers` with declared names."""
+    cents = [pl.col(name).round().cast(pl.Int64) for name in ("order_value_cents", "min_order_cents")]
+    return suppliers.rename({"lines": "suggested_lines_count"}).with_columns(cents).select(columns)
+
+
+def suggestion_table(suggestions: pl.DataFrame, positions: pl.DataFrame, columns: tuple[str, ...]) -> pl.DataFrame:
     """`Suggestions.suggestions` with where things stood, the supplier, the value and the forecast's grade."""
     own = [
         "unique_id", "suggested_qty", "order_by_date", "stockout_date", "protection_interval_days", "order_up_to_qty",
-        "reorder_point_qty", "safety_stock_qty", "inventory_position_qty", *PARTS, "reason_codes", "facts",
+        "reorder_point_qty", "safety_stock_qty", "inventory_position_qty", *PARTS, "reason_codes", "facts", "order_date",
+        "arrival_date", "order_target", "cycle_service_ratio", "fill_rate_ratio", "weekly_holding_cost_cents",
+        "shortage_cost_cents", "expected_saving_cents", "unit_cost_cents", "grade",
     ]  # fmt: skip
     joined = (
-        suggestions.select(own)
-        .join(positions, on="unique_id", how="inner", validate="1:1")
-        .join(grades, on="unique_id", how="left", validate="1:1")
+        suggestions.rename({"target": "order_target"})
+        .select(own)
+        .with_columns(pl.col("unit_cost_cents").round().cast(pl.Int64))
+        .join(positions.drop("cycle_service_ratio", "unit_cost_cents"), on="unique_id", how="inner", validate="1:1")
     )
     return joined.with_columns((pl.col("suggested_qty") * pl.col("unit_cost_cents")).alias("order_value_cents")).select(
         columns

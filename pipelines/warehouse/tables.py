@@ -161,6 +161,11 @@ lead_time_sd_days = Column("lead_time_sd_days", REAL, "Spread of the lead time."
 review_period_days = Column("review_period_days", INT, "Days between two looks.", "days", "review_period_days > 0")
 moq_qty = _qty("moq_qty", "Least units the supplier sells.", rule="{name} > 0")
 pack_qty = _qty("pack_qty", "Units the supplier packs together.", rule="{name} > 0")
+price_breaks = Column("price_breaks", TEXT, "Lower prices of all units from a quantity on, as JSON: min_qty, "
+                      "unit_cost_cents.")  # fmt: skip
+min_order_cents = _cents("min_order_cents", "Least value of an order; 0 when any will do.", "min_order_cents >= 0")
+closed_date = Column("closed_date", DAY, "Business day on which the supplier is closed.")
+shelf_life_days = Column("shelf_life_days", INT, "Days that goods keep.", "days", "shelf_life_days >= 0")
 unit_cost_cents = _cents("unit_cost_cents", "Cost of one unit.", "unit_cost_cents >= 0")
 cost_id = _id("cost_id", "cost")
 cost_kind = Column("cost_kind", TEXT, "How the cost was found.", "", _words("cost_kind", "standard", "moving_average"))
@@ -332,8 +337,8 @@ _no_order = "without a known order"
 RAW_TABLES = (
     Table("raw", "sku", "One row per SKU.", ("sku_id",), (
         sku_id, sku, sku_name, sku_name_en, product_code, category_code, category_name, category_name_en, sku_kind,
-        supply_mode, is_sku_stock_tracked, base_unit, units_per_pack.or_null("when only sold by the unit"), sku_status,
-        launched_date, discontinued_date, created_at, changed_at,
+        supply_mode, is_sku_stock_tracked, base_unit, units_per_pack.or_null("when only sold by the unit"),
+        shelf_life_days.or_null("when it keeps"), sku_status, launched_date, discontinued_date, created_at, changed_at,
     )),
     Table("raw", "location", "One row per location.", ("location_id",), (
         location_id, location_code, location_name, location_name_en, location_kind, country, region, location_rank,
@@ -347,11 +352,13 @@ RAW_TABLES = (
     )),
     Table("raw", "supplier", "One row per supplier.", ("supplier_id",), (
         supplier_id, supplier_code, supplier_name, supplier_name_en, currency, lead_time_days, lead_time_sd_days,
-        review_period_days, is_active,
+        review_period_days, min_order_cents, is_active,
     )),
+    Table("raw", "supplier_closed_day", "One row per supplier and day on which it neither works nor ships.",
+          ("supplier_id", "closed_date"), (supplier_id, closed_date)),
     Table("raw", "supplier_sku", "One row per supplier and SKU it offers.", ("supplier_id", "sku_id"), (
         supplier_id, sku_id, supplier_rank, moq_qty, pack_qty, unit_cost_cents,
-        lead_time_days.or_null("when the supplier's own holds"),
+        price_breaks.or_null("when every quantity costs the same"), lead_time_days.or_null("when the supplier's own holds"),
     )),
     Table("raw", "cost", "One row per cost of a unit and period.", ("cost_id",), (
         cost_id, sku_id, location_id.or_null("when it holds everywhere"), cost_kind, currency, unit_cost_cents,
@@ -721,13 +728,21 @@ reorder_point_qty = _qty("reorder_point_qty", "Order when the position is at or 
 safety_stock_qty = _qty("safety_stock_qty", "Part of the target above expected demand.", rule="")
 PARTS = {
     "demand_part_qty": "Waterfall: expected demand of the protection interval.",
-    "safety_part_qty": "Waterfall: safety stock.",
+    "safety_part_qty": "Waterfall: safety stock; below zero where a unit short costs little.",
     "on_hand_part_qty": "Waterfall: less what is on hand and not reserved.",
     "on_order_part_qty": "Waterfall: less what is on order.",
     "backordered_part_qty": "Waterfall: plus what is backordered.",
+    "late_part_qty": "Waterfall: plus what is on order but comes only after the next order would.",
+    "lost_part_qty": "Waterfall: less demand expected to be lost before an order can arrive.",
     "surplus_part_qty": "Waterfall: plus stock above the target, which is not sent back.",
+    "transfer_part_qty": "Waterfall: less what comes from another place.",
+    "lot_part_qty": "Waterfall: plus more at once, because an order costs, or up to max.",
     "moq_part_qty": "Waterfall: plus up to the supplier's least quantity.",
-    "pack_part_qty": "Waterfall: plus up to whole packs.",
+    "pack_part_qty": "Waterfall: to whole packs.",
+    "wait_part_qty": "Waterfall: less all of it where the next review is cheaper.",
+    "price_break_part_qty": "Waterfall: plus up to a quantity with a lower price.",
+    "joint_part_qty": "Waterfall: to the supplier's least order value, or less all of it while that waits.",
+    "budget_part_qty": "Waterfall: less what the budget does not reach.",
 }
 parts = tuple(Column(name, INT, meaning, "units") for name, meaning in PARTS.items())
 stage = Column("stage", TEXT, "What the order waits for.", "",
@@ -812,6 +827,23 @@ _override_day = (
            "before_mean_qty >= 0"),
     Column("after_mean_qty", REAL, "Units expected with it.", "units", "after_mean_qty >= 0"),
 )  # fmt: skip
+_first_parts = ("demand", "safety", "on_hand", "on_order", "backordered", "surplus", "moq", "pack")
+_NEW = "of plans kept before orders were chosen by cost"
+_terms = (
+    Column("supply_kind", TEXT, "Bought from a supplier, or made here.", "",
+           _words("supply_kind", "purchase", "production")),
+    Column("order_date", DAY, "First day on which the supplier takes an order."),
+    Column("arrival_date", DAY, "When that order is on the shelf, with the usual lead time and the closed days."),
+    Column("order_target", TEXT, "What the target quantity was chosen by.", "",
+           _words("order_target", "cost", "cycle_service", "fill_rate")),
+    Column("fill_rate_ratio", REAL, "Share of demand served from stock until the next order comes.", "ratio",
+           "fill_rate_ratio BETWEEN 0 AND 1").or_null("when costs are not known"),
+    Column("weekly_holding_cost_cents", REAL, "To keep a unit for a week.", "cents",
+           "weekly_holding_cost_cents >= 0").or_null("when the cost is not known"),
+    Column("shortage_cost_cents", REAL, "A unit asked for that is not there.", "cents",
+           "shortage_cost_cents >= 0").or_null("when the cost is not known"),
+    Column("expected_saving_cents", REAL, "Of ordering this now and not at the next review.", "cents"),
+)  # fmt: skip
 _suggestion = (
     sku, location_code, suggested_qty, order_by_date, stockout_date,
     supplier_code.or_null("when nobody is known to sell it"), unit_cost_cents.or_null("when not known"),
@@ -819,8 +851,14 @@ _suggestion = (
     moq_qty, pack_qty, lead_time_days, review_period_days, protection_interval_days, cycle_service_ratio,
     on_hand_qty.or_null(_known), reserved_qty.or_null(_known), on_order_qty, backordered_qty,
     inventory_position_qty.or_null(_known), reorder_point_qty, order_up_to_qty, safety_stock_qty, *parts,
-    grade.or_null("when it was not tested"), reason_codes, facts,
+    grade.or_null("when it was not tested"), reason_codes, facts, *_terms,
 )  # fmt: skip
+_kept_suggestion = tuple(
+    column.or_null(_NEW)
+    if column in _terms or (column in parts and column.name.removesuffix("_part_qty") not in _first_parts)
+    else column
+    for column in _suggestion
+)
 _suggestion_rules = (
     Rule(f"suggested_qty = {' + '.join(PARTS)}", "the waterfall ends at the suggestion"),
     Rule("order_value_cents = suggested_qty * unit_cost_cents", "the value is that of the suggestion"),
@@ -852,9 +890,28 @@ MART_TABLES = (
           ("exception_no",), _exception),
     Table("mart", "reorder_suggestion", "One row per SKU and location with a forecast.", ("sku", "location_code"),
           _suggestion, _suggestion_rules),
+    Table("mart", "transfer_suggestion",
+          "One row per SKU and pair of locations: units to move instead of buying them.",
+          ("sku", "from_location_code", "to_location_code"), (
+        sku, Column("from_location_code", TEXT, "Where there is too much of it."),
+        Column("to_location_code", TEXT, "Where it is needed."),
+        Column("transfer_qty", INT, "Units to move.", "units", "transfer_qty > 0"),
+        Column("saving_cents", REAL, "What it saves against buying them.", "cents"),
+    ), (Rule("saving_cents > 0", "nothing moves that is cheaper bought"),)),
+    Table("mart", "supplier_order",
+          "One row per supplier with a least order value of whom something is needed: what became of its order.",
+          ("supplier_code",), (
+        supplier_code, Column("decision", TEXT, "Large enough, raised to the least value, waiting for the next review, or "
+                              "not checked because a cost is not known.", "",
+                              _words("decision", "enough", "raised", "waited", "unknown")),
+        _count("suggested_lines_count", "Lines suggested."),
+        _cents("order_value_cents", "Their value.", "order_value_cents >= 0").or_null("when a cost is not known"),
+        min_order_cents, Column("saving_cents", REAL, "Of ordering now and not at the next review.", "cents").or_null(
+            "when a cost is not known"),
+    )),
     Table("mart", "suggestion_history",
           "One row per day, SKU and location: the suggestion as it was made from what was known at the end of that day.",
-          ("as_of_date", "sku", "location_code"), (as_of_date, *_suggestion), _suggestion_rules),
+          ("as_of_date", "sku", "location_code"), (as_of_date, *_kept_suggestion), _suggestion_rules),
     Table("mart", "forecast_history",
           "One row per day, SKU, location and horizon of 1, 2, 4, 8, 13 and 26 weeks: demand forecast at the end of that "
           "day, from the next day through `demand_date`.",
