@@ -383,8 +383,8 @@ def _plan_piece(
             found.append({"unique_id": unique_id, "code": "empty_history", "value": "", "rows": 0, "is_blocking": True})
             continue
         if not one.model and one.at >= 0:
-            use_slow, use_boosted = unique_id in slow, unique_id in learned.at
-            one.names = candidates(one.shape.demand_class, one.shape.adi, use_slow=use_slow, use_boosted=use_boosted)
+            use_slow, use_learned = unique_id in slow, unique_id in learned.at
+            one.names = candidates(one.shape.demand_class, one.shape.adi, use_slow=use_slow, use_learned=use_learned)
         series.append(one)
 
     asked: list[tuple[str, ...]] = [()] * len(calendar.ids)
@@ -398,7 +398,7 @@ def _plan_piece(
         horizon_weeks=min(horizon_weeks, MAX_BACKTEST_WEEKS),
         folds=settings.folds,
         step_weeks=settings.step_weeks,
-        given={BOOSTED: _boosted_folds(learned, calendar.ids)} if learned.at else None,
+        given=_learned_folds(learned, calendar.ids),
     )
     keep: list[tuple[str, ...]] = [()] * len(calendar.ids)
     for one in series:
@@ -492,18 +492,21 @@ def _date_of(one: _Series, calendar: Calendar, day: int) -> date:
     return calendar.as_of - timedelta(days=one.days.size - 1 - day)
 
 
-def _boosted_folds(learned: Learned, ids: Sequence[str]) -> Floats:
-    rows = np.array([learned.at.get(unique_id, -1) for unique_id in ids])
-    folds = learned.folds[:, rows]
-    folds[:, rows < 0] = np.nan
-    return folds
+def _learned_folds(learned: Learned, ids: Sequence[str]) -> dict[str, Floats]:
+    rows = np.array([learned.at.get(unique_id, -1) for unique_id in ids], dtype=np.int64)
+    found = {}
+    for name, folds in learned.folds.items():
+        found[name] = folds[:, rows]
+        found[name][:, rows < 0] = np.nan
+    return found
 
 
 def _choose(one: _Series, tested: Backtest, weeks: Floats, horizon_weeks: int, learned: Learned) -> None:
     """Settle the model of a series and its weekly forecast."""
     start = learning_start(weeks)
     default = learned.default(one.unique_id, one.shape.demand_class)
-    given = {BOOSTED: learned.ahead[learned.at[one.unique_id]]} if one.unique_id in learned.at else {}
+    row = learned.at.get(one.unique_id)
+    given = {} if row is None else {name: ahead[row] for name, ahead in learned.ahead.items()}
     one.choice = choose(tested, series=one.at, names=one.names, default=default, weeks=weeks)
     cap = outlier_cap(weeks)
     if (weeks > cap).any():

@@ -1,9 +1,10 @@
 """What is learned from all series together, before they are worked through one by one.
 
-Two models are fitted. One has seen no target after the oldest cutoff of the backtest and forecasts all its folds, so
+Boosted trees (`boost`), and for demand that comes now and then what all series say of rates and sizes (`intermittent`).
+Each is fitted twice. One has seen no target after the oldest cutoff of the backtest and forecasts all its folds, so
 that what is chosen and graded was made without knowing what it is judged by; one has seen everything and forecasts what
-comes. From the folds of a sample of series each demand class gets its default: the boosted forecast, the mean of it and
-the class's own default, or that default alone, whichever had the smallest squared error in units of each series.
+comes. From the folds of a sample of series each demand class gets its default: a learned forecast, its mean with another, or
+the class's own default, whichever had the smallest squared error in units of each series.
 """
 
 from __future__ import annotations
@@ -17,15 +18,18 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from forecasting import intermittent
 from forecasting.boost import learn
 from forecasting.demand import demand_shape
 from forecasting.explain import LEVEL_WEEKS
 from forecasting.features import Features
 from forecasting.models import (
-    BOOSTED_WITH,
+    BOOSTED,
+    POOLED,
     Floats,
     default_model,
     forecast_weeks,
+    learned_models,
     learning_start,
 )
 from forecasting.panel import Panel, attribute_codes, plausible
@@ -46,15 +50,15 @@ class Learned:
 
     Attributes:
         at: unique_id -> row of the arrays.
-        folds: fold × series × week ahead, newest fold first: the boosted forecast at the backtest's cutoffs, units.
-        ahead: series × week ahead: the boosted forecast from the as-of day.
+        folds: Model -> fold × series × week ahead, newest fold first: its forecast at the backtest's cutoffs, units.
+        ahead: Model -> series × week ahead: its forecast from the as-of day.
         season_ratio: Per week ahead: the season that all share over that of the last eight weeks.
         defaults: Demand class -> model a series of it gets unless its own backtest speaks strongly for another.
     """
 
     at: Mapping[str, int] = field(default_factory=dict)
-    folds: Floats = field(default_factory=lambda: np.zeros((0, 0, 0)))
-    ahead: Floats = field(default_factory=lambda: np.zeros((0, 0)))
+    folds: Mapping[str, Floats] = field(default_factory=dict)
+    ahead: Mapping[str, Floats] = field(default_factory=dict)
     season_ratio: Floats = field(default_factory=lambda: np.ones(0))
     defaults: Mapping[str, str] = field(default_factory=dict)
 
@@ -112,11 +116,14 @@ def learn_together(
     season = all_features.season(panel.periods)
     coming = season[panel.season_position(np.arange(panel.periods, panel.periods + horizon_weeks))]
     recent = season[panel.season_position(np.arange(panel.periods - LEVEL_WEEKS, panel.periods))].mean()
-    made = np.array(tested)
+    pool, pool_now = (intermittent.learn(teachers.y[:, :c], horizon=fold_weeks) for c in (cutoffs[-1], panel.periods))
+    rates = [intermittent.expected(pool, panel.y[:, :cutoff]).mean for cutoff in cutoffs]
+    made = {BOOSTED: np.array(tested), POOLED: np.repeat(np.array(rates)[:, :, None], fold_weeks, axis=2)}
+    rate_now = intermittent.expected(pool_now, panel.y).mean
     return Learned(
         at={unique_id: i for i, unique_id in enumerate(panel.ids)},
         folds=made,
-        ahead=ahead,
+        ahead={BOOSTED: ahead, POOLED: np.repeat(rate_now[:, None], horizon_weeks, axis=1)},
         season_ratio=coming / recent,
         defaults=_defaults(panel, cutoffs, made),
     )
@@ -190,9 +197,9 @@ def _part(panel: Panel, rows: np.ndarray) -> Panel:
     )
 
 
-def _defaults(panel: Panel, cutoffs: Sequence[int], folds: Floats) -> dict[str, str]:
+def _defaults(panel: Panel, cutoffs: Sequence[int], folds: Mapping[str, Floats]) -> dict[str, str]:
     """The default of each demand class with enough series."""
-    oldest, weeks = cutoffs[-1], folds.shape[2]
+    oldest, weeks = cutoffs[-1], folds[BOOSTED].shape[2]
     order = sorted(range(len(panel.ids)), key=lambda i: zlib.crc32(panel.ids[i].encode()))
     errors: dict[str, list[dict[str, float]]] = {}
     for i in order:
@@ -204,11 +211,12 @@ def _defaults(panel: Panel, cutoffs: Sequence[int], folds: Floats) -> dict[str, 
         if oldest - learning_start(known[:oldest]) < LEAST_CUTOFF // 2:
             continue
         home = default_model(shape.demand_class)
-        names = (home, "boosted", BOOSTED_WITH[home])
+        names = (home, *learned_models(shape.demand_class))
         total = dict.fromkeys(names, 0.0)
         for fold, cutoff in enumerate(cutoffs):
             actual = panel.y[i, cutoff : cutoff + weeks]
-            made, _ = forecast_weeks(known[:cutoff], weeks, names, given={"boosted": folds[fold, i]})
+            given = {name: each[fold, i] for name, each in folds.items()}
+            made, _ = forecast_weeks(known[:cutoff], weeks, names, given=given)
             for name in names:
                 total[name] += float(np.nansum((made[name] - actual) ** 2)) if name in made else np.inf
         scale = float(np.mean(known[:oldest] ** 2))

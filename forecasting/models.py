@@ -112,8 +112,9 @@ _FITTED = (
 )
 MODELS: dict[str, Model] = {model.name: model for model in _FITTED}
 
-# Learned from all series together (`learned`), so it is given to a series instead of fitted on it.
-BOOSTED = "boosted"
+# Learned from all series together (`learned`), so they are given to a series instead of fitted on it.
+BOOSTED, POOLED = "boosted", "pooled"
+LEARNED = (BOOSTED, POOLED)
 
 # Weighted means, made from forecasts that are there anyway.
 COMBINATIONS: dict[str, dict[str, float]] = {
@@ -121,9 +122,9 @@ COMBINATIONS: dict[str, dict[str, float]] = {
     "tsb_and_imapa": {"tsb": 0.5, "imapa": 0.5},
     "boosted_and_theta": {BOOSTED: 0.5, "theta": 0.25, "mean_8_weeks": 0.25},
     "boosted_and_tsb": {BOOSTED: 0.5, "tsb": 0.25, "imapa": 0.25},
+    "boosted_and_pooled": {BOOSTED: 0.5, POOLED: 0.5},
 }
-BOOSTED_WITH = {"theta_and_mean": "boosted_and_theta", "tsb_and_imapa": "boosted_and_tsb"}
-MODEL_NAMES: tuple[str, ...] = (*MODELS, BOOSTED, *COMBINATIONS)
+MODEL_NAMES: tuple[str, ...] = (*MODELS, *LEARNED, *COMBINATIONS)
 SIMPLE_RULES = ("mean_4_weeks", "last_week", "last_year")  # what every forecast is graded against
 
 
@@ -137,14 +138,21 @@ def default_model(demand_class: str) -> str:
     return "theta_and_mean" if demand_class in ("smooth", "erratic") else "tsb_and_imapa"
 
 
-def candidates(demand_class: str, adi: float, *, use_slow: bool, use_boosted: bool = False) -> tuple[str, ...]:
-    """Names of the models that may be chosen for a series; the boosted one where it was learned.
+def learned_models(demand_class: str) -> tuple[str, ...]:
+    """What may be chosen of what all series taught, with and without the class's own default."""
+    if demand_class in ("smooth", "erratic"):
+        return (BOOSTED, "boosted_and_theta")
+    return (BOOSTED, POOLED, "boosted_and_tsb", "boosted_and_pooled")
+
+
+def candidates(demand_class: str, adi: float, *, use_slow: bool, use_learned: bool = False) -> tuple[str, ...]:
+    """Names of the models that may be chosen for a series; those learned from all where there are any.
 
     Intermittent demand never follows a season's or last week's single number, and rare demand (a week with demand in
     three or more) only the Croston family.
     """
     alone = _candidates_alone(demand_class, adi, use_slow=use_slow)
-    return (*alone, BOOSTED, BOOSTED_WITH[default_model(demand_class)]) if use_boosted else alone
+    return (*alone, *learned_models(demand_class)) if use_learned else alone
 
 
 def _candidates_alone(demand_class: str, adi: float, *, use_slow: bool) -> tuple[str, ...]:
@@ -214,7 +222,7 @@ def forecast_weeks(
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")  # results are checked one by one; a warning per series would be thousands
         for name in parts:
-            if name in found or name == BOOSTED:
+            if name in found or name in LEARNED:
                 continue
             model = MODELS[name]
             learned = everything if model.sees_old_regime else regime

@@ -27,6 +27,8 @@ WORDS: dict[str, tuple[str, str]] = {
     "boosted": ("全部商品一起学习的提升树", "boosted trees learned from all products"),
     "boosted_and_theta": ("提升树与 Theta、近8周平均的均值", "mean of boosted trees and Theta with the last 8 weeks"),
     "boosted_and_tsb": ("提升树与 TSB、IMAPA 的均值", "mean of boosted trees and TSB with IMAPA"),
+    "pooled": ("全部间歇商品的频率与数量", "rates and sizes of all such products"),
+    "boosted_and_pooled": ("提升树与间歇商品频率的均值", "mean of boosted trees and the rates of all such products"),
     "mean_so_far": ("上市以来日均", "daily mean so far"),
     "prior": ("给定的日均需求", "given daily demand"),
     "no_demand": ("无需求", "no demand"),

@@ -16,6 +16,7 @@ from polars.testing import assert_frame_equal
 from forecasting.demand import read_history
 from forecasting.forecast import DemandPlan, PlanSettings, plan_batches, plan_demand
 from forecasting.learned import NOTHING, Learned, learn_together, weekly_panel
+from forecasting.models import BOOSTED, LEARNED
 from tests.forecasting.builders import END, daily
 
 SMALL = PlanSettings(paths=20, folds=3, slow_series=0)
@@ -57,10 +58,10 @@ def usual() -> Learned:
 
 def test_a_season_that_all_share_is_learned_and_becomes_the_default() -> None:
     made = learned(company(weeks=130))
-    assert set(made.defaults.values()) <= {"boosted", "boosted_and_theta"}
+    assert set(made.defaults.values()) <= {"boosted", "boosted_and_theta", "boosted_and_pooled"}
     true = np.array([2.0 * 1.12**i for i in range(36)])[:, None] * season(np.arange(130, 134))[None, :]
     flat = np.array([2.0 * 1.12**i for i in range(36)])[:, None] * season(np.arange(122, 130)).mean()
-    assert np.abs(made.ahead - true).sum() < 0.6 * np.abs(flat - true).sum()
+    assert np.abs(made.ahead[BOOSTED] - true).sum() < 0.6 * np.abs(flat - true).sum()
 
 
 def test_too_few_series_or_weeks_teach_nothing() -> None:
@@ -99,8 +100,9 @@ def test_a_fold_is_forecast_by_who_has_not_seen_the_weeks_it_is_judged_by(fold: 
     cutoff = END - timedelta(weeks=4 + 2 * fold)
     louder = HISTORY.with_columns(y=pl.when(pl.col("ds") > cutoff).then(pl.col("y") * 50 + 3).otherwise(pl.col("y")))
     before, after = usual(), learned(louder)
-    np.testing.assert_array_equal(before.folds[fold:], after.folds[fold:])
-    assert not np.array_equal(before.ahead, after.ahead)
+    for name in LEARNED:
+        np.testing.assert_array_equal(before.folds[name][fold:], after.folds[name][fold:])
+        assert not np.array_equal(before.ahead[name], after.ahead[name])
 
 
 def test_one_absurd_series_spoils_no_other() -> None:
@@ -108,8 +110,9 @@ def test_one_absurd_series_spoils_no_other() -> None:
     spikes[200] = spikes[400] = 1e9
     before, after = usual(), learned(pl.concat([HISTORY, daily("ABSURD@HEL", spikes)]))
     rows = [after.at[name] for name in before.at]
-    difference = np.abs(after.ahead[rows] - before.ahead).sum() / before.ahead.sum()
-    assert difference < 0.15
+    for name in LEARNED:
+        difference = np.abs(after.ahead[name][rows] - before.ahead[name]).sum() / before.ahead[name].sum()
+        assert difference < 0.15
 
 
 def slow_week(days: list[tuple[float, bool]]) -> float:

@@ -58,7 +58,7 @@ def test_one_huge_week_is_capped_for_learning() -> None:
 
 def test_combinations_are_the_mean_of_their_parts() -> None:
     weeks = np.array([4.0, 0.0, 6.0, 2.0, 5.0, 0.0, 7.0, 3.0, 4.0])
-    given = {"boosted": np.array([4.0, 5.0, 6.0])}
+    given = {"boosted": np.array([4.0, 5.0, 6.0]), "pooled": np.array([2.0, 2.0, 2.0])}
     for name, parts in COMBINATIONS.items():
         made, _ = forecast_weeks(weeks, 3, (name, *parts), given=given)
         assert sum(parts.values()) == 1
