@@ -20,8 +20,9 @@ def is_bulk(row: Mapping[str, Any]) -> bool:
 
 
 def can_buy(row: Mapping[str, Any]) -> bool:
-    """Whether there is something to buy and somebody to buy it from."""
-    return bool(row["suggested_qty"]) and row["supplier_code"] is not None
+    """Whether there is something to buy and somebody to buy it from; made products go to production."""
+    is_made = row.get("supply_kind") == "production"
+    return bool(row["suggested_qty"]) and row["supplier_code"] is not None and not is_made
 
 
 def suggested(

@@ -19,14 +19,13 @@ LAST_DAY = "2026-03-30"
 
 
 @pytest.fixture
-def planned(shop: Store, clock: FixedClock, cli: Cli) -> Store:
-    """A company that sold lamps and rugs for four weeks, and its plan; forecasts of so short a history have grade D."""
+def traded(shop: Store, clock: FixedClock) -> Store:
+    """A company that sold lamps and rugs for four weeks; forecasts of so short a history have grade D."""
     build.rules(shop, shortage={"policy": "backorder"}, checks={"duplicate": "ignore"})
     build.supplier(shop, "S1", "LAMP 450, RUG 200")
     for day in range(28):
         build.order(shop, f"LAMP {1 + day % 3}, RUG 1")
         clock.advance(days=1)
-    assert cli("run", "daily", "--as-of", LAST_DAY).code == 0
     return shop
 
 
@@ -35,46 +34,36 @@ def lines_bought(store: Store) -> list[tuple[str, int]]:
     return [tuple(row) for row in build.rows(store, text(query))]
 
 
-def test_a_suggestion_approved_twice_is_one_purchase_order(planned: Store, cli: Cli) -> None:
+@pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
+def test_a_suggestion_approved_twice_is_one_purchase_order_and_a_changed_one_has_its_reason(
+    traded: Store, cli: Cli
+) -> None:
+    assert cli("run", "daily", "--as-of", LAST_DAY).code == 0
     rehearsed = cli("plan", "approve", "LAMP@WH1", "--dry-run", "--json")
-    assert rehearsed.data["dry_run"] and lines_bought(planned) == []
+    assert rehearsed.data["dry_run"] and lines_bought(traded) == []
     first = cli("plan", "approve", "LAMP@WH1", "--as", "pia", "--json")
     again = cli("plan", "approve", "LAMP@WH1", "--as", "mei", "--json")
     (one,), (other,) = first.data["approved"], again.data["approved"]
     assert (one["is_repeat"], other["is_repeat"], other["approved_by"]) == (False, True, "pia")
     assert one["purchase_order"] == other["purchase_order"]
-    assert lines_bought(planned) == [("LAMP", one["qty"])]
+    assert lines_bought(traded) == [("LAMP", one["qty"])]
     (total,) = first.data["totals"]
     assert (total["supplier_code"], total["lines"], total["value_cents"]) == ("S1", 1, one["qty"] * 450)
     said = cli("plan", "approve", "LAMP@WH1")
     assert "approved before by pia" in said.err and one["purchase_order"] in said.out
     assert "已由 pia 审核" in cli("plan", "approve", "LAMP@WH1", "--lang", "zh").err
+    assert cli("plan", "approve", "RUG@WH1:7").err.startswith("E_INVALID")
+    assert cli("plan", "approve", "VASE@WH1").code == cli("plan", "approve").code == 2
+    assert lines_bought(traded) == [("LAMP", one["qty"])]
+    assert cli("plan", "approve", "RUG@WH1:7", "--reason", "shelf is small", "--json").data["approved"][0]["qty"] == 7
+    rows = cli("plan", "show", "--json").data["suggestions"]
+    trusted = {row["sku"] for row in rows if row["grade"] in ("A", "B") or "min_max" in row["reason_codes"]}
+    approved = cli("plan", "approve", "--trusted", "--json").data["approved"]
+    assert {each["sku"] for each in approved} == trusted and all(each["is_repeat"] for each in approved)
 
 
-@pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
-def test_what_may_not_be_approved_is_refused_by_name(planned: Store, cli: Cli) -> None:
-    both = cli("plan", "approve", "LAMP@WH1", "RUG@WH1")
-    assert (both.code, both.err.split()[0]) == (1, "E_NOT_IN_BULK") and "LAMP, RUG" in both.err
-    assert cli("plan", "approve", "--trusted").err.startswith("nothing to approve")
-    assert cli("plan", "approve", "LAMP@WH1:7").err.startswith("E_INVALID")
-    assert cli("plan", "approve", "VASE@WH1").code == 2
-    assert cli("plan", "approve").code == 2
-    assert lines_bought(planned) == []
-    assert cli("plan", "approve", "LAMP@WH1:7", "--reason", "shelf is small", "--json").data["approved"][0]["qty"] == 7
-
-
-@pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
-def test_an_older_plan_is_approved_only_on_purpose(planned: Store, cli: Cli) -> None:
-    assert cli("run", "daily", "--as-of", "2026-03-31").code == 0
-    old = cli("plan", "approve", "LAMP@WH1", "--of", LAST_DAY, "--json").data
-    assert old["as_of_date"] == LAST_DAY
-    new = cli("plan", "approve", "LAMP@WH1")
-    assert new.err.split()[0] == "E_SUGGESTION_OVERTAKEN" and old["purchase_orders"][0] in new.err
-    assert len(lines_bought(planned)) == 1
-
-
-def test_an_override_is_set_listed_used_and_withdrawn(planned: Store, cli: Cli) -> None:
-    today = SystemClock().now().astimezone(planned.zone).date()
+def test_an_override_is_set_listed_and_withdrawn(shop: Store, cli: Cli) -> None:
+    today = SystemClock().now().astimezone(shop.zone).date()
     days = ("--from", str(today), "--through", str(today + timedelta(days=9)), "--reason", "fair")
     number = cli("plan", "override", "set", "LAMP@WH1", *days, "--times", "2", "--as", "pia").out.strip()
     (row,) = csv.DictReader(io.StringIO(cli("plan", "override", "list", "--csv").out))
@@ -97,7 +86,7 @@ def test_an_override_is_set_listed_used_and_withdrawn(planned: Store, cli: Cli) 
     assert cli("plan", "override", "set", "LAMP@WH1", *days, "--times", "200").err.split()[0] == "E_INVALID"
 
 
-def test_past_days_are_adjusted_listed_and_taken_back(planned: Store, cli: Cli) -> None:
+def test_past_days_are_adjusted_listed_and_taken_back(shop: Store, cli: Cli) -> None:
     days = ("--from", "2026-03-20", "--through", "2026-03-21", "--reason", "hotel")
     number = cli("plan", "adjust", "set", "LAMP@WH1", *days, "--daily", "1.5", "--key", "k").out.strip()
     assert cli("plan", "adjust", "set", "LAMP@WH1", *days, "--daily", "1.5", "--key", "k").out.strip() == number
@@ -110,19 +99,21 @@ def test_past_days_are_adjusted_listed_and_taken_back(planned: Store, cli: Cli) 
 
 
 @pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
-def test_what_overrides_were_worth_is_listed(planned: Store, cli: Cli, clock: FixedClock) -> None:
+def test_what_overrides_were_worth_is_listed_and_an_older_plan_needs_a_word(
+    traded: Store, cli: Cli, clock: FixedClock
+) -> None:
     from orders_core.services.plan_changes import SetOverride, set_override
 
-    last = clock.now().astimezone(planned.zone).date() - timedelta(days=1)
+    last = clock.now().astimezone(traded.zone).date() - timedelta(days=1)
     clock.advance(days=-1)  # on the evening of the plan's day
-    planned.run(receive_goods, build.PICKER, ReceiveGoods("WH1", [ReceivedLine("LAMP", 900, unit_cost_cents=450)]))
+    traded.run(receive_goods, build.PICKER, ReceiveGoods("WH1", [ReceivedLine("LAMP", 100, unit_cost_cents=450)]))
     days = (last + timedelta(days=1), last + timedelta(days=7))
-    planned.run(set_override, build.PLANNER, SetOverride("LAMP", "WH1", *days, "set_daily", 5.0, "fair"))
+    traded.run(set_override, build.PLANNER, SetOverride("LAMP", "WH1", *days, "set_daily", 5.0, "fair"))
     assert cli("run", "daily", "--as-of", str(last)).code == 0
     assert cli("plan", "overrides", "--json").data["overrides"] == []
     clock.advance(days=1)
     for _ in range(7):
-        build.order(planned, "LAMP 5")
+        build.order(traded, "LAMP 5")
         clock.advance(days=1)
     assert cli("run", "daily", "--as-of", str(last + timedelta(days=7))).code == 0
     data = cli("plan", "overrides", "--json").data
@@ -133,3 +124,8 @@ def test_what_overrides_were_worth_is_listed(planned: Store, cli: Cli, clock: Fi
     said = cli("plan", "overrides", "--by", "reason")
     assert "fair" in said.out and "units of error less" in said.err
     assert "误差共减少" in cli("plan", "overrides", "--lang", "zh").err
+    old = cli("plan", "approve", "LAMP@WH1", "--of", str(last), "--json")
+    assert old.code == 0 and old.data["as_of_date"] == str(last)
+    new = cli("plan", "approve", "LAMP@WH1")
+    assert new.err.split()[0] == "E_SUGGESTION_OVERTAKEN" and old.data["purchase_orders"][0] in new.err
+    assert len(lines_bought(traded)) == 1

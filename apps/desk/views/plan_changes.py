@@ -25,8 +25,6 @@ from orders_core.services.plan_changes import (
 )
 from orders_core.store.tables.planning import ADJUSTMENT_KINDS, OVERRIDE_KINDS
 
-_STARTS_WITH = {"set_daily": 1.0, "multiply": 1.2, "add_weekly": 7.0}
-
 
 def show_changes(screen: Screen, sku: str, place: str) -> None:
     """Overrides in force and adjustments that count, each with a button that takes it back."""
@@ -89,9 +87,10 @@ def _run(screen: Screen, service: Callable[..., Any], command: Any, told: str) -
     screen.act(service, command, number="", asked="change", done=done)
 
 
-def ask_override(screen: Screen, sku: str, place: str) -> None:
-    """Open the dialog that changes the forecast of coming days."""
+def ask_override(screen: Screen, sku: str, place: str, *, daily_qty: float) -> None:
+    """Open the dialog that changes the forecast of coming days, which is `daily_qty` units a day so far."""
     t = screen.t
+    starts_with = {"set_daily": round(daily_qty, 1), "multiply": 1.2, "add_weekly": 7.0}
     key = uuid.uuid4().hex  # of this opening of the dialog: a second click changes nothing twice
     tomorrow = screen.today + timedelta(days=1)
 
@@ -104,7 +103,7 @@ def ask_override(screen: Screen, sku: str, place: str) -> None:
             key="override_kind",
         )
         amount = st.number_input(
-            t(f"change.amount.{kind}"), value=_STARTS_WITH[kind], step=0.1 if kind == "multiply" else 1.0,
+            t(f"change.amount.{kind}"), value=starts_with[kind], step=0.1 if kind == "multiply" else 1.0,
             min_value=None if kind == "add_weekly" else 0.0, key=f"override_amount_{kind}",
         )  # fmt: skip
         left, right = st.columns(2)

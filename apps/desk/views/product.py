@@ -110,7 +110,8 @@ def _approval(screen: Screen, sku: str, place: str, plan: Any) -> None:
                 ask_approval(screen, [row], as_of_date=as_of)
         may = screen.may("forecast.override")
         if st.button(t("change.override"), key="override", disabled=not may):
-            ask_override(screen, sku, place)
+            ahead = plan.forecast.head(28)["mean_qty"].mean()
+            ask_override(screen, sku, place, daily_qty=0.0 if ahead is None else float(ahead))
         if st.button(t("change.adjust"), key="adjust", disabled=not may):
             ask_adjustment(screen, sku, place)
         screen.say_role("forecast.override")
@@ -180,6 +181,8 @@ def _chart(screen: Screen, sku: str, plan: Any) -> None:
 
 def _waterfall(screen: Screen, row: Mapping[str, Any]) -> None:
     """The quantity as a sum anyone can do again: each part with its sign and the numbers behind it."""
+    from pipelines.plan import WATERFALL
+
     t = screen.t
     st.subheader(t("product.waterfall"), anchor=False)
     interval = t(
@@ -193,17 +196,25 @@ def _waterfall(screen: Screen, row: Mapping[str, Any]) -> None:
         if row["on_hand_qty"] is None
         else t("part.on_hand", on_hand=qty(row["on_hand_qty"]), reserved=qty(row["reserved_qty"] or 0))
     )
-    parts = [
-        (interval, row["demand_part_qty"], True),
-        (t("part.safety", service=percent(row["cycle_service_ratio"])), row["safety_part_qty"], True),
-        (t("part.backordered"), row["backordered_part_qty"], False),
-        (on_hand, row["on_hand_part_qty"], True),
-        (t("part.on_order"), row["on_order_part_qty"], False),
-        (t("part.surplus"), row["surplus_part_qty"], False),
-        (t("part.moq", moq=qty(row["moq_qty"])), row["moq_part_qty"], False),
-        (t("part.pack", pack=qty(row["pack_qty"])), row["pack_part_qty"], False),
+    worded = {  # with the numbers behind them; the others say themselves
+        "demand_part_qty": interval,
+        "safety_part_qty": t("part.safety", service=percent(row["cycle_service_ratio"])),
+        "backordered_part_qty": t("part.backordered"),
+        "on_hand_part_qty": on_hand,
+        "on_order_part_qty": t("part.on_order"),
+        "surplus_part_qty": t("part.surplus"),
+        "moq_part_qty": t("part.moq", moq=qty(row["moq_qty"])),
+        "pack_part_qty": t("part.pack", pack=qty(row["pack_qty"])),
+    }
+    always = ("demand_part_qty", "safety_part_qty", "on_hand_part_qty")
+    shown = [
+        {
+            t("col.what"): worded.get(name, labels[0 if screen.language == "zh" else 1]),
+            t("col.units"): row.get(name) or 0,
+        }
+        for name, labels in WATERFALL.items()
+        if row.get(name) or name in always
     ]
-    shown = [{t("col.what"): words, t("col.units"): part} for words, part, is_always in parts if part or is_always]
     shown.append({t("col.what"): f"**= {t('part.total')}**", t("col.units"): row["suggested_qty"]})
     ledger(shown, figures={t("col.units"): signed}, has_header=False)
 
