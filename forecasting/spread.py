@@ -24,7 +24,7 @@ BINS = 12
 OWN_WEIGHT = 1.0
 LEAST_RATIO = 1.05
 LEAST_MEAN = 0.3  # below it the weight of a period no longer shrinks
-OWN_LIMIT, CURVE_LIMIT = 2.0, 6.0  # errors count up to so many times sqrt(3 × mean + mean²)
+OWN_LIMIT, CURVE_LIMIT = 3.0, 6.0  # errors count up to so many times sqrt(3 × mean + mean²)
 
 
 @dataclass(frozen=True)
