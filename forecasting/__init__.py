@@ -78,5 +78,10 @@ Three calls do the whole work; each takes Polars or pandas frames and gives back
 Reason codes of a suggestion that need care: ``stock_not_recorded`` (on hand is NULL: worked out as if the shelf were empty) and
 ``stock_outs_unknown`` (the history doesn't say when stock ran out, so demand of such days was learned as it was sold).
 
+Beside the two calls, each with arrays or frames in and out: ``events`` (holidays that move, shopping days, promotions and
+prices on the forecast's weeks, and what an event multiplies demand by), ``hierarchy`` (totals of products, categories,
+locations, channels that add up), ``similar`` (products without a past), ``shape`` (stage of life, trend and season,
+weeks that stick out).
+
 Importing this package costs nothing; each module imports what it needs.
 """

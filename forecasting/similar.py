@@ -11,6 +11,19 @@ than counts do and a level drifts: one large order is no proof of a level.
 How sure the prior is, how much weeks vary and levels drift is measured on the launches that are known: each is told from
 its own analogues, as if it were new.
 
+Measured on UCI Online Retail II (products first sold July 2010 to June 2011, the kind is the last word of the name; the next
+eight weeks from weekly cutoffs; total absolute error / total demand, one order of 74,215 units cancelled the same day left
+out). Settings were chosen on launches before February 2011; the later ones taught only the caps on one huge order.
+
+    own weeks      products   ours   mature products of the kind   mean so far
+    0 (launch)          675   0.79                         0.83             -
+    1                   675   0.57                         0.83          0.82
+    2                   650   0.53                         0.85          0.71
+    4                   614   0.53                         0.89          0.60
+
+80 % intervals of the eight weeks' total covered 67 to 69 %, 90 % ones 80 %: what is new into a Christmas it doesn't know of
+sells more than its analogues did in spring.
+
 >>> import polars as pl
 >>> from datetime import date, timedelta
 >>> start = date(2026, 1, 1)
