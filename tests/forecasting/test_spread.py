@@ -63,6 +63,21 @@ def test_intervals_of_small_counts_hold_the_share_they_promise(share: float) -> 
     assert ((low <= actual[:, to_come]) & (actual[:, to_come] <= high)).mean() > share + 0.03
 
 
+def test_peak_weeks_get_the_wider_intervals_they_need() -> None:
+    mean, calm = forecasts(600, 60, ratio=1.5, seed=8)
+    wild = draw(mean, np.full(mean.shape, 9.0), paths=1, rng=np.random.default_rng(9))[0]
+    peak = np.zeros(mean.shape, dtype=np.int64)
+    peak[:, ::6] = 1
+    actual = np.where(peak == 1, wild, calm)
+    spread = learn_spread(mean[:, :48], actual[:, :48], peak[:, :48])
+    low, high = spread.interval(mean[:, 48:], 0.8, peak[:, 48:])
+    held = (low <= actual[:, 48:]) & (actual[:, 48:] <= high)
+    assert held[peak[:, 48:] == 1].mean() == pytest.approx(0.8, abs=0.04)
+    assert held[peak[:, 48:] == 0].mean() == pytest.approx(0.8, abs=0.03)
+    low, high = spread.interval(mean[:, 48:], 0.8)
+    assert ((low <= actual[:, 48:]) & (actual[:, 48:] <= high))[peak[:, 48:] == 1].mean() < 0.75
+
+
 def test_one_impossible_number_leaves_the_others_as_they_were() -> None:
     mean, actual = forecasts(60, 40, ratio=2.0, seed=6)
     before = learn_spread(mean, actual)
@@ -78,8 +93,9 @@ def test_what_is_not_known_counts_for_nothing() -> None:
     hidden = actual.copy()
     hidden[:, 20:] = np.nan
     part, same = learn_spread(mean, hidden), learn_spread(mean[:, :20], actual[:, :20])
-    for name in ("means", "ratios", "own_errors", "own_means", "tails"):
+    for name in ("means", "ratios", "own_errors", "own_means"):
         np.testing.assert_allclose(getattr(part, name), getattr(same, name))
+    np.testing.assert_allclose(np.sort(part.tails[None]), np.sort(same.tails[None]))
 
 
 def test_without_any_past_demand_is_taken_as_nearly_poisson() -> None:
