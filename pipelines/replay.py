@@ -89,7 +89,7 @@ def past(warehouse_dir: Path, *, weeks: int) -> Past:
         "lead_time_days",
         "lead_time_sd_days",
         "review_period_days",
-        pl.coalesce(pl.max_horizontal("stock_qty", 0), pl.Series(begin)).alias("on_hand_qty"),
+        pl.coalesce(pl.col("stock_qty").clip(0), pl.Series(begin)).alias("on_hand_qty"),
         pl.max_horizontal(-pl.col("stock_qty"), 0).fill_null(0).alias("backordered_qty"),
         "moq_qty",
         "pack_qty",

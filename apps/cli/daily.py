@@ -74,6 +74,7 @@ def _daily(out: Context, day: date | None, *, full: bool, run_id: str) -> None:
         sealed = seal_audit(store) if is_today else 0
         clock = store.clock
     report = run_and_show(out, day, full=full, now=clock.now, run_id=run_id)
+    priced = _publish_hints(out) if is_today else 0
     _say_warnings(out, report)
     if not report.row_counts.get("core.fct_order_line"):
         out.say(
@@ -83,8 +84,19 @@ def _daily(out: Context, day: date | None, *, full: bool, run_id: str) -> None:
     given = sorted({each.number for each in filled})
     if given:
         out.say(f"given to waiting orders: {', '.join(given)}", f"已分配给等待的订单：{', '.join(given)}")
-    data = {**report.as_json(), "orders_given_stock": given, "audit_rows_sealed": sealed}
+    data = {**report.as_json(), "orders_given_stock": given, "audit_rows_sealed": sealed, "stock_prices": priced}
     out.emit(data, lambda: _report_lines(out, report))
+
+
+def _publish_hints(out: Context) -> int:
+    """Tell the core what a unit is worth where it lies; returns how many prices are live."""
+    from orders_core.services.publish_hints import PriceHint, PublishHints, publish_hints
+    from pipelines.hints import price_hints
+
+    run_key, rows = price_hints(out.settings.warehouse_dir)
+    hints = [PriceHint(row["sku"], row["location_code"], row["currency"], row["price_cents"]) for row in rows]
+    with out.store() as store:
+        return int(out.run(store, publish_hints, PublishHints(run_key, hints)).prices)
 
 
 def _say_warnings(out: Context, report: RunReport) -> None:

@@ -94,7 +94,7 @@ def replay(
     terms = with_service_costs(
         terms, holding_ratio=holding, cycle_service_ratio=service, order_cost_cents=float(order_cost)
     )
-    made = {name: _policy(name, past, terms, service, not backorders) for name in names if name != AS_ORDERED}
+    made = {name: policy_named(name, past, terms, service, not backorders) for name in names if name != AS_ORDERED}
     with out.progress() as progress:
         result = run_replay(
             past.history.join(terms.select("unique_id"), on="unique_id", how="semi", maintain_order="left"),
@@ -126,7 +126,7 @@ def replay(
     _show(out, data, past.currency)
 
 
-def _policy(name: str, past: Past, terms: Any, service: float, is_lost: bool) -> Any:
+def policy_named(name: str, past: Past, terms: Any, service: float, is_lost: bool) -> Any:
     """A policy by name; a rule's cover is the one that was cheapest in the same number of days before."""
     from forecasting.forecast import PlanSettings
     from forecasting.replay import MeanWithCover, Ours, SeasonalNaive, TextbookSafety, cheapest_cover
