@@ -104,7 +104,7 @@ def lightgbm_forecast(features: PricedFeatures, *, until: int) -> Floats:
         colsample_bytree=0.5,
         random_state=0,
         deterministic=True,
-        n_jobs=2,
+        n_jobs=1,
         verbose=-1,
     )
     weight = 0.5 ** ((until - told.period) / settings.half_life_periods)
