@@ -22,10 +22,14 @@ How recent. Older periods count less, by a half-life that the panel chooses on i
 forecasts from earlier cutoffs had the smallest Poisson deviance, each series in units of its typical order.
 
 Paths draw p once per path from its beta distribution (what isn't known of it is shared by all periods), then each period
-by itself, with a size as orders at this level turned out when they were left out. Totals over a lead time are sums of a
-path, so they are as wide as they should be.
+by itself. A size is drawn from how orders of its level turned out when they were left out; in every second draw nearer to
+the middle or farther from it, as the series' own sizes scatter less or more than others. Totals over a lead time are
+sums of a path, so they are as wide as they should be.
 
-Measured: `python -m benchmarks.spare_parts`.
+Measured: `python -m benchmarks.spare_parts`. It is for slow movers: on weekly sums of UCI Online Retail (six cutoffs, 1,500
+products, those with a week of demand in 1.3 or more), where levels change from month to month, its mean has an RMSSE of
+0.658, TSB with IMAPA 0.646, the boosted forecast with both 0.640, and a quarter of it in that mix 0.639. So the weekly plan
+does not offer it.
 
 >>> import numpy as np
 >>> y = np.array([[0, 0, 2, 0, 0, 2, 0, 0], [0, 5, 0, 0, 0, 0, 7, 0], [0, 0, 0, 0, 1, 0, 0, 0]], dtype=float)
@@ -93,6 +97,7 @@ class Expected:
         periods: Periods that `probability` rests on: own ones, older ones counting less, and the panel's.
         own_orders: Own orders, older ones counting less, that `size` rests on beside the panel's.
         level: Log of the typical size.
+        scatter_ratio: How far its log sizes scatter, over how far those of series of its level do.
     """
 
     mean: Floats
@@ -101,6 +106,7 @@ class Expected:
     periods: Floats
     own_orders: Floats
     level: Floats
+    scatter_ratio: Floats
 
 
 @dataclass(frozen=True)
@@ -153,7 +159,22 @@ def expected(pool: Pool, y: Floats) -> Expected:
     prior_periods = np.where(own.periods > 0, np.minimum(pool.kappa, own.periods), 1.0)
     periods = own.periods + prior_periods
     probability = (own.orders + prior_periods * share) / periods
-    return Expected(probability * size, probability, size, periods, own.independent, level)
+
+    panel_variance = np.interp(level, pool.at_level, [max(float(np.log(r).var()), 1e-6) for r in pool.size_ratios])
+    several = np.maximum(own.independent - 1.0, 0.0)
+    own_squares = own.scatter * (
+        own.independent + 1.0
+    )  # Σ squares × (1 + 1/n): the level it is taken from is unsure too
+    variance = (OWN_ORDERS * panel_variance + np.where(several > 0, own_squares, 0.0)) / (OWN_ORDERS + several)
+    return Expected(
+        mean=probability * size,
+        probability=probability,
+        size=size,
+        periods=periods,
+        own_orders=own.independent,
+        level=level,
+        scatter_ratio=np.sqrt(variance / panel_variance),
+    )
 
 
 def demand_paths(pool: Pool, y: Floats, *, horizon: int, paths: int, rng: np.random.Generator) -> Floats:
@@ -173,21 +194,29 @@ def demand_paths(pool: Pool, y: Floats, *, horizon: int, paths: int, rng: np.ran
     probability = rng.beta(asked[:, None], quiet[:, None], size=(y.shape[0], paths))
     has_demand = rng.random((y.shape[0], paths, horizon)) < probability[:, :, None]
 
-    sizes = _drawn_sizes(pool, ahead.level[np.nonzero(has_demand)[0]], rng)
+    series = np.nonzero(has_demand)[0]
+    sizes = _drawn_sizes(pool, ahead, series, rng)
     out: Floats = np.zeros(has_demand.shape)
     out[has_demand] = np.maximum(1.0, np.rint(sizes)) if pool.is_whole else sizes
     return out
 
 
-def _drawn_sizes(pool: Pool, level: Floats, rng: np.random.Generator) -> Floats:
-    """A size per level, as orders of series of that level turned out; between two levels of the pool either is taken."""
+def _drawn_sizes(pool: Pool, ahead: Expected, series: NDArray[np.intp], rng: np.random.Generator) -> Floats:
+    """A size for each of `series`, as orders of that level turned out; between two levels of the pool either is taken.
+
+    How far it lies from the middle of its level follows, in every second draw, how far the series' own sizes scatter; in
+    the others a series with regular sizes has the panel's huge orders as well.
+    """
+    level = ahead.level[series]
     between = np.interp(level, pool.at_level, np.arange(pool.at_level.size, dtype=np.float64))
     at = np.minimum((between + rng.random(level.size)).astype(np.int64), pool.at_level.size - 1)
-    counts = np.array([ratios.size for ratios in pool.size_ratios])
+    logs = [np.log(ratios) for ratios in pool.size_ratios]
+    counts = np.array([ratios.size for ratios in logs])
     starts = np.cumsum(counts) - counts
-    rank = (rng.random(level.size) * counts[at]).astype(np.int64)
-    sizes: Floats = np.exp(level) * np.concatenate(pool.size_ratios)[starts[at] + rank]
-    return sizes
+    drawn = np.concatenate(logs)[starts[at] + (rng.random(level.size) * counts[at]).astype(np.int64)]
+    middle = np.interp(level, pool.at_level, [float(ratios.mean()) for ratios in logs])
+    stretch = np.where(rng.random(level.size) < 0.5, ahead.scatter_ratio[series], 1.0)
+    return np.asarray(np.exp(level + middle + stretch * (drawn - middle)), dtype=np.float64)
 
 
 # --- learning -----------------------------------------------------------------------------------------------------
