@@ -81,7 +81,8 @@ Reason codes of a suggestion that need care: ``stock_not_recorded`` (on hand is 
 Beside the two calls, each with arrays or frames in and out: ``events`` (holidays that move, shopping days, promotions and
 prices on the forecast's weeks, and what an event multiplies demand by), ``hierarchy`` (totals of products, categories,
 locations, channels that add up), ``similar`` (products without a past), ``shape`` (stage of life, trend and season,
-weeks that stick out).
+weeks that stick out), ``replay`` (what any way of ordering would have cost in money), ``inventory`` (what a service target
+costs in stock, what lies too long), ``stock_price`` (what a unit is worth where it lies).
 
 Importing this package costs nothing; each module imports what it needs.
 """
