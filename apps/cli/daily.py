@@ -75,6 +75,9 @@ def _daily(out: Context, day: date | None, *, full: bool, run_id: str) -> None:
         clock = store.clock
     report = run_and_show(out, day, full=full, now=clock.now, run_id=run_id)
     priced = _publish_hints(out) if is_today else 0
+    if is_today:  # the prices are in the trail as well
+        with out.store() as store:
+            sealed += seal_audit(store)
     _say_warnings(out, report)
     if not report.row_counts.get("core.fct_order_line"):
         out.say(
