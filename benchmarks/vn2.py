@@ -47,7 +47,7 @@ CALIBRATION_WEEKS = 52
 LEAST_HISTORY = 20  # weeks before a forecast that counts
 PEAK_INDEX = 1.3
 # 1 / (1 + 0.2) = 0.83 would be right if an order had to last one week only and what is left cost once. The least of three
-# quantiles is also more than the quantile of the least. Best on ten windows of 2023, .66 to .74 within one per cent.
+# quantiles is also more than the quantile of the least. Best on ten windows of 2023, .66 to .74 within two per cent.
 CRITICAL_RATIO = 0.70
 
 
