@@ -115,6 +115,7 @@ PROBLEMS: dict[str, tuple[str, str]] = {
     "return_not_expected": ("{number} ({kind}) is {status}", "{number}（{kind}）状态为 {status}"),
     "return_under_way": ("a return of {asked_qty} units of it is under way", "其中 {asked_qty} 件正在退货"),
     "rule_incomplete": ("{kind} needs {missing}", "{kind} 缺少 {missing}"),
+    "run_key_missing": ("hints need the key of their run", "缺少任务编号"),
     "same_location": ("{location} is where the goods are", "货物已在 {location}"),
     "seen_since": (
         "only what left and nobody has seen since can be taken back",

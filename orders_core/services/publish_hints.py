@@ -66,14 +66,20 @@ def publish_hints(uow: UnitOfWork, actor: Actor, command: PublishHints) -> Hints
     """
     actor.must("catalogue.change")
     if not command.run_key:
-        raise InvalidCommand(field="run_key", problem="hints need the key of their run")
+        raise InvalidCommand(field="run_key", problem="run_key_missing")
     for hint in command.prices:
         if hint.price_cents < 0:
-            raise InvalidCommand(field=f"{hint.sku}@{hint.location}", problem=f"price {hint.price_cents} is below 0")
+            raise InvalidCommand(
+                field=f"{hint.sku}@{hint.location}", problem="price_out_of_range", price_cents=hint.price_cents
+            )
     for row in command.protected:
         if row.protected_qty < 1:
             raise InvalidCommand(
-                field=f"{row.sku}@{row.location}", problem=f"protecting {row.protected_qty} is below 1"
+                field=f"{row.sku}@{row.location}",
+                problem="amount_out_of_range",
+                amount=row.protected_qty,
+                least=1,
+                most="9,999,999",
             )
     skus = {row.sku: row.id for row in uow.rows(select(Sku.sku, Sku.id))}
     places = {row.code: row.id for row in uow.rows(select(Location.code, Location.id))}
