@@ -785,7 +785,8 @@ def _fitted(name: str, y: Floats, horizon: int) -> tuple[Floats, float]:
     except Exception:  # noqa: BLE001 - a foreign optimiser may raise anything on a short series: its plain mean then
         return np.full(horizon, y[-13:].mean()), spread
     mean, errors = np.asarray(said["mean"], dtype=np.float64), (y - np.asarray(said["fitted"], dtype=np.float64))[-52:]
-    if not np.isfinite(mean).all():
+    # as in `models`: more than ten times the largest week so far is a fit that ran away, not a forecast
+    if not np.isfinite(mean).all() or mean.max() > 10 * max(1.0, float(y.max())):
         return np.full(horizon, y[-13:].mean()), spread
     errors = errors[np.isfinite(errors)]
     return np.maximum(mean, 0.0), float(np.sqrt((errors**2).mean())) if errors.size >= 8 else spread

@@ -377,3 +377,16 @@ def test_a_rule_of_thumb_is_compared_with_the_cover_that_was_cheapest_before() -
         cheapest_cover(MeanWithCover, changed, terms, start=start, days=56) == cover[1]
     )  # set before the replay begins
     assert invented_stock(histories(steady), ["A", "Z"], start=start).tolist() == [112, 0]
+
+
+def test_a_fit_that_runs_away_orders_the_plain_mean(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Runaway:
+        def forecast(self, y: np.ndarray, h: int, fitted: bool) -> dict[str, np.ndarray]:
+            return {"mean": np.full(h, 1e9), "fitted": np.zeros(y.size)}
+
+    monkeypatch.setattr("forecasting.replay.sf.AutoETS", lambda season_length: Runaway())
+    history = daily("A", [2.0] * 141)
+    terms = pl.DataFrame({"unique_id": ["A"], "lead_time_days": [14], "review_period_days": [7]})
+    rule = TextbookSafety(models=("AutoETS",))
+    made = replay(history, terms, {"textbook": rule}, start=END, days=1)
+    assert made.orders["ordered_qty"].to_list() == [42]  # three weeks of 14, and no spread
