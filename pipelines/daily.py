@@ -394,7 +394,7 @@ def _bring_what_stays(con: duckdb.DuckDBPyConnection, live: Path) -> None:
 
 
 def _bring_history(con: duckdb.DuckDBPyConnection, warehouse_dir: Path) -> None:
-    """Copy the plans kept in the newest generation that can be read, live or not; columns it has not stay empty.
+    """Copy the plans kept in the newest generation that can be read, live or not; tables and columns it has not stay empty.
 
     They can't be computed again as they were.
     """
@@ -405,7 +405,8 @@ def _bring_history(con: duckdb.DuckDBPyConnection, warehouse_dir: Path) -> None:
             with read.attached(con, path, "older"):
                 if _shared_columns(con, "meta.plan_day"):
                     for name in ("meta.plan_day", *HISTORY_TABLES):
-                        con.execute(f"INSERT INTO {name} BY NAME SELECT {_shared_columns(con, name)} FROM older.{name}")
+                        if columns := _shared_columns(con, name):
+                            con.execute(f"INSERT INTO {name} BY NAME SELECT {columns} FROM older.{name}")
                     return
         except (duckdb.IOException, OSError):  # damaged: the next older one may be whole
             for name in ("meta.plan_day", *HISTORY_TABLES):
