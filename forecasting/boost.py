@@ -15,15 +15,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from sklearn.ensemble import HistGradientBoostingRegressor
 
+from forecasting.bins import binned, cut_points
 from forecasting.errors import BadSetting
 from forecasting.features import Features, training_rows
 from forecasting.models import Floats
 
 FIRST_CUTOFF = 40  # periods a row must have behind it
-BINS, EDGE_ROWS = 250, 20_000
 LARGEST_RATIO = 30.0  # a target above this many times the unit is learned as this many
 SMALLEST_MEAN = 0.01
 
@@ -76,7 +75,7 @@ class Boosted:
         ahead = np.empty((len(features.panel.ids), horizon))
         for step in range(horizon):
             rows, unit = features.rows(cutoff, step, told_step=min(step, self.horizon - 1))
-            ahead[:, step] = np.maximum(self.model.predict(_binned(rows, self.edges)) * unit, SMALLEST_MEAN)
+            ahead[:, step] = np.maximum(self.model.predict(binned(rows, self.edges)) * unit, SMALLEST_MEAN)
         return ahead
 
 
@@ -94,7 +93,7 @@ def learn(features: Features, *, until: int, horizon: int, settings: BoostSettin
     if not chosen:
         raise BadSetting(f"nothing to learn from: {until} periods are known, at least 3 are needed")
     rows, target, unit, *_ = training_rows(features, chosen, range(horizon), known_until=until)
-    edges = _edges(rows)
+    edges = cut_points(rows)
     model = HistGradientBoostingRegressor(
         loss="poisson",
         learning_rate=settings.learning_rate,
@@ -107,33 +106,8 @@ def learn(features: Features, *, until: int, horizon: int, settings: BoostSettin
     )
     weight = unit**settings.weight_exponent
     model.fit(
-        _binned(rows, edges),
+        binned(rows, edges),
         np.minimum(target, LARGEST_RATIO),
         sample_weight=np.minimum(weight, np.quantile(weight, 0.99)),
     )
     return Boosted(model, edges, horizon, until, len(target))
-
-
-def _edges(rows: Floats) -> tuple[Floats, ...]:
-    """Where each column is cut into bins of about as many rows.
-
-    scikit-learn 1.9 does the same within `fit`, but with sample weights it sorts all rows again for each bin, which took
-    85 % of the whole time.
-    """
-    every = max(1, rows.shape[0] // EDGE_ROWS)
-    found = []
-    for column in rows[::every].T:
-        seen = np.sort(column[~np.isnan(column)])
-        at = np.linspace(0, max(0, seen.size - 1), BINS + 1)[1:-1].astype(np.int64)
-        found.append(np.unique(seen[at]) if seen.size else seen)
-    return tuple(found)
-
-
-def _binned(rows: Floats, edges: tuple[Floats, ...]) -> NDArray[np.float32]:
-    """Number of the bin of each value; NaN where there is none and where the whole column said nothing."""
-    out = np.empty(rows.shape, dtype=np.float32)
-    for i, cuts in enumerate(edges):
-        column = rows[:, i]
-        out[:, i] = np.searchsorted(cuts, column, side="right")
-        out[np.isnan(column), i] = np.nan if cuts.size else 0.0
-    return out

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from sklearn.ensemble import HistGradientBoostingRegressor
 
+from forecasting.bins import binned, cut_points
 from forecasting.elasticity import ElasticitySettings, expected_log_demand, log_demand
 from forecasting.errors import BadSetting
 from forecasting.models import Floats
@@ -182,12 +183,14 @@ class Priced:
 
     Attributes:
         models: What scikit-learn fitted.
+        cuts: Per column, where its values are cut into bins.
         median_factor, percentage_factor: By promoted or not: what a forecast is multiplied by to be the median of demand,
             and to have the smallest mean absolute percentage error.
         rows: Rows it learned from.
     """
 
     models: tuple[HistGradientBoostingRegressor, ...]
+    cuts: tuple[Floats, ...]
     median_factor: Floats
     percentage_factor: Floats
     trust_ratio: float
@@ -205,7 +208,7 @@ class Priced:
         ahead = np.empty((len(features.panel.ids), len(steps)))
         for column, step in enumerate(steps):
             rows = features.rows(cutoff, step)
-            over = np.mean([model.predict(rows.values) for model in self.models], axis=0)
+            over = np.mean([model.predict(binned(rows.values, self.cuts)) for model in self.models], axis=0)
             promoted = features.is_promoted[:, cutoff + step].astype(np.int64)
             ahead[:, column] = np.exp(rows.base + rows.expected + self.trust_ratio * over) * factor[promoted]
         return ahead
@@ -251,6 +254,8 @@ def learn_priced(features: PricedFeatures, *, until: int, steps: Sequence[int]) 
     told, settings = taught(features, until=until, steps=steps), features.settings
     over = told.log_y - told.base - told.expected
     weight = 0.5 ** ((until - told.period) / settings.half_life_periods)
+    cuts = cut_points(told.values)
+    values = binned(told.values, cuts)
     models = tuple(
         HistGradientBoostingRegressor(
             learning_rate=settings.learning_rate,
@@ -261,7 +266,7 @@ def learn_priced(features: PricedFeatures, *, until: int, steps: Sequence[int]) 
             max_features=settings.columns_ratio,
             early_stopping=False,
             random_state=number,
-        ).fit(told.values, over, sample_weight=weight)
+        ).fit(values, over, sample_weight=weight)
         for number in range(settings.models)
     )
     # The regression's errors were made ahead of their periods; those of the trees on what they learned would be too small.
@@ -274,7 +279,7 @@ def learn_priced(features: PricedFeatures, *, until: int, steps: Sequence[int]) 
         if at.any():
             factors[0, state] = _weighted_median(ratio[at], np.ones(int(at.sum())))
             factors[1, state] = _weighted_median(ratio[at], 1.0 / ratio[at])
-    return Priced(models, factors[0], factors[1], settings.trust_ratio, len(over))
+    return Priced(models, cuts, factors[0], factors[1], settings.trust_ratio, len(over))
 
 
 def _weighted_median(values: Floats, weight: Floats) -> float:
