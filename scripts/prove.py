@@ -13,7 +13,7 @@ from pathlib import Path
 from benchmarks.common import PROJECT, Figure, record
 
 WORK = PROJECT / "run" / "prove"
-BENCHMARKS = ("place_order", "load")
+BENCHMARKS = ("place_order", "load", "forecast_scale", "vn2", "orange_juice", "spare_parts", "replay")
 
 
 def main() -> int:
