@@ -91,26 +91,40 @@ def simple_forecasts(y: Floats) -> dict[str, Floats]:
 
 
 def lightgbm_forecast(features: PricedFeatures, *, until: int) -> Floats:
-    """What LightGBM makes of the same rows, taught on demand over base under its objective for percentage errors."""
+    """What LightGBM makes of the same rows, taught on demand over base under its objective for percentage errors.
+
+    That objective counts the rows of a leaf from their weights and now and then finds none (a fatal check in 4.7): another
+    choice of columns is drawn then.
+
+    Raises:
+        lightgbm.basic.LightGBMError: Five choices failed.
+    """
     from lightgbm import LGBMRegressor
+    from lightgbm.basic import LightGBMError
 
     told, settings = taught(features, until=until, steps=STEPS), features.settings
-    model = LGBMRegressor(
-        objective="mape",
-        n_estimators=300,
-        learning_rate=0.05,
-        num_leaves=31,
-        min_child_samples=40,
-        colsample_bytree=0.5,
-        random_state=0,
-        deterministic=True,
-        n_jobs=1,
-        verbose=-1,
-    )
     weight = 0.5 ** ((until - told.period) / settings.half_life_periods)
-    model.fit(told.values, np.exp(told.log_y - told.base), sample_weight=weight)
     rows = [features.rows(until, step) for step in STEPS]
-    return np.column_stack([np.exp(row.base) * model.predict(row.values) for row in rows])
+    for seed in range(5):
+        model = LGBMRegressor(
+            objective="mape",
+            n_estimators=300,
+            learning_rate=0.05,
+            num_leaves=31,
+            min_child_samples=40,
+            colsample_bytree=0.5,
+            random_state=seed,
+            deterministic=True,
+            n_jobs=1,
+            verbose=-1,
+        )
+        try:
+            model.fit(told.values, np.exp(told.log_y - told.base), sample_weight=weight)
+        except LightGBMError as failure:
+            last_failure = failure
+            continue
+        return np.column_stack([np.exp(row.base) * model.predict(row.values) for row in rows])
+    raise last_failure
 
 
 def measure(panel: Panel, cutoffs: Sequence[int], first_week: int, tell: Any = lambda text: None) -> dict[str, Any]:
