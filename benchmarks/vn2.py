@@ -43,6 +43,7 @@ ATTRIBUTES = ("product", "productgroup", "department", "store")
 DEFAULT_WINDOWS = 10  # every fourth week, the last one ending with the data
 PUBLISHED = "official window: organisers 4,334, winner 3,763 (.868), best later paper 3,582 (.826)"
 
+RELEARN_WEEKS = 13
 CALIBRATION_WEEKS = 52
 LEAST_HISTORY = 20  # weeks before a forecast that counts
 PEAK_INDEX = 1.3
@@ -131,8 +132,8 @@ class Planner:
     """Learns once, before the window; each round forecasts from what has been revealed and orders.
 
     The mean is halfway between the boosted model and what it is told its features in (level × season): one errs where
-    the other doesn't. How far demand falls from it is learned from a year of forecasts; of its last half a boosted
-    model that ends there takes part, before that level × season stands alone, which needs no learning.
+    the other doesn't. How far demand falls from it is learned from a year of such forecasts, by models that were learned
+    anew every quarter and know nothing later.
     """
 
     def __init__(self, before: Panel) -> None:
@@ -178,14 +179,12 @@ def past_forecasts(features: Features) -> tuple[Floats, Floats, Ints]:
     cutoff × week. No forecast knows anything of its own cutoff or later."""
     last = features.panel.periods
     cutoffs = range(max(LEAST_HISTORY, last - CALIBRATION_WEEKS), last - LEAD_WEEKS + 1)
-    learned_until = max(LEAST_HISTORY, last - CALIBRATION_WEEKS // 2)
-    model = learn(features, until=learned_until, horizon=LEAD_WEEKS)
     means = []
     for cutoff in cutoffs:
-        mean = units(features, cutoff)
-        if cutoff >= learned_until:
-            mean = (mean + model.forecast(features, cutoff=cutoff, horizon=LEAD_WEEKS)) / 2
-        means.append(mean)
+        if (cutoff - cutoffs[0]) % RELEARN_WEEKS == 0:
+            model = learn(features, until=cutoff, horizon=LEAD_WEEKS)
+        boosted = model.forecast(features, cutoff=cutoff, horizon=LEAD_WEEKS)
+        means.append((boosted + units(features, cutoff)) / 2)
     actual = [features.panel.y[:, cutoff : cutoff + LEAD_WEEKS] for cutoff in cutoffs]
     peaks = [in_peaks(features, cutoff) for cutoff in cutoffs]
     return np.stack(means, axis=1), np.stack(actual, axis=1), np.stack(peaks, axis=1)
