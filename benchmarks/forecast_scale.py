@@ -31,8 +31,8 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.common import PROJECT, Figure, record, whole_run, write_json
+from forecasting.arrays import Floats
 from forecasting.forecast import plan_demand
-from forecasting.models import Floats
 from forecasting.replenishment import suggest
 
 SEED = 20261122

@@ -27,7 +27,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.common import PROJECT, Figure, record, whole_run, write_json
-from forecasting.models import Floats
+from forecasting.arrays import Floats
 from forecasting.panel import Panel, attribute_codes
 from forecasting.priced import PricedFeatures, learn_priced, taught
 

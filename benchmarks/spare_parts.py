@@ -40,15 +40,14 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 from scipy import stats
 
 from benchmarks.common import Figure, processes, record, whole_run, write_json
+from forecasting.arrays import Floats
 from forecasting.intermittent import demand_paths, expected, learn
 
-Floats = NDArray[np.float64]
 Curves = Mapping[tuple[str, str], Sequence[tuple[float, float]]]  # (model, spread) -> (fill rate, holding)
 
 SETS = ("braf", "man", "auto")

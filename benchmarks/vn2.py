@@ -31,10 +31,10 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.common import PROJECT, Figure, record, whole_run, write_json
+from forecasting.arrays import Floats, Ints
 from forecasting.boost import learn
 from forecasting.features import Features
-from forecasting.models import Floats
-from forecasting.panel import Ints, Panel, attribute_codes
+from forecasting.panel import Panel, attribute_codes
 from forecasting.spread import learn_spread
 
 WEEKS, ROUNDS, LEAD_WEEKS = 8, 6, 3

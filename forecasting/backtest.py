@@ -13,7 +13,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from forecasting.models import MODEL_NAMES, Floats, forecast_weeks, learning_start
+from forecasting.arrays import Floats
+from forecasting.models import MODEL_NAMES, forecast_weeks, learning_start
 
 MIN_WEEKS = 8  # weeks a fold must have to learn from
 

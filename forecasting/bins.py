@@ -13,7 +13,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from forecasting.models import Floats
+from forecasting.arrays import Floats
 
 BINS, EDGE_ROWS = 250, 20_000
 

@@ -17,10 +17,10 @@ from dataclasses import dataclass
 import numpy as np
 from sklearn.ensemble import HistGradientBoostingRegressor
 
+from forecasting.arrays import Floats
 from forecasting.bins import binned, cut_points
 from forecasting.errors import BadSetting
 from forecasting.features import Features, training_rows
-from forecasting.models import Floats
 
 FIRST_CUTOFF = 40  # periods a row must have behind it
 LARGEST_RATIO = 30.0  # a target above this many times the unit is learned as this many

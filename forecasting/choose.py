@@ -29,9 +29,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from forecasting.arrays import Floats
 from forecasting.backtest import Backtest
 from forecasting.metrics import naive_scale
-from forecasting.models import MODEL_NAMES, SIMPLE_RULES, Floats, learning_start
+from forecasting.models import MODEL_NAMES, SIMPLE_RULES, learning_start
 
 MARGIN = 0.30
 MIN_FOLDS = 3

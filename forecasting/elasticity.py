@@ -13,8 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from forecasting.models import Floats
-from forecasting.panel import Ints
+from forecasting.arrays import Floats, Ints
 
 
 @dataclass(frozen=True)

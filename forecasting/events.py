@@ -26,13 +26,10 @@ from datetime import date, timedelta
 import holidays
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
+from forecasting.arrays import Floats, Ints
 from forecasting.errors import BadFrame, BadSetting
 from forecasting.frames import Frame, text_column, to_polars
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 WEEKS_BEFORE, WEEKS_AFTER = 8, 3  # how far an event is felt: 春节 stock is bought from two months before
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from forecasting.models import Floats
+from forecasting.arrays import Floats
 
 LEVEL_WEEKS = 8
 PARTS = ("level_part_qty", "stock_out_part_qty", "season_part_qty", "closed_part_qty", "trend_part_qty")

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from forecasting.models import Floats
-from forecasting.panel import Ints, Panel
+from forecasting.arrays import Floats, Ints
+from forecasting.panel import Panel
 from forecasting.regressors import PRICE, price_state
 
 LAGS = 6

@@ -23,6 +23,7 @@ from typing import Any, Literal
 import numpy as np
 import polars as pl
 
+from forecasting.arrays import Floats
 from forecasting.backtest import BACKTEST, Backtest, backtest, backtest_frame
 from forecasting.choose import MIN_FOLDS, Choice, choose
 from forecasting.demand import (
@@ -45,7 +46,6 @@ from forecasting.models import (
     BOOSTED,
     COMBINATIONS,
     SIMPLE_RULES,
-    Floats,
     candidates,
     default_model,
     forecast_weeks,

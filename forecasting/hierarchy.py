@@ -24,15 +24,13 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 from scipy import sparse
 from scipy.sparse.linalg import spsolve
 
+from forecasting.arrays import Floats
 from forecasting.errors import BadFrame, BadSetting
 from forecasting.frames import Frame, text_column, to_polars
 from forecasting.metrics import quantile_column
-
-Floats = NDArray[np.float64]
 
 TOTAL, SERIES = "total", "series"  # names of the level without columns, and of the series themselves
 STEPS_PER_UNIT = 1_000_000

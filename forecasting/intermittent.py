@@ -47,7 +47,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 from scipy.special import betaln
 
-from forecasting.models import Floats
+from forecasting.arrays import Floats
 
 OWN_ORDERS = 6.0  # orders of its own that weigh as much as the panel's word
 SIZE_CAP = 2.0

@@ -19,6 +19,7 @@ import numpy as np
 import polars as pl
 
 from forecasting import intermittent
+from forecasting.arrays import Floats
 from forecasting.boost import learn
 from forecasting.demand import demand_shape
 from forecasting.explain import LEVEL_WEEKS
@@ -26,7 +27,6 @@ from forecasting.features import Features
 from forecasting.models import (
     BOOSTED,
     POOLED,
-    Floats,
     default_model,
     forecast_weeks,
     learned_models,

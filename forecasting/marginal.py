@@ -31,9 +31,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from forecasting.models import Floats
+from forecasting.arrays import Floats, Ints
 
-Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 Shortage = Literal["lost", "backordered"]
 """What becomes of demand that meets no stock: `lost` costs once a unit, `backordered` a unit and week that it waits."""

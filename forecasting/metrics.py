@@ -15,7 +15,7 @@ from collections.abc import Sequence
 import numpy as np
 import polars as pl
 
-from forecasting.models import Floats
+from forecasting.arrays import Floats
 
 
 def quantile_column(q: float) -> str:

@@ -24,10 +24,8 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 from statsforecast.models import (
     IMAPA,
     TSB,
@@ -39,7 +37,7 @@ from statsforecast.models import (
     WindowAverage,
 )
 
-Floats: TypeAlias = NDArray[np.float64]
+from forecasting.arrays import Floats
 
 OUTLIER_FACTOR = 6.0
 OUTLIER_MIN_WEEKS = 5

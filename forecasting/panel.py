@@ -16,12 +16,9 @@ from datetime import date, timedelta
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
+from forecasting.arrays import Floats, Ints
 from forecasting.errors import BadFrame
-from forecasting.models import Floats
-
-Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,8 @@ import zlib
 
 import numpy as np
 
-from forecasting.models import WEEKS_OF_YEAR, Floats, learning_start, outlier_cap
+from forecasting.arrays import Floats
+from forecasting.models import WEEKS_OF_YEAR, learning_start, outlier_cap
 
 LEVEL_WEEKS = 8
 MIN_WEEKS = 4  # fewer weeks say nothing about spread: counts around the mean are drawn instead (Poisson)

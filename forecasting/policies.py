@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
-from forecasting.models import Floats
+from forecasting.arrays import Floats
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,11 @@ from typing import Any, Literal
 import numpy as np
 import polars as pl
 
+from forecasting.arrays import Floats
 from forecasting.errors import BadFrame
 from forecasting.forecast import QUANTILE_COLUMNS, QUANTILES
 from forecasting.frames import Frame, text_column, to_polars
 from forecasting.marginal import LEVELS, Paths, paths_of_totals
-from forecasting.models import Floats
 
 Target = Literal["cost", "cycle_service", "fill_rate"]
 TARGETS = ("cost", "cycle_service", "fill_rate")

@@ -19,11 +19,11 @@ from dataclasses import dataclass
 import numpy as np
 from sklearn.ensemble import HistGradientBoostingRegressor
 
+from forecasting.arrays import Floats, Ints
 from forecasting.bins import binned, cut_points
 from forecasting.elasticity import ElasticitySettings, expected_log_demand, log_demand
 from forecasting.errors import BadSetting
-from forecasting.models import Floats
-from forecasting.panel import Ints, Panel
+from forecasting.panel import Panel
 from forecasting.regressors import CUT, price_state
 
 FIRST_CUTOFF = 20  # periods a row must have behind it

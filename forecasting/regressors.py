@@ -22,9 +22,9 @@ from typing import Any
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
+from forecasting.arrays import Floats, Ints
 from forecasting.errors import BadFrame
-from forecasting.models import Floats
-from forecasting.panel import Ints, Panel
+from forecasting.panel import Panel
 
 PRICE = "price"
 USUAL_PERIODS = 26  # the highest price of half a year is the one without promotion

@@ -40,17 +40,14 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 from statsforecast import models as sf
 
+from forecasting.arrays import Floats, Ints
 from forecasting.demand import complete_calendar, read_history
 from forecasting.errors import BadFrame, BadSetting
 from forecasting.forecast import DemandPlan, PlanSettings, plan_demand
 from forecasting.frames import Frame, is_pandas, like, text_column, to_polars
-from forecasting.models import Floats
 from forecasting.replenishment import OrderSettings, suggest
-
-Ints = NDArray[np.int64]
 
 TERMS: dict[str, tuple[Any, object]] = {  # column: type, value where it is NULL or missing
     "lead_time_days": (pl.Int64, 14),

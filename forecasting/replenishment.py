@@ -48,6 +48,7 @@ import numpy as np
 import polars as pl
 
 from forecasting import joint
+from forecasting.arrays import Floats
 from forecasting.demand import exceptions_frame
 from forecasting.errors import BadSetting
 from forecasting.forecast import QUANTILES
@@ -66,7 +67,6 @@ from forecasting.marginal import (
     spread_lead_times,
     with_expiries,
 )
-from forecasting.models import Floats
 from forecasting.policies import (
     PriceBreak,
     best_lot_size_reorder_point,

@@ -22,8 +22,9 @@ import polars as pl
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
+from forecasting.arrays import Floats
 from forecasting.demand import Shape
-from forecasting.models import WEEKS_OF_YEAR, Floats, learning_start, outlier_cap
+from forecasting.models import WEEKS_OF_YEAR, learning_start, outlier_cap
 
 QUARTER = 13
 MIN_LIFE_WEEKS = 8

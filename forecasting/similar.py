@@ -52,13 +52,12 @@ import polars as pl
 from numpy.typing import NDArray
 from scipy import sparse
 
+from forecasting.arrays import Floats
 from forecasting.errors import BadFrame, BadSetting
 from forecasting.frames import Frame, text_column, to_polars
 from forecasting.metrics import quantile_column
 from forecasting.paths import seed_of
 from forecasting.reasons import facts_json
-
-Floats = NDArray[np.float64]
 
 LAUNCH_WEEKS = 26  # of a launch that are looked at; the first LEVEL_WEEKS of them are its level
 LEVEL_WEEKS = 13

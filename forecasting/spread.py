@@ -21,8 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import nbinom
 
-from forecasting.models import Floats
-from forecasting.panel import Ints
+from forecasting.arrays import Floats, Ints
 
 BINS = 12
 OWN_WEIGHT = 1.0

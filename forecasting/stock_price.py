@@ -22,11 +22,11 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from forecasting.arrays import Floats
 from forecasting.errors import BadFrame
 from forecasting.forecast import QUANTILE_COLUMNS, QUANTILES
 from forecasting.frames import Frame, is_pandas, like, text_column, to_polars
 from forecasting.marginal import paths_of_totals
-from forecasting.models import Floats
 
 PRICES: dict[str, Any] = {
     "unique_id": pl.String,

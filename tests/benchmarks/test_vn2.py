@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 
 from benchmarks import vn2
-from forecasting.models import Floats
+from forecasting.arrays import Floats
 from forecasting.panel import Panel
 
 START, WEEKS, SHOPS, PRODUCTS = date(2022, 1, 3), 76, 4, 5
