@@ -84,16 +84,15 @@ class _Cutoff:
         index = np.maximum(season[source._positions[:c]], LEAST_INDEX)
         known = source._known[:, :c]
         value = source._value[:, :c] / index
-        self.value, self.known = value, known
         ever = _mean(value, known, c, weight=1.0, prior=_overall(value, known))
         year = _mean(value, known, 52, weight=4.0, prior=ever)
         quarter = _mean(value, known, 13, weight=3.0, prior=year)
         self.level = np.maximum(0.6 * quarter + 0.4 * year, LEAST_LEVEL)
-        seen = np.where(known, value, np.nan)
+        self.seen = seen = np.where(known, value, np.nan)
         scale = self.level[:, None]
         columns = [
             _lags(seen, LAGS) / scale,
-            np.column_stack([_plain_mean(value, known, n) for n in MEANS]) / scale,
+            np.column_stack([_mean_known(seen[:, -n:]) for n in MEANS]) / scale,
             (_smoothed(value, known, year) / self.level)[:, None],
             np.log(self.level)[:, None],
             _recent_shape(seen[:, -26:], scale),
@@ -126,11 +125,10 @@ class _Cutoff:
             lately = season[:, recent].mean(axis=1) / max(self.seasons["total"][0][recent].mean(), LEAST_INDEX)
             columns += [ratio[codes], (ratio / np.maximum(lately, 0.05))[codes]]
         year = 52 if source.panel.period_days else 12
-        seen = np.where(self.known, self.value, np.nan)
         for half in (0, 1, 3):
-            columns.append(_around(seen, c + step - year, half) / self.level)
-        before = _around(seen, c + step - year - 9, 6)
-        columns.append((_around(seen, c + step - year, 2) + 0.2) / (before + 0.2))
+            columns.append(_around(self.seen, c + step - year, half) / self.level)
+        before = _around(self.seen, c + step - year - 9, 6)
+        columns.append((_around(self.seen, c + step - year, 2) + 0.2) / (before + 0.2))
         columns += [np.full(series, float(told_step)), np.full(series, float(position))]
         for values in source.panel.known.values():
             columns += _known_ahead(values, c, step)
@@ -190,10 +188,10 @@ def _overall(value: Floats, known: np.ndarray) -> float:
     return float(value.sum() / max(1, known.sum()))
 
 
-def _plain_mean(value: Floats, known: np.ndarray, periods: int) -> Floats:
-    recent = slice(max(0, value.shape[1] - periods), None)
-    count = known[:, recent].sum(axis=1)
-    return np.where(count > 0, value[:, recent].sum(axis=1) / np.maximum(count, 1), np.nan)
+def _mean_known(values: Floats) -> Floats:
+    """Mean of each row's known periods; NaN where none is."""
+    count = (~np.isnan(values)).sum(axis=1)
+    return np.where(count > 0, np.nansum(values, axis=1) / np.maximum(count, 1), np.nan)
 
 
 def _lags(seen: Floats, lags: int) -> Floats:
@@ -254,18 +252,13 @@ def _around(seen: Floats, centre: int, half: int) -> Floats:
     low, high = max(0, centre - half), min(seen.shape[1], centre + half + 1)
     if low >= high:
         return np.full(seen.shape[0], np.nan)
-    part = seen[:, low:high]
-    count = (~np.isnan(part)).sum(axis=1)
-    return np.where(count > 0, np.nansum(part, axis=1) / np.maximum(count, 1), np.nan)
+    return _mean_known(seen[:, low:high])
 
 
 def _known_ahead(values: Floats, cutoff: int, step: int) -> list[Floats]:
     """A regressor at the target, and against its mean of the last 13 periods."""
     at = values[:, cutoff + step]
-    lately = values[:, max(0, cutoff - 13) : cutoff]
-    count = (~np.isnan(lately)).sum(axis=1)
-    mean = np.where(count > 0, np.nansum(lately, axis=1) / np.maximum(count, 1), np.nan)
-    return [at, at - mean]
+    return [at, at - _mean_known(values[:, max(0, cutoff - 13) : cutoff])]
 
 
 def training_rows(

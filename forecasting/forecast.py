@@ -504,7 +504,7 @@ def _learned_folds(learned: Learned, ids: Sequence[str]) -> dict[str, Floats]:
 def _choose(one: _Series, tested: Backtest, weeks: Floats, horizon_weeks: int, learned: Learned) -> None:
     """Settle the model of a series and its weekly forecast."""
     start = learning_start(weeks)
-    default = learned.default(one.unique_id, one.shape.demand_class)
+    default = learned.default(one.shape.demand_class)
     row = learned.at.get(one.unique_id)
     given = {} if row is None else {name: ahead[row] for name, ahead in learned.ahead.items()}
     one.choice = choose(tested, series=one.at, names=one.names, default=default, weeks=weeks)

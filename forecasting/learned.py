@@ -62,13 +62,9 @@ class Learned:
     season_ratio: Floats = field(default_factory=lambda: np.ones(0))
     defaults: Mapping[str, str] = field(default_factory=dict)
 
-    def default(self, unique_id: str, demand_class: str) -> str:
+    def default(self, demand_class: str) -> str:
         """The model a series of this class gets when its own backtest gives no strong reason for another."""
-        return (
-            self.defaults.get(demand_class, default_model(demand_class))
-            if unique_id in self.at
-            else default_model(demand_class)
-        )
+        return self.defaults.get(demand_class, default_model(demand_class))
 
 
 NOTHING = Learned()
