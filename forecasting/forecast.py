@@ -39,7 +39,7 @@ from forecasting.demand import (
 )
 from forecasting.errors import BadFrame, BadSetting
 from forecasting.explain import explain
-from forecasting.frames import Frame, as_of_day, is_pandas, like, text_column, to_polars
+from forecasting.frames import Frame, as_of_day, is_pandas, like, one_row_each, to_polars
 from forecasting.learned import ATTRIBUTES, Learned, learn_together
 from forecasting.metrics import quantile_column
 from forecasting.models import (
@@ -296,10 +296,7 @@ def read_items(items: Frame | None) -> dict[str, dict[str, Any]]:
     """
     if items is None:
         return {}
-    frame = to_polars(items, name="items", needs=("unique_id",))
-    frame = frame.with_columns(text_column(frame, "unique_id").alias("unique_id"))
-    if frame["unique_id"].is_null().any() or frame["unique_id"].n_unique() != frame.height:
-        raise BadFrame("items must have one row per unique_id, and none without")
+    frame = one_row_each(items, name="items")
     try:
         typed = frame.select(
             [

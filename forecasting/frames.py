@@ -84,3 +84,16 @@ def text_column(frame: pl.DataFrame, column: str) -> pl.Expr:
     """Expression for an identifier column as text, whatever its type."""
     dtype = frame.schema[column]
     return pl.col(column) if dtype == pl.String else pl.col(column).cast(pl.String)
+
+
+def one_row_each(frame: Frame, *, name: str, needs: Sequence[str] = ()) -> pl.DataFrame:
+    """`frame` as Polars with its unique_id as text, which every row has and no two share; and columns `needs`.
+
+    Raises:
+        BadFrame: A unique_id appears twice or is missing, or a column is.
+    """
+    out = to_polars(frame, name=name, needs=("unique_id", *needs))
+    out = out.with_columns(text_column(out, "unique_id"))
+    if out["unique_id"].is_null().any() or out["unique_id"].n_unique() != out.height:
+        raise BadFrame(f"{name} must have one row per unique_id, and none without")
+    return out

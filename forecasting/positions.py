@@ -15,7 +15,7 @@ import polars as pl
 from forecasting.arrays import Floats
 from forecasting.errors import BadFrame
 from forecasting.forecast import QUANTILE_COLUMNS, QUANTILES
-from forecasting.frames import Frame, text_column, to_polars
+from forecasting.frames import Frame, one_row_each, text_column, to_polars
 from forecasting.marginal import LEVELS, Paths, paths_of_totals
 
 Target = Literal["cost", "cycle_service", "fill_rate"]
@@ -128,10 +128,7 @@ def read_positions(
     positions: Frame, cycle_service_ratio: float, fill_rate_ratio: float, target: Target
 ) -> tuple[pl.DataFrame, list[dict[str, object]]]:
     """Positions with every column, and those with a value that is of no use; one bad row never stops the others."""
-    frame = to_polars(positions, name="positions", needs=("unique_id",))
-    frame = frame.with_columns(text_column(frame, "unique_id").alias("unique_id"))
-    if frame["unique_id"].is_null().any() or frame["unique_id"].n_unique() != frame.height:
-        raise BadFrame("positions must have one row per unique_id, and none without")
+    frame = one_row_each(positions, name="positions")
     fills = {"cycle_service_ratio": cycle_service_ratio, "fill_rate_ratio": fill_rate_ratio, "target": target}
     columns, unread = [], []
     for name, (dtype, default) in POSITIONS.items():

@@ -46,7 +46,7 @@ from forecasting.arrays import Floats, Ints
 from forecasting.demand import complete_calendar, read_history
 from forecasting.errors import BadFrame, BadSetting
 from forecasting.forecast import DemandPlan, PlanSettings, plan_demand
-from forecasting.frames import Frame, is_pandas, like, text_column, to_polars
+from forecasting.frames import Frame, is_pandas, like, one_row_each, text_column, to_polars
 from forecasting.replenishment import OrderSettings, suggest
 
 TERMS: dict[str, tuple[Any, object]] = {  # column: type, value where it is NULL or missing
@@ -406,10 +406,7 @@ class _Run:
 
 
 def _read_terms(terms: Frame) -> pl.DataFrame:
-    frame = to_polars(terms, name="terms", needs=("unique_id",))
-    frame = frame.with_columns(text_column(frame, "unique_id").alias("unique_id"))
-    if frame["unique_id"].is_null().any() or frame["unique_id"].n_unique() != frame.height:
-        raise BadFrame("terms must have one row per unique_id, and none without")
+    frame = one_row_each(terms, name="terms")
     columns = []
     for name, (dtype, default) in TERMS.items():
         value = pl.col(name).cast(dtype) if name in frame.columns else pl.lit(None, dtype=dtype).alias(name)

@@ -23,9 +23,8 @@ import numpy as np
 import polars as pl
 
 from forecasting.arrays import Floats
-from forecasting.errors import BadFrame
 from forecasting.forecast import QUANTILE_COLUMNS, QUANTILES
-from forecasting.frames import Frame, is_pandas, like, text_column, to_polars
+from forecasting.frames import Frame, is_pandas, like, one_row_each, to_polars
 from forecasting.marginal import paths_of_totals
 
 PRICES: dict[str, Any] = {
@@ -113,10 +112,7 @@ def _thinned(demand: Floats, share: float) -> Floats:
 
 
 def _positions(positions: Frame, columns: Mapping[str, Any]) -> pl.DataFrame:
-    frame = to_polars(positions, name="positions", needs=("unique_id", *columns))
-    frame = frame.with_columns(text_column(frame, "unique_id").alias("unique_id"))
-    if frame["unique_id"].is_null().any() or frame["unique_id"].n_unique() != frame.height:
-        raise BadFrame("positions must have one row per unique_id, and none without")
+    frame = one_row_each(positions, name="positions", needs=tuple(columns))
     return frame.select("unique_id", *(pl.col(name).cast(dtype) for name, dtype in columns.items())).sort("unique_id")
 
 
