@@ -164,7 +164,8 @@ def approve(
     )
     with out.store() as store:
         done = out.run(store, approve_suggestions, asked, dry_run=dry_run)
-    totals = totals_by_supplier(chosen)
+    ordered_now = [pair for pair, one in zip(chosen, done.approved, strict=True) if not one.is_repeat]
+    totals = totals_by_supplier(ordered_now)
     out.emit_rows(
         {
             "sku": ("sku", "货号"),
@@ -247,9 +248,7 @@ def set_one(
     ((kind, amount),) = given
     from_date, through_date = _must_day("--from", first), _must_day("--through", through)
     asked = SetOverride(sku, place, from_date, through_date, kind, amount, reason, a_day("--expires", expires), key)
-    with out.store() as store:
-        done = out.run(store, set_override, asked, dry_run=dry_run)
-    out.emit({**plain(done), "dry_run": dry_run}, str(done.change_id))
+    _change(out, set_override, asked, dry_run)
     out.say("the next daily run plans with it", "下次每日任务起生效")
 
 
@@ -304,23 +303,22 @@ def _list_changes(out: Context, rows: Sequence[Any], own: Mapping[str, tuple[str
 
 def withdraw_one(out: Context, number: Number, dry_run: DryRun = False) -> None:
     """It stays on record; later plans know nothing of it."""
-    from orders_core.services.plan_changes import withdraw_override
+    from orders_core.services.plan_changes import Withdraw, withdraw_override
 
-    _withdraw(out, withdraw_override, number, dry_run)
+    _change(out, withdraw_override, Withdraw(number), dry_run)
 
 
 def withdraw_adjusted(out: Context, number: Number, dry_run: DryRun = False) -> None:
     """It stays on record; later plans learn from the days as they were."""
-    from orders_core.services.plan_changes import withdraw_adjustment
+    from orders_core.services.plan_changes import Withdraw, withdraw_adjustment
 
-    _withdraw(out, withdraw_adjustment, number, dry_run)
+    _change(out, withdraw_adjustment, Withdraw(number), dry_run)
 
 
-def _withdraw(out: Context, service: Any, number: int, dry_run: bool) -> None:
-    from orders_core.services.plan_changes import Withdraw
-
+def _change(out: Context, service: Any, asked: Any, dry_run: bool) -> None:
+    """Run one change of the plan and say its number."""
     with out.store() as store:
-        done = out.run(store, service, Withdraw(number), dry_run=dry_run)
+        done = out.run(store, service, asked, dry_run=dry_run)
     out.emit({**plain(done), "dry_run": dry_run}, str(done.change_id))
 
 
@@ -346,9 +344,7 @@ def adjust_days(
         raise WrongArgument(flag="--ignore, --daily", problem="say one of them", problem_zh="两者必须且只能选一个")
     from_date, through_date = _must_day("--from", first), _must_day("--through", through)
     asked = AdjustDemand(sku, place, from_date, through_date, "ignore" if ignore else "replace", reason, daily, key)
-    with out.store() as store:
-        done = out.run(store, adjust_demand, asked, dry_run=dry_run)
-    out.emit({**plain(done), "dry_run": dry_run}, str(done.change_id))
+    _change(out, adjust_demand, asked, dry_run)
     out.say("the next daily run learns from it", "下次每日任务起生效")
 
 

@@ -58,8 +58,10 @@ def test_a_suggestion_approved_twice_is_one_purchase_order_and_a_changed_one_has
     assert cli("plan", "approve", "RUG@WH1:7", "--reason", "shelf is small", "--json").data["approved"][0]["qty"] == 7
     rows = cli("plan", "show", "--json").data["suggestions"]
     trusted = {row["sku"] for row in rows if row["grade"] in ("A", "B") or "min_max" in row["reason_codes"]}
-    approved = cli("plan", "approve", "--trusted", "--json").data["approved"]
+    again = cli("plan", "approve", "--trusted", "--json").data
+    approved = again["approved"]
     assert {each["sku"] for each in approved} == trusted and all(each["is_repeat"] for each in approved)
+    assert again["totals"] == [], "nothing was ordered a second time, so nothing is added up"
 
 
 def test_an_override_is_set_listed_and_withdrawn(shop: Store, cli: Cli) -> None:

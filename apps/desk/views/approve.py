@@ -96,7 +96,12 @@ def _approve(screen: Screen, asked: Sequence[Suggested], key: str) -> None:
     command = ApproveSuggestions(asked, day, idem_key=f"desk:{key}")
 
     def done(result: ApprovedSuggestions) -> str:
-        told = "approve.done.again" if result.is_repeat else "approve.done"
-        return screen.t(told, n=len(result.approved), numbers=", ".join(result.purchase_orders))
+        said = []
+        for word, is_repeat in (("approve.done", False), ("approve.done.again", True)):
+            these = [one for one in result.approved if one.is_repeat == is_repeat]
+            if these:
+                numbers = dict.fromkeys(one.purchase_order for one in these)
+                said.append(screen.t(word, n=len(these), numbers=", ".join(numbers)))
+        return " ".join(said)
 
     screen.act(approve_suggestions, command, number=asked[0].sku, asked="purchase", done=done)
