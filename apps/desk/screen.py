@@ -83,6 +83,20 @@ class Screen:
         tell("success", done(result))
         return True
 
+    def act_in_dialog(self, service: Service, command: Any, *, asked: str, done: Callable[[Any], str]) -> None:
+        """Run a command from an open dialog; when it was done, the dialog closes and the page says so.
+
+        A refusal is drawn in the dialog, which stays open with what was typed.
+        """
+        try:
+            result = self.store.run(service, self.actor, command)
+        except OrdersError as error:
+            kind, sentence = self.refusal(error, number="", asked=asked)
+            {"info": st.info, "warning": st.warning}.get(kind, st.error)(sentence)
+            return
+        tell("success", done(result))
+        st.rerun()
+
     def refusal(self, error: OrdersError, *, number: str, asked: str) -> tuple[str, str]:
         """The kind of message and the sentence for what was refused about an order or shipment."""
         with self.store.reading() as conn:

@@ -31,6 +31,8 @@ SAYS = {
         "title": "计划员的调整", "adjust": "调整历史", "ticked": re.compile("审核 2 项"),
         "go_one": re.compile("审核通过 1 项"), "qty": "采购数量（件）",
         "changed": "改数量的原因", "who": "pia 已审核", "reason_kept": "改量原因",
+        "daily": "每天件数", "how": "方式", "replace": "替换每天的需求", "save": "保存调整",
+        "too_many": "不是 0 到 9,999,999 的数", "inactive": "已不再向 JDZ 采购",
     },
     "en-US": {
         "trusted": re.compile(r"Approve the \d+ trusted"), "go": re.compile(r"Order \d+"),
@@ -41,6 +43,8 @@ SAYS = {
         "back": "Take back", "title": "What planners changed", "adjust": "Adjust the past", "ticked": re.compile("Approve 2 "),
         "go_one": re.compile("Order 1"),
         "qty": "Units to buy", "changed": "Why another quantity", "who": "pia approved", "reason_kept": "changed because",
+        "daily": "Units a day", "how": "How", "replace": "Replace each day's demand", "save": "Adjust",
+        "too_many": "is not a number from 0 to 9,999,999", "inactive": "JDZ is no longer bought from",
     },
 }  # fmt: skip
 
@@ -102,10 +106,13 @@ def tick(page: Page, *numbers: int) -> None:
 
 
 def fill(page: Page, label: str, words: str) -> None:
-    """Write into a field of the open dialog and leave it, which is when the app reads it."""
+    """Write into a field of the open dialog and press Enter, which is when the app reads it.
+
+    Tab would open the calendar of a date beside it.
+    """
     field = page.get_by_role("dialog").get_by_label(label, exact=True)
     field.fill(words)
-    field.press("Tab")
+    field.press("Enter")
     settled(page)
 
 
@@ -233,6 +240,79 @@ def test_an_override_is_set_shown_with_who_and_why_and_taken_back(desk: Desk, wi
         ].withdrawn_by
         == "pia"
     )
+
+
+def is_refused(window: Page, words: str, *, kept: dict[str, str]) -> None:
+    """The open dialog says why, inside the window, and its fields still hold what was typed."""
+    dialog = window.get_by_role("dialog")
+    alert = dialog.get_by_role("alert")
+    expect(alert).to_contain_text(words)
+    alert.scroll_into_view_if_needed()
+    box, width = alert.bounding_box(), (window.viewport_size or {"width": 0})["width"]
+    assert box is not None and box["x"] >= 0 and box["x"] + box["width"] <= width
+    settled(window)
+    for label, typed in kept.items():
+        expect(dialog.get_by_label(label, exact=True)).to_have_value(typed)
+
+
+@DESKTOP_AND_PHONE
+def test_a_refused_override_stays_in_its_dialog_to_be_mended(desk: Desk, window: Page, locale: str) -> None:
+    says = SAYS[locale]
+    desk.app.visit(window, "product?sku=POT&at=WH9&role=planner")
+    button(window, says["override"]).click()
+    fill(window, says["daily"], "99999999")
+    fill(window, says["reason"], "fair in May")
+    button(window.get_by_role("dialog"), says["set"]).click()
+    is_refused(window, says["too_many"], kept={says["reason"]: "fair in May"})
+    shoot(window, f"override_refused_{locale}")
+    fill(window, says["daily"], "12")
+    button(window.get_by_role("dialog"), says["set"]).click()
+    expect(window.get_by_text(says["kept"]).first).to_be_visible()
+    (row,) = rows(desk.store, select(tables.ForecastOverride.__table__))
+    assert (row.amount, row.reason) == (12.0, "fair in May")
+
+
+@PHONE_AND_DESKTOP
+def test_a_refused_adjustment_stays_in_its_dialog_to_be_mended(desk: Desk, window: Page, locale: str) -> None:
+    says = SAYS[locale]
+    desk.app.visit(window, "product?sku=POT&at=WH9&role=planner")
+    button(window, says["adjust"]).click()
+    dialog = window.get_by_role("dialog")
+    dialog.get_by_role("combobox", name=says["how"]).click()
+    window.get_by_role("option", name=says["replace"]).click()
+    fill(window, says["daily"], "99999999")
+    fill(window, says["reason"], "one hotel")
+    button(dialog, says["save"]).click()
+    is_refused(window, says["too_many"], kept={says["reason"]: "one hotel"})
+    shoot(window, f"adjust_refused_{locale}")
+    fill(window, says["daily"], "2")
+    button(dialog, says["save"]).click()
+    expect(window.get_by_role("heading", name=says["title"])).to_be_visible()
+    (row,) = rows(desk.store, select(tables.DemandAdjustment.__table__))
+    assert (row.kind, row.daily_qty, row.reason) == ("replace", 2.0, "one hotel")
+
+
+@DESKTOP_AND_PHONE
+def test_a_refused_approval_stays_in_its_dialog_with_quantity_and_reason(desk: Desk, window: Page, locale: str) -> None:
+    says = SAYS[locale]
+    desk.app.visit(window, "product?sku=CUP&at=WH9&role=planner")
+    with desk.store.engine.begin() as conn:
+        conn.execute(text("UPDATE supplier SET is_active = 0 WHERE code = 'JDZ'"))
+    try:
+        button(window, says["one"]).click()
+        dialog = window.get_by_role("dialog")
+        fill(window, says["qty"], "77")
+        fill(window, says["changed"], "spring fair")
+        button(dialog, says["go_one"]).click()
+        is_refused(window, says["inactive"], kept={says["qty"]: "77", says["changed"]: "spring fair"})
+        shoot(window, f"approve_refused_{locale}")
+        assert bought(desk) == []
+    finally:
+        with desk.store.engine.begin() as conn:
+            conn.execute(text("UPDATE supplier SET is_active = 1 WHERE code = 'JDZ'"))
+    button(dialog, says["go_one"]).click()
+    expect(window.get_by_text(says["who"])).to_be_visible()
+    assert bought(desk) == [("CUP", 77)]
 
 
 @pytest.mark.parametrize("locale", ["en-US"])

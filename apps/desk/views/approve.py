@@ -49,7 +49,6 @@ def ask_approval(screen: Screen, rows: Sequence[Mapping[str, Any]], *, as_of_dat
                 st.warning(t("approve.say_why"))
                 return
             _approve(screen, asked, key)
-            st.rerun()
 
     ask()
 
@@ -104,4 +103,4 @@ def _approve(screen: Screen, asked: Sequence[Suggested], key: str) -> None:
                 said.append(screen.t(word, n=len(these), numbers=", ".join(numbers)))
         return " ".join(said)
 
-    screen.act(approve_suggestions, command, number=asked[0].sku, asked="purchase", done=done)
+    screen.act_in_dialog(approve_suggestions, command, asked="purchase", done=done)

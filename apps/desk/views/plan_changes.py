@@ -67,8 +67,8 @@ def _line(screen: Screen, words: str, *, key: str, service: Callable[..., Any], 
             type="tertiary",
             icon=":material/undo:",
             disabled=not screen.may("forecast.override"),
-            on_click=_run,
-            args=(screen, service, Withdraw(change_id), "change.withdrawn"),
+            on_click=_withdraw,
+            args=(screen, service, change_id),
         )
 
 
@@ -80,11 +80,18 @@ def _amount(number: float) -> str:
     return f"{number:,.2f}".rstrip("0").rstrip(".").replace("-", "−")
 
 
-def _run(screen: Screen, service: Callable[..., Any], command: Any, told: str) -> None:
+def _withdraw(screen: Screen, service: Callable[..., Any], change_id: int) -> None:
     def done(result: PlanChangeState) -> str:
-        return screen.t(told)
+        return screen.t("change.withdrawn")
 
-    screen.act(service, command, number="", asked="change", done=done)
+    screen.act(service, Withdraw(change_id), number="", asked="change", done=done)
+
+
+def _keep(screen: Screen, service: Callable[..., Any], command: Any) -> None:
+    def done(result: PlanChangeState) -> str:
+        return screen.t("change.set")
+
+    screen.act_in_dialog(service, command, asked="change", done=done)
 
 
 def ask_override(screen: Screen, sku: str, place: str, *, daily_qty: float) -> None:
@@ -120,8 +127,7 @@ def ask_override(screen: Screen, sku: str, place: str, *, daily_qty: float) -> N
             command = SetOverride(
                 sku, place, first, last, kind, float(amount), reason.strip(), expires, idem_key=f"desk:{key}"
             )
-            _run(screen, set_override, command, "change.set")
-            st.rerun()
+            _keep(screen, set_override, command)
 
     ask()
 
@@ -154,8 +160,7 @@ def ask_adjustment(screen: Screen, sku: str, place: str) -> None:
                 st.warning(t("told.reason_needed"))
                 return
             command = AdjustDemand(sku, place, first, last, kind, reason.strip(), daily, idem_key=f"desk:{key}")
-            _run(screen, adjust_demand, command, "change.set")
-            st.rerun()
+            _keep(screen, adjust_demand, command)
 
     ask()
 
