@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from typing import Any
 
@@ -19,10 +19,17 @@ def is_bulk(row: Mapping[str, Any]) -> bool:
     return row["grade"] in TRUSTED_GRADES or bool(BY_MIN_MAX & set(row["reason_codes"]))
 
 
-def can_buy(row: Mapping[str, Any]) -> bool:
-    """Whether there is something to buy and somebody to buy it from; made products go to production."""
-    is_made = row.get("supply_kind") == "production"
-    return bool(row["suggested_qty"]) and row["supplier_code"] is not None and not is_made
+def why_not(row: Mapping[str, Any]) -> str | None:
+    """Why a suggestion can't be approved; None when it can.
+
+    Returns:
+        `nothing` (none is suggested), `made` (by production, not bought) or `no_supplier` (nobody is known to sell it).
+    """
+    if not row["suggested_qty"]:
+        return "nothing"
+    if row.get("supply_kind") == "production":
+        return "made"
+    return "no_supplier" if row["supplier_code"] is None else None
 
 
 def suggested(
@@ -50,6 +57,12 @@ def suggested(
             "facts": json.loads(facts) if isinstance(facts, str) else facts,
         },
     )
+
+
+def worth(total: Mapping[str, Any], money: Callable[[int, str], str]) -> str | None:
+    """A total's value worded by `money` (cents, currency); None while a cost or the currency is not known."""
+    cents, currency = total["value_cents"], total["currency"]
+    return None if cents is None or not currency else money(cents, currency)
 
 
 def totals_by_supplier(rows: Sequence[tuple[Mapping[str, Any], int]]) -> list[dict[str, Any]]:

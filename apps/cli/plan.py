@@ -129,7 +129,7 @@ def approve(
     dry_run: DryRun = False,
 ) -> None:
     """One purchase order per supplier and place. What was approved before is named, not ordered again."""
-    from apps.approving import can_buy, is_bulk, suggested, totals_by_supplier
+    from apps.approving import is_bulk, suggested, totals_by_supplier, why_not, worth
     from orders_core.services.approve_suggestions import ApproveSuggestions, approve_suggestions
     from pipelines.plan import suggestions
 
@@ -139,6 +139,8 @@ def approve(
             problem="name suggestions, or say --trusted",
             problem_zh="请指定建议，或使用 --trusted",
         )
+    if supplier is not None and not trusted:
+        raise WrongArgument(flag="--supplier", problem="goes with --trusted only", problem_zh="只能与 --trusted 合用")
     older = a_day("--of", of_day)
     newest = suggestions(out.settings.warehouse_dir, language=out.language, only_to_buy=False)
     plan = newest if older is None else suggestions(out.settings.warehouse_dir, only_to_buy=False, as_of=older)
@@ -147,7 +149,7 @@ def approve(
         chosen = [
             (row, row["suggested_qty"])
             for row in rows.values()
-            if can_buy(row) and is_bulk(row) and supplier in (None, row["supplier_code"])
+            if why_not(row) is None and is_bulk(row) and supplier in (None, row["supplier_code"])
         ]
         if not chosen:
             out.say("nothing to approve", "没有可审核的建议")
@@ -184,10 +186,11 @@ def approve(
                 f"{one.sku}@{one.location} 已由 {one.approved_by} 审核：{one.purchase_order}",
             )
     for total in totals:
-        worth = "?" if total["value_cents"] is None else money(total["value_cents"], total["currency"] or "CNY")
+        value = worth(total, money)
+        who, where, lines, units = (total[name] for name in ("supplier_code", "location_code", "lines", "qty"))
         out.say(
-            f"{total['supplier_code']} to {total['location_code']}: {total['lines']} products, {total['qty']:,} units, {worth}",
-            f"{total['supplier_code']} 送 {total['location_code']}：{total['lines']} 种，{total['qty']:,} 件，{worth}",
+            f"{who} to {where}: {lines} products, {units:,} units, {value or 'value not known'}",
+            f"{who} 送 {where}：{lines} 种，{units:,} 件，{value or '金额未知'}",
         )
 
 

@@ -7,19 +7,21 @@ import re
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.sync_api import Locator, Page, expect
 from sqlalchemy import delete, select, text
 
-from apps.approving import can_buy, is_bulk
+from apps.approving import is_bulk, suggested, why_not
 from apps.components.planning import published_plan
+from orders_core.services.approve_suggestions import ApproveSuggestions, approve_suggestions
 from orders_core.store import tables
 from orders_core.store.verify import verify
 from tests.browser.conftest import Desk
 from tests.browser.test_desk import cells
 from tests.support.browser import settled
-from tests.support.build import rows
+from tests.support.build import PLANNER, rows
 
 PICTURES = os.environ.get("DINGHUO_TEST_PICTURE_FOLDER")
 SAYS = {
@@ -32,6 +34,7 @@ SAYS = {
         "go_one": re.compile("审核通过 1 项"), "qty": "采购数量（件）",
         "changed": "改数量的原因", "who": "pia 已审核", "reason_kept": "改量原因",
         "daily": "每天件数", "how": "方式", "replace": "替换每天的需求", "save": "保存调整",
+        "not_again": "已审核过：{}。", "tick_one": re.compile("审核 1 项"),
         "too_many": "不是 0 到 9,999,999 的数", "inactive": "已不再向 JDZ 采购",
     },
     "en-US": {
@@ -44,6 +47,7 @@ SAYS = {
         "go_one": re.compile("Order 1"),
         "qty": "Units to buy", "changed": "Why another quantity", "who": "pia approved", "reason_kept": "changed because",
         "daily": "Units a day", "how": "How", "replace": "Replace each day's demand", "save": "Adjust",
+        "not_again": "Left out, approved before: {}.", "tick_one": re.compile("Approve 1 "),
         "too_many": "is not a number from 0 to 9,999,999", "inactive": "JDZ is no longer bought from",
     },
 }  # fmt: skip
@@ -87,11 +91,16 @@ def bought(desk: Desk) -> list[tuple[str, int]]:
     return [tuple(row) for row in rows(desk.store, text(query))]
 
 
-def planned(desk: Desk, *, in_bulk: bool) -> list[str]:
-    """The SKUs to buy whose forecasts may be approved together, or those that may not; there are some of both."""
+def plan_rows(desk: Desk) -> list[dict[str, Any]]:
+    """The published suggestions, each with its `as_of_date`."""
     plan = published_plan(Path(desk.store.url.removeprefix("sqlite:///")).parent / "warehouse", "en")
     assert plan is not None
-    found = [row["sku"] for row in plan.rows.iter_rows(named=True) if can_buy(row) and is_bulk(row) == in_bulk]
+    return [{**row, "as_of_date": plan.as_of_date} for row in plan.rows.iter_rows(named=True)]
+
+
+def planned(desk: Desk, *, in_bulk: bool) -> list[str]:
+    """The SKUs to buy whose forecasts may be approved together, or those that may not; there are some of both."""
+    found = [row["sku"] for row in plan_rows(desk) if why_not(row) is None and is_bulk(row) == in_bulk]
     assert found
     return sorted(found)
 
@@ -190,6 +199,27 @@ def test_of_ticked_rows_the_doubtful_are_left_out_and_named(desk: Desk, page: Pa
     expect(page.get_by_text("PO-").first).to_be_visible()
     settled(page)
     assert [sku for sku, _ in bought(desk)] == [good]
+
+
+@PHONE_AND_DESKTOP
+def test_ticked_rows_that_cannot_be_ordered_are_named_with_the_reason(desk: Desk, window: Page, locale: str) -> None:
+    """CUP was approved already: ticked alone, there is no button but a reason; with others, both."""
+    says = SAYS[locale]
+    row = next(row for row in plan_rows(desk) if row["sku"] == "CUP")
+    asked = suggested(row, as_of_date=row["as_of_date"])
+    desk.store.run(approve_suggestions, PLANNER, ApproveSuggestions([asked], row["as_of_date"]))
+    desk.app.visit(window, "plan?role=planner")
+    cells(window, "CUP").first.wait_for(state="attached")
+    names = [name for name in window.locator("[role=gridcell]").all_inner_texts() if name in ("POT", "DISH", "CUP")]
+    tick(window, names.index("CUP"))
+    said = window.get_by_text(says["not_again"].format("CUP"))
+    expect(said).to_be_in_viewport()
+    expect(button(window, says["trusted"])).to_have_count(0)
+    shoot(window, f"not_again_{locale}")
+    tick(window, names.index("POT"))
+    expect(button(window, says["tick_one"])).to_be_in_viewport()
+    expect(said).to_be_in_viewport()
+    shoot(window, f"one_of_two_{locale}")
 
 
 @DESKTOP_AND_PHONE

@@ -54,6 +54,8 @@ def test_a_suggestion_approved_twice_is_one_purchase_order_and_a_changed_one_has
     assert "已由 pia 审核" in cli("plan", "approve", "LAMP@WH1", "--lang", "zh").err
     assert cli("plan", "approve", "RUG@WH1:7").err.startswith("E_INVALID")
     assert cli("plan", "approve", "VASE@WH1").code == cli("plan", "approve").code == 2
+    alone = cli("plan", "approve", "RUG@WH1", "--supplier", "S2")
+    assert alone.code == 2 and "--supplier" in alone.err, "an option that does nothing is refused by name"
     assert lines_bought(traded) == [("LAMP", one["qty"])]
     assert cli("plan", "approve", "RUG@WH1:7", "--reason", "shelf is small", "--json").data["approved"][0]["qty"] == 7
     rows = cli("plan", "show", "--json").data["suggestions"]

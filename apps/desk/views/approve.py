@@ -9,7 +9,7 @@ from typing import Any
 
 import streamlit as st
 
-from apps.approving import is_bulk, suggested, totals_by_supplier
+from apps.approving import is_bulk, suggested, totals_by_supplier, worth
 from apps.components.figures import money, qty
 from apps.components.ledger import ledger
 from apps.components.planning import published_plan
@@ -34,8 +34,8 @@ def ask_approval(screen: Screen, rows: Sequence[Mapping[str, Any]], *, as_of_dat
         allowed = list(rows) if len(rows) == 1 else [row for row in rows if is_bulk(row)]
         left_out = [row["sku"] for row in rows if row not in allowed]
         if left_out:
-            names = escaped(", ".join(left_out[:8]) + (" …" if len(left_out) > 8 else ""))
-            st.warning(t("approve.left_out", n=len(left_out), skus=names), icon=":material/visibility:")
+            said = t("approve.left_out", n=len(left_out), skus=escaped(listed(left_out)))
+            st.warning(said, icon=":material/visibility:")
         if not allowed:
             return
         quantity, reason = None, None
@@ -51,6 +51,11 @@ def ask_approval(screen: Screen, rows: Sequence[Mapping[str, Any]], *, as_of_dat
             _approve(screen, asked, key)
 
     ask()
+
+
+def listed(skus: Sequence[str]) -> str:
+    """The first eight, and a sign that there are more."""
+    return ", ".join(skus[:8]) + (" …" if len(skus) > 8 else "")
 
 
 def _change(screen: Screen, row: Mapping[str, Any]) -> tuple[int, str | None]:
@@ -79,9 +84,7 @@ def _totals(screen: Screen, chosen: Sequence[tuple[Mapping[str, Any], int]]) -> 
                 t("col.place"): escaped(places.get(total["location_code"], total["location_code"])),
                 t("approve.products"): total["lines"],
                 t("col.units"): total["qty"],
-                t("col.value"): ""
-                if total["value_cents"] is None or not total["currency"]
-                else escaped(money(total["value_cents"], total["currency"])),
+                t("col.value"): escaped(worth(total, money) or t("approve.worth_unknown")),
             }
             for total in totals
         ],

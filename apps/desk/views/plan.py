@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import Any
 
 import polars as pl
 import streamlit as st
 
-from apps.approving import can_buy, is_bulk, totals_by_supplier
+from apps.approving import is_bulk, totals_by_supplier, why_not
 from apps.components.figures import SIGNS, age, day, moment, money, qty, short_money, signed
 from apps.components.ledger import ledger
 from apps.components.planning import STALE_AFTER, STATUSES, Published, override_value, published_plan
 from apps.components.sentences import escaped
 from apps.desk.screen import Screen, from_url, show_told, to_url
-from apps.desk.views.approve import ask_approval
+from apps.desk.views.approve import ask_approval, listed
 from apps.readers import approvals, locations
 
 ROWS = 50
@@ -159,8 +160,8 @@ def _table(screen: Screen, shown: pl.DataFrame, known: Mapping[tuple[str, str], 
     with screen.store.reading() as conn:
         places = locations(conn, language=screen.language)
     name = "sku_name_en" if screen.language == "en" else "sku_name"
-    currencies = set(shown["currency"].drop_nulls())
-    one = len(currencies) == 1
+    currencies = set(shown.filter(pl.col("order_value_cents").is_not_null())["currency"])
+    one = len(currencies) == 1 and None not in currencies  # a value of no known currency takes nobody's sign
     sign = SIGNS.get(next(iter(currencies)), "") if one else ""
     given = list(shown.iter_rows(named=True))
     rows = [
@@ -282,8 +283,16 @@ def _actions(
 ) -> None:
     """The bar at the bottom: approve what is ticked, or else all that may be approved unseen."""
     t = screen.t
-    chosen = selected or [row for row in rows.iter_rows(named=True) if is_bulk(row)]
-    chosen = [row for row in chosen if can_buy(row) and (row["sku"], row["location_code"]) not in known]
+    asked = selected or [row for row in rows.iter_rows(named=True) if is_bulk(row)]
+    chosen, left_out = [], defaultdict[str, list[str]](list)
+    for row in asked:
+        reason = "approved" if (row["sku"], row["location_code"]) in known else why_not(row)
+        if reason is None:
+            chosen.append(row)
+        else:
+            left_out[reason].append(row["sku"])
+    if selected:
+        _say_left_out(screen, left_out)
     if not chosen:
         return
     totals = totals_by_supplier([(row, row["suggested_qty"]) for row in chosen])
@@ -299,11 +308,20 @@ def _actions(
         screen.say_role("purchase.order")
 
 
+def _say_left_out(screen: Screen, left_out: Mapping[str, Sequence[str]]) -> None:
+    """Which ticked rows the button leaves out, and why: a bar that is not there would not say so."""
+    if not left_out:
+        return
+    said = [screen.t(f"approve.not.{reason}", skus=escaped(listed(skus))) for reason, skus in left_out.items()]
+    with st.bottom:
+        st.caption(f":material/block: {' '.join(said)}")
+
+
 def _value(row: dict[str, Any], *, as_number: bool) -> Any:
     cents = row["order_value_cents"]
     if as_number:
         return None if cents is None else cents / 100
-    return "" if cents is None else money(cents, row["currency"])
+    return "" if cents is None or not row["currency"] else money(cents, row["currency"])
 
 
 def _open(key: str, keys: list[tuple[str, str]]) -> None:

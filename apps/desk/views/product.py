@@ -9,7 +9,7 @@ from typing import Any
 import polars as pl
 import streamlit as st
 
-from apps.approving import can_buy
+from apps.approving import why_not
 from apps.components.charts import DARK, LIGHT, Inks, demand_fan, stock_fan
 from apps.components.figures import day, money, percent, qty, signed
 from apps.components.ledger import ledger
@@ -104,7 +104,7 @@ def _approval(screen: Screen, sku: str, place: str, plan: Any) -> None:
             st.page_link(screen.pages["purchase"], label=approval.number, query_params={"no": approval.number})
     with st.bottom, st.container(horizontal=True, vertical_alignment="center", gap="small"):
         row = plan.suggestion
-        if row is not None and can_buy(row) and approval is None:
+        if row is not None and why_not(row) is None and approval is None:
             label = t("product.approve", qty=qty(row["suggested_qty"]))
             if st.button(label, type="primary", key="approve_one", disabled=not screen.may("purchase.order")):
                 ask_approval(screen, [row], as_of_date=as_of)
