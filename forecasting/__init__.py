@@ -54,6 +54,7 @@ Three calls do the whole work; each takes Polars or pandas frames and gives back
     int, backordered_qty int, moq_qty int, pack_qty int, cycle_service_ratio float, fill_rate_ratio float, target
     str
     lead_times_days list[int]: equally likely lead times (``supply.lead_time_samples``), in place of one for certain
+    currency str: of the amounts, so that reasons can say them
     unit_cost_cents, unit_price_cents, weekly_holding_cost_cents (a unit kept for a week), shortage_cost_cents (a
     unit lost, or a unit and week that it waits), order_cost_cents (an order, whatever its size): float
     price_breaks: JSON text [{"min_qty", "unit_cost_cents"}], all units; shelf_life_days int

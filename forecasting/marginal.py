@@ -233,19 +233,42 @@ def cheapest_qty(
     active = np.arange(n)
     while active.size:
         middle = (low[active] + high[active]) // 2
-        asked = np.clip(need.by_period[active] - middle[:, None, None], 0.0, 1.0) * need.is_inside[active]
-        used = asked.sum(axis=2).mean(axis=1)  # periods, of the window, in which the next unit is needed by then
-        if shortage == "lost":
-            saved = short[active] * np.clip(need.at_end[active] - middle[:, None], 0.0, 1.0).mean(axis=1)
-        else:
-            saved = short[active] * used
-        spoilt = np.clip(middle[:, None] + 1 - need.at_expiry[active], 0.0, 1.0).mean(axis=1)
-        added = holding[active] * (count[active] - used) + waste[active] * spoilt - saved
+        unit = _next_unit(need, middle, active, count[active], shortage)
+        added = holding[active] * unit.kept + waste[active] * unit.spoilt - short[active] * unit.missed
         pays = added < -tolerance * (1.0 + short[active])
         low[active] = np.where(pays, middle + 1, low[active])
         high[active] = np.where(pays, high[active], middle)
         active = active[low[active] < high[active]]
     return np.asarray(low)
+
+
+@dataclass(frozen=True)
+class NextUnit:
+    """What one unit more than a quantity is expected to do until the next order arrives, per series.
+
+    Attributes:
+        missed: The chance that it would be missed; where demand waits, the periods that it would be waited for.
+        kept: Periods that it is kept.
+        spoilt: The chance that it expires.
+    """
+
+    missed: Floats
+    kept: Floats
+    spoilt: Floats
+
+
+def next_unit(need: Need, qty: Ints, *, shortage: Shortage) -> NextUnit:
+    """The unit after `qty`: ordering it pays while `missed` × the cost of a unit short is more than `kept` × holding it and
+    `spoilt` × its cost."""
+    return _next_unit(need, qty, np.arange(qty.size), need.is_inside.sum(axis=2).mean(axis=1), shortage)
+
+
+def _next_unit(need: Need, qty: Ints, rows: Ints, periods: Floats, shortage: Shortage) -> NextUnit:
+    asked = np.clip(need.by_period[rows] - qty[:, None, None], 0.0, 1.0) * need.is_inside[rows]
+    used = asked.sum(axis=2).mean(axis=1)  # periods, of the window, in which it is needed by then
+    missed = used if shortage == "backordered" else np.clip(need.at_end[rows] - qty[:, None], 0.0, 1.0).mean(axis=1)
+    spoilt = np.clip(qty[:, None] + 1 - need.at_expiry[rows], 0.0, 1.0).mean(axis=1)
+    return NextUnit(missed, periods - used, spoilt)
 
 
 def qty_for_cycle_service(need: Need, ratio: Floats) -> Ints:

@@ -41,6 +41,7 @@ POSITIONS: dict[str, tuple[Any, object]] = {  # column: type, value where it is 
     "supplier_code": (pl.String, None),
     "sku": (pl.String, None),
     "location_code": (pl.String, None),
+    "currency": (pl.String, None),
     "unit_cost_cents": (pl.Float64, None),
     "unit_price_cents": (pl.Float64, None),
     "weekly_holding_cost_cents": (pl.Float64, None),

@@ -9,6 +9,8 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Literal
 
+from forecasting.money import money
+
 Language = Literal["zh", "en"]
 
 # What models and classes are called, (中文, English); facts hold the keys.
@@ -39,6 +41,22 @@ WORDS: dict[str, tuple[str, str]] = {
     "lumpy": ("块状", "lumpy"),
 }
 
+# Festivals and shopping days of `events`, (中文, English); other holidays keep the library's English name.
+EVENT_WORDS: dict[str, tuple[str, str]] = {
+    "new_year": ("元旦", "New Year's Day"),
+    "spring_festival": ("春节", "Spring Festival"),
+    "qingming": ("清明", "Qingming"),
+    "labour_day": ("五一", "Labour Day"),
+    "dragon_boat": ("端午", "Dragon Boat Festival"),
+    "mid_autumn": ("中秋", "Mid-Autumn Festival"),
+    "national_day": ("国庆", "National Day"),
+    "618": ("618", "618"),
+    "double_11": ("双11", "Double 11"),
+    "double_12": ("双12", "Double 12"),
+    "black_friday": ("黑色星期五", "Black Friday"),
+}
+WORDS |= EVENT_WORDS
+
 # code: (中文, English). {names} are keys of the row's facts.
 REASONS: dict[str, tuple[str, str]] = {
     # why this model
@@ -68,6 +86,18 @@ REASONS: dict[str, tuple[str, str]] = {
         "next {explained_days} days {explained_qty:.1f} = level of the last 8 weeks {level_part_qty:.1f}, stock-outs "
         "{stock_out_part_qty:+.1f}, season {season_part_qty:+.1f}, closed days {closed_part_qty:+.1f}, trend and other "
         "signals {trend_part_qty:+.1f}",
+    ),
+    "explained_with_events": (
+        "未来 {explained_days} 天 {explained_qty:.1f} 件 = 近8周水平 {level_part_qty:.1f}，缺货补正 {stock_out_part_qty:+.1f}，"
+        "节日与大促 {event_part_qty:+.1f}，季节 {season_part_qty:+.1f}，停业日 {closed_part_qty:+.1f}，"
+        "趋势及其他 {trend_part_qty:+.1f}",
+        "next {explained_days} days {explained_qty:.1f} = level of the last 8 weeks {level_part_qty:.1f}, stock-outs "
+        "{stock_out_part_qty:+.1f}, festivals and shopping days {event_part_qty:+.1f}, season {season_part_qty:+.1f}, "
+        "closed days {closed_part_qty:+.1f}, trend and other signals {trend_part_qty:+.1f}",
+    ),
+    "event_ahead": (
+        "{event}：{event_from} 起的一周按平常的 {event_factor:.2f} 倍预测",
+        "{event}: the week from {event_from} is forecast at {event_factor:.2f} times an ordinary one",
     ),
     "no_demand": ("历史上没有需求", "no demand in the whole history"),
     "no_demand_lately": (
@@ -138,14 +168,23 @@ REASONS: dict[str, tuple[str, str]] = {
     "model_failed": ("模型计算失败:{value}", "a model failed: {value}"),
     # why this quantity
     "below_target": (
-        "库存头寸 {inventory_position_qty} 低于目标库存 {order_up_to_qty}(保护期 {protection_interval_days} 天的需求"
-        "加安全库存)，建议 {suggested_qty}",
-        "inventory position {inventory_position_qty} is below the order-up-to level {order_up_to_qty} (demand of "
-        "{protection_interval_days} days and safety stock): order {suggested_qty}",
+        "保护期 {protection_interval_days} 天预期需求 {demand_part_qty}，安全库存 {safety_part_qty:+d}，目标库存 "
+        "{order_up_to_qty}；库存头寸 = 可用实物 {on_hand_qty} + 在途 {on_order_qty} − 欠货 {backordered_qty} = "
+        "{inventory_position_qty}；{order_up_to_qty} − {inventory_position_qty} = {gap_qty}，建议 {suggested_qty}",
+        "{demand_part_qty} expected in {protection_interval_days} days, safety stock "
+        "{safety_part_qty:+d}: order-up-to level {order_up_to_qty}; inventory position = {on_hand_qty} "
+        "on hand and free + {on_order_qty} on order − {backordered_qty} backordered = "
+        "{inventory_position_qty}; {order_up_to_qty} − {inventory_position_qty} = {gap_qty}, order {suggested_qty}",
     ),
     "enough_stock": (
-        "库存头寸 {inventory_position_qty} 已达目标库存 {order_up_to_qty}，不用补",
-        "inventory position {inventory_position_qty} covers the order-up-to level {order_up_to_qty}: nothing to order",
+        "保护期 {protection_interval_days} 天预期需求 {demand_part_qty}，安全库存 {safety_part_qty:+d}，目标库存 "
+        "{order_up_to_qty}；库存头寸 = 可用实物 {on_hand_qty} + 在途 {on_order_qty} − 欠货 {backordered_qty} = "
+        "{inventory_position_qty}；{order_up_to_qty} − {inventory_position_qty} = {gap_qty}，不缺，建议 {suggested_qty}",
+        "{demand_part_qty} expected in {protection_interval_days} days, safety stock "
+        "{safety_part_qty:+d}: order-up-to level {order_up_to_qty}; inventory position = {on_hand_qty} "
+        "on hand and free + {on_order_qty} on order − {backordered_qty} backordered = "
+        "{inventory_position_qty}; {order_up_to_qty} − {inventory_position_qty} = {gap_qty}: nothing needed, "
+        "order {suggested_qty}",
     ),
     "cold_start": (
         "新品：参考 {analogue_count} 个相似商品上市后的销量（{analogues} 等），每周约 {prior_weekly_qty:.1f}",
@@ -168,25 +207,49 @@ REASONS: dict[str, tuple[str, str]] = {
         "已低于再订货点 {reorder_point_qty}，应立即订",
         "already below the reorder point {reorder_point_qty}: order now",
     ),
-    "moq_applied": ("按起订量 {moq_qty} 提高", "raised to the minimum order quantity {moq_qty}"),
-    "pack_rounded": ("按箱规 {pack_qty} 取整", "rounded up to full packs of {pack_qty}"),
+    "moq_applied": (
+        "按起订量 {moq_qty} 提高（{moq_part_qty:+d}）",
+        "raised to the minimum order quantity {moq_qty} ({moq_part_qty:+d})",
+    ),
+    "pack_rounded": (
+        "按箱规 {pack_qty} 取整（{pack_part_qty:+d}）",
+        "rounded up to full packs of {pack_qty} ({pack_part_qty:+d})",
+    ),
     "pack_rounded_down": (
-        "按箱规 {pack_qty} 舍去零头更省({pack_part_qty:+d})",
+        "按箱规 {pack_qty} 舍去零头更省（{pack_part_qty:+d}）",
         "rounded down to full packs of {pack_qty}, which is expected to cost less ({pack_part_qty:+d})",
     ),
     "by_cost": (
-        "目标按预期成本最低:每件每周持有 {weekly_holding_cost_cents:.2f} 分，缺一件 {shortage_cost_cents:.2f} 分，"
-        "不缺货概率 {cycle_service_ratio:.1%}",
-        "target by least expected cost: {weekly_holding_cost_cents:.2f} cents to keep a unit for a week, "
-        "{shortage_cost_cents:.2f} cents for a unit short; chance of no stock-out {cycle_service_ratio:.1%}",
+        "目标按预期成本最低：一件存一周 {weekly_holding_cost_cents}，缺一件 {shortage_cost_cents}；目标的最后一件有 "
+        "{last_missed_ratio} 的可能用得上，省 {last_saving_cents}，预计存 {last_kept_weeks:.2f} 周，花 "
+        "{last_cost_cents}；再多一件省 {next_saving_cents}，花 {next_cost_cents}；不缺货概率 {cycle_service_ratio}",
+        "target by least expected cost: {weekly_holding_cost_cents} to keep a unit for a week, "
+        "{shortage_cost_cents} for a unit short; the last unit of the target is needed with a chance of "
+        "{last_missed_ratio}, which saves {last_saving_cents}, and is kept for {last_kept_weeks:.2f} "
+        "weeks, which costs {last_cost_cents}; one more would save {next_saving_cents} and cost "
+        "{next_cost_cents}; chance of no stock-out {cycle_service_ratio}",
+    ),
+    "by_cost_waiting": (
+        "目标按预期成本最低：一件存一周 {weekly_holding_cost_cents}，欠一件一周 {shortage_cost_cents}；"
+        "目标的最后一件预计让人少等 {last_missed_weeks:.2f} 周，省 {last_saving_cents}，预计存 {last_kept_weeks:.2f} 周，"
+        "花 {last_cost_cents}；再多一件省 {next_saving_cents}，花 {next_cost_cents}；不缺货概率 {cycle_service_ratio}",
+        "target by least expected cost: {weekly_holding_cost_cents} to keep a unit for a week, {shortage_cost_cents} for a "
+        "unit and week of waiting; the last unit of the target saves {last_missed_weeks:.2f} weeks of waiting, which is "
+        "{last_saving_cents}, and is kept for {last_kept_weeks:.2f} weeks, which costs {last_cost_cents}; one more would "
+        "save {next_saving_cents} and cost {next_cost_cents}; chance of no stock-out {cycle_service_ratio}",
+    ),
+    "by_cycle_service": (
+        "目标按周期服务率：这么多天的需求有 {cycle_service_ratio} 的可能不超过目标库存",
+        "target by cycle service: the demand of these days stays within the target with a chance of "
+        "{cycle_service_ratio}",
     ),
     "by_fill_rate": (
-        "目标按满足率，可满足需求的 {fill_rate_ratio:.1%}",
-        "target by fill rate: {fill_rate_ratio:.1%} of demand served from stock",
+        "目标按满足率，可满足需求的 {fill_rate_ratio}",
+        "target by fill rate: {fill_rate_ratio} of demand served from stock",
     ),
     "cost_unknown": (
-        "成本未知，改按周期服务率 {cycle_service_ratio:.1%}",
-        "costs are not known: the target is the cycle service ratio {cycle_service_ratio:.1%} instead",
+        "成本未知，改按周期服务率",
+        "costs are not known: the target is the cycle service ratio instead",
     ),
     "by_s_S": (
         "(s, S):库存头寸降到 {reorder_at_qty} 或以下时补到 {max_qty}",
@@ -205,45 +268,57 @@ REASONS: dict[str, tuple[str, str]] = {
         "by the given min {min_qty} / max {max_qty}",
     ),
     "on_order_late": (
-        "在途中有 {late_part_qty} 件要到下次补货之后才到，不计",
-        "{late_part_qty} units on order come only after the next order would: not counted",
+        "在途中有 {late_part_qty} 件要到下次补货之后才到，不计（{late_part_qty:+d}）",
+        "{late_part_qty} units on order come only after the next order would and don't count ({late_part_qty:+d})",
     ),
     "lost_before_arrival": (
-        "到货前预计丢单 {lost_part_qty:+d} 件，补货来不及，扣除",
-        "demand expected to be lost before an order can arrive: {lost_part_qty:+d}",
+        "到货前预计丢单，补货来不及，扣除（{lost_part_qty:+d}）",
+        "demand expected to be lost before an order can arrive ({lost_part_qty:+d})",
     ),
     "transferred": (
-        "从别处调拨更省，{transfer_part_qty:+d} 件",
-        "comes from another place, which is cheaper: {transfer_part_qty:+d}",
+        "从别处调拨更省（{transfer_part_qty:+d}）",
+        "comes from another place, which is cheaper ({transfer_part_qty:+d})",
     ),
     "lot_for_order_cost": (
-        "每次下单成本 {order_cost_cents:.0f} 分，经济批量 {lot_qty}，多订 {lot_part_qty}",
-        "an order costs {order_cost_cents:.0f} cents: the economic lot is {lot_qty}, {lot_part_qty} more at once",
+        "每次下单成本 {order_cost_cents}，一年约需 {yearly_demand_qty:.0f}，经济批量 {lot_qty}（{lot_part_qty:+d}）",
+        "an order costs {order_cost_cents} and about {yearly_demand_qty:.0f} are needed a year: the "
+        "economic lot is {lot_qty} ({lot_part_qty:+d})",
+    ),
+    "up_to_max": (
+        "补到最大库存 {max_qty}（{lot_part_qty:+d}）",
+        "up to the max of {max_qty} ({lot_part_qty:+d})",
+    ),
+    "whole_lots": (
+        "按批量 {lot_qty} 取整（{lot_part_qty:+d}）",
+        "rounded up to whole lots of {lot_qty} ({lot_part_qty:+d})",
     ),
     "wait_cheaper": (
-        "现在订预计比等下次检查更贵，暂不订({wait_part_qty:+d})",
+        "现在订预计比等下次检查更贵，暂不订（{wait_part_qty:+d}）",
         "ordering now is expected to cost more than at the next review: wait ({wait_part_qty:+d})",
     ),
     "price_break": (
-        "多订 {price_break_part_qty} 件，单价由 {unit_cost_cents:.0f} 分降到 {paid_unit_cost_cents:.0f} 分，全年更省",
-        "{price_break_part_qty} more bring the unit cost from {unit_cost_cents:.0f} to {paid_unit_cost_cents:.0f} cents, "
-        "which costs less a year",
+        "单价由 {unit_cost_cents} 降到 {paid_unit_cost_cents}，一年约需 {yearly_demand_qty:.0f}，省 "
+        "{break_saving_cents}，多存的货一年花 {break_holding_cents}（{price_break_part_qty:+d}）",
+        "the unit cost falls from {unit_cost_cents} to {paid_unit_cost_cents}: about "
+        "{yearly_demand_qty:.0f} a year then cost {break_saving_cents} less, and larger lots "
+        "{break_holding_cents} a year in stock ({price_break_part_qty:+d})",
     ),
     "joint_raised": (
-        "凑足供应商起订金额 {min_order_cents:.0f} 分，加最快用得上的 {joint_part_qty} 件",
-        "{joint_part_qty} more, used soonest, to reach the supplier's least order value of {min_order_cents:.0f} cents",
+        "凑足供应商起订金额 {min_order_cents}，加最快用得上的（{joint_part_qty:+d}）",
+        "more of what is used soonest, to reach the supplier's least order value of {min_order_cents} "
+        "({joint_part_qty:+d})",
     ),
     "joint_waits": (
-        "未到供应商起订金额 {min_order_cents:.0f} 分，等下次更省({joint_part_qty:+d})",
-        "below the supplier's least order value of {min_order_cents:.0f} cents, and waiting is cheaper ({joint_part_qty:+d})",
+        "未到供应商起订金额 {min_order_cents}，等下次更省（{joint_part_qty:+d}）",
+        "below the supplier's least order value of {min_order_cents}, and waiting is cheaper ({joint_part_qty:+d})",
     ),
     "order_value_unknown": (
-        "供应商起订金额 {min_order_cents:.0f} 分，但有商品成本未知，无法凑单",
-        "the supplier's least order value is {min_order_cents:.0f} cents, but not every cost is known: not checked",
+        "供应商起订金额 {min_order_cents}，但有商品成本未知，无法凑单",
+        "the supplier's least order value is {min_order_cents}, but not every cost is known: not checked",
     ),
     "budget_cut": (
-        "预算 {budget_cents:.0f} 分不够，减去损失最小的 {budget_part_qty:+d} 件",
-        "the budget of {budget_cents:.0f} cents does not reach: {budget_part_qty:+d}, where it is missed least",
+        "预算 {budget_cents} 不够，减去损失最小的（{budget_part_qty:+d}）",
+        "the budget of {budget_cents} does not reach: cut where it is missed least ({budget_part_qty:+d})",
     ),
     "supplier_closed": (
         "供应商停工，保护期延长 {shutdown_days} 天",
@@ -272,17 +347,51 @@ REASONS: dict[str, tuple[str, str]] = {
 
 
 def sentence(code: str, facts: Mapping[str, object], language: Language) -> str:
-    """The sentence of one code. A fact that is missing or of another kind shows as it is instead of failing a
-    screen."""
+    """The sentence of one code: amounts (`…_cents`) in the `currency` of the facts, shares (`…_ratio`) in percent. A fact
+    that is missing or of another kind shows as a question mark instead of failing a screen."""
     at = 0 if language == "zh" else 1
-    template = REASONS[code][at]
-    worded = {
-        name: WORDS[fact][at] if isinstance(fact, str) and fact in WORDS else fact for name, fact in facts.items()
-    }
-    try:
-        return template.format(**worded)
-    except (KeyError, ValueError, TypeError):
-        return f"{template} {json.dumps(dict(facts), ensure_ascii=False, default=str)}"
+    return REASONS[code][at].format_map(_Said(facts, language))
+
+
+class _Said(dict[str, object]):
+    """Facts as a template asks for them."""
+
+    def __init__(self, facts: Mapping[str, object], language: Language) -> None:
+        super().__init__({name: _said(name, fact, facts.get("currency"), language) for name, fact in facts.items()})
+
+    def __missing__(self, name: str) -> object:
+        return _Text("?")
+
+
+class _Text(str):
+    """A word where a template may ask for a number."""
+
+    def __format__(self, spec: str) -> str:
+        return str(self)
+
+
+def _said(name: str, fact: object, currency: object, language: Language) -> object:
+    if isinstance(fact, int | float) and not isinstance(fact, bool):
+        if name.endswith("_cents"):
+            in_cents = f"{fact:,.2f} 分" if language == "zh" else f"{fact:,.2f} cents"
+            return _Text(money(fact, currency) if isinstance(currency, str) else in_cents)
+        return _Text(percent(fact)) if name.endswith("_ratio") else fact
+    if isinstance(fact, str) and fact in WORDS:
+        return _Text(WORDS[fact][0 if language == "zh" else 1])
+    return _Text(fact)
+
+
+def percent(ratio: float) -> str:
+    """A share with up to two decimals; what is not whole is not rounded to it, nor what is not nothing to nothing.
+
+    >>> percent(0.95), percent(0.9993), percent(0.99999), percent(1), percent(0.0132), percent(0.00001)
+    ('95%', '99.93%', '>99.99%', '100%', '1.32%', '<0.01%')
+    """
+    if 0.99995 <= ratio < 1:
+        return ">99.99%"
+    if 0 < ratio < 0.00005:
+        return "<0.01%"
+    return f"{100 * ratio:.2f}".rstrip("0").rstrip(".") + "%"
 
 
 def sentences(codes: Iterable[str], facts: str | Mapping[str, object], language: Language) -> list[str]:

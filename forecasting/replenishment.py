@@ -55,6 +55,7 @@ from forecasting.forecast import QUANTILES
 from forecasting.frames import Frame, as_of_day, is_pandas, like, text_column, to_polars
 from forecasting.marginal import (
     Need,
+    NextUnit,
     Paths,
     Shortage,
     cheapest_qty,
@@ -62,6 +63,7 @@ from forecasting.marginal import (
     expected_cost,
     fill_rate_of,
     need_of,
+    next_unit,
     qty_for_cycle_service,
     qty_for_fill_rate,
     spread_lead_times,
@@ -645,10 +647,17 @@ def _set_levels_over_paths(
     money = {"holding": holding, "short": short, "waste": waste}
     at_nothing = expected_cost(need, 0.0, **money, shortage=settings.shortage)
     at_chosen = expected_cost(need, np.maximum(chosen, 0.0), **money, shortage=settings.shortage)
+    last, following = (next_unit(need, cheapest - less, shortage=settings.shortage) for less in (1, 0))
     for i, case in enumerate(cases):
         if case.weekly_holding is not None and case.shortage_cost is not None:
             known = {0: float(at_nothing[i]), max(0, int(chosen[i])): float(at_chosen[i])}
             case.cost = _cost_of(need, i, known, holding=holding, short=short, waste=waste, shortage=settings.shortage)
+        if case.target == "cost":
+            rates = (float(holding[i]), float(short[i]), float(waste[i]))
+            case.facts |= _unit_facts("last", last, i, rates) | _unit_facts("next", following, i, rates)
+            case.facts["last_kept_weeks"] = round(float(last.kept[i]) * size / 7, 2)
+            missed = "last_missed_ratio" if settings.shortage == "lost" else "last_missed_weeks"
+            case.facts[missed] = round(float(last.missed[i]) * (1 if settings.shortage == "lost" else size / 7), 6)
         if case.position["policy"] != "order_up_to":
             asked = np.concatenate([np.zeros((count, 1)), np.cumsum(y[i], axis=1)], axis=1)
             each = np.arange(count)
@@ -670,6 +679,15 @@ def _set_levels_over_paths(
             if lead[i][0]
             else 0
         )
+
+
+def _unit_facts(which: str, unit: NextUnit, i: int, rates: tuple[float, float, float]) -> dict[str, object]:
+    """What the last unit of the level, or the next one, is expected to save and to cost."""
+    holding, short, waste = rates
+    return {
+        f"{which}_saving_cents": round(short * float(unit.missed[i]), 4),
+        f"{which}_cost_cents": round(holding * float(unit.kept[i]) + waste * float(unit.spoilt[i]), 4),
+    }
 
 
 def _cost_of(
@@ -793,12 +811,22 @@ def _qty_with_breaks(case: _Case, qty: int, settings: OrderSettings) -> int:
         )
 
     # what is ordered now may be less than usual; a lot is compared with the usual one, else a small top-up looked dear
-    best = (yearly_cost(max(qty, review_qty, case.least_qty), yearly_demand=yearly, order_cost=p["order_cost_cents"],
-                        holding_ratio=holding_ratio, unit_cost=price_at(qty, unit, case.breaks)), qty)  # fmt: skip
+    usual, price = max(qty, review_qty, case.least_qty), price_at(qty, unit, case.breaks)
+    best = (yearly_cost(usual, yearly_demand=yearly, order_cost=p["order_cost_cents"],
+                        holding_ratio=holding_ratio, unit_cost=price), qty)  # fmt: skip
     for b in case.breaks:
         lot = whole_packs(b.min_qty, p["pack_qty"])
         if lot > qty and lot <= _most_at_once(case, settings):
             best = min(best, (cost(lot), lot))
+    if best[1] != qty:
+        paid = price_at(best[1], unit, case.breaks)
+        case.facts |= {
+            "unit_cost_cents": price,
+            "paid_unit_cost_cents": paid,
+            "yearly_demand_qty": round(yearly, 1),
+            "break_saving_cents": round((price - paid) * yearly),
+            "break_holding_cents": round(holding_ratio * (paid * best[1] - price * usual) / 2),
+        }
     return best[1]
 
 
@@ -924,27 +952,29 @@ def _row(case: _Case, as_of: date, choice: Mapping[str, Any] | None, settings: O
     interval = p["lead_time_days"] + p["review_period_days"] + case.timing.shutdown_days
     interval = max(interval, case.timing.interval_days[0]) if len(case.timing.interval_days) == 1 else interval
     needed = max(0, case.gap_qty)
-    reasons = ["below_target" if needed else "enough_stock"]
+    reasons = ["below_target" if needed else "enough_stock", *case.reasons]
+    if not OWN_LEVEL & set(case.reasons):
+        by_cost = "by_cost" if settings.shortage == "lost" else "by_cost_waiting"
+        reasons.append(by_cost if case.target == "cost" else f"by_{case.target}")
     if needed and position_qty < case.reorder_point_qty:
         reasons.append("order_overdue")
-    if case.target == "cost":
-        reasons.append("by_cost")
-    elif case.target == "fill_rate":
-        reasons.append("by_fill_rate")
-    reasons += case.reasons
     if on_hand is None:
         reasons.append("stock_not_recorded")
     told = {
         "late_part_qty": "on_order_late",
         "lost_part_qty": "lost_before_arrival",
         "transfer_part_qty": "transferred",
-        "lot_part_qty": "lot_for_order_cost" if case.least_qty else "",
+        "lot_part_qty": "up_to_max"
+        if case.extra_qty
+        else "whole_lots"
+        if case.multiple_qty > 1
+        else "lot_for_order_cost",
         "moq_part_qty": "moq_applied",
         "pack_part_qty": "pack_rounded" if parts["pack_part_qty"] > 0 else "pack_rounded_down",
         "wait_part_qty": "wait_cheaper",
         "price_break_part_qty": "price_break",
     }
-    reasons += [reason for part, reason in told.items() if parts[part] and reason]
+    reasons += [reason for part, reason in told.items() if parts[part]]
     if case.timing.shutdown_days > 0:
         reasons.append("supplier_closed")
     if len(set(case.timing.lead_days)) > 1:
@@ -965,20 +995,25 @@ def _row(case: _Case, as_of: date, choice: Mapping[str, Any] | None, settings: O
         "cycle_service_ratio": round(case.cycle_service_ratio, 4),
         "protection_interval_days": interval,
         "expected_demand_qty": round(case.expected_qty, 2),
+        "on_hand_qty": on_hand or 0,
+        "on_order_qty": p["on_order_qty"],
+        "backordered_qty": p["backordered_qty"],
+        "gap_qty": case.order_up_to_qty - position_qty,
         "needed_qty": needed,
         "suggested_qty": ordered,
-        **{name: qty for name, qty in parts.items() if qty},
+        **{name: qty for name, qty in parts.items() if qty or name in ("demand_part_qty", "safety_part_qty")},
         **case.facts,
     }
+    if p["currency"] is not None:
+        facts["currency"] = p["currency"]
     if case.fill_rate_ratio is not None:
-        facts["fill_rate_ratio"] = round(case.fill_rate_ratio, 4)
+        facts["fill_rate_ratio"] = round(case.fill_rate_ratio, 6)
     if case.weekly_holding is not None and case.shortage_cost is not None:
         facts["weekly_holding_cost_cents"] = round(case.weekly_holding, 4)
         facts["shortage_cost_cents"] = round(case.shortage_cost, 4)
     if parts["lot_part_qty"] and case.least_qty:
-        facts |= {"lot_qty": case.least_qty, "order_cost_cents": p["order_cost_cents"]}
-    if parts["price_break_part_qty"]:
-        facts |= {"unit_cost_cents": unit, "paid_unit_cost_cents": paid}
+        yearly = round(case.daily_qty * 364, 1)
+        facts |= {"lot_qty": case.least_qty, "order_cost_cents": p["order_cost_cents"], "yearly_demand_qty": yearly}
     if len(set(case.timing.lead_days)) > 1:
         facts |= {"lead_low_days": min(case.timing.lead_days), "lead_high_days": max(case.timing.lead_days)}
     if case.timing.shutdown_days > 0:
@@ -1010,9 +1045,40 @@ def _row(case: _Case, as_of: date, choice: Mapping[str, Any] | None, settings: O
         "shortage_cost_cents": case.shortage_cost,
         "expected_saving_cents": round(saving, 4),
         "grade": choice["grade"] if choice else None,
-        "reason_codes": list(dict.fromkeys(reasons)),
+        "reason_codes": sorted(dict.fromkeys(reasons), key=_as_worked_out),
         "facts": facts_json(facts),
     }
+
+
+OWN_LEVEL = frozenset({"min_max_given", "by_s_S", "by_R_Q"})
+"""Rules that set the level themselves, whatever the target."""
+WORKED_OUT = (
+    "below_target",
+    "enough_stock",
+    "on_order_late",
+    "lost_before_arrival",
+    "transferred",
+    "min_max",
+    "min_max_given",
+    "by_s_S",
+    "by_R_Q",
+    "up_to_max",
+    "whole_lots",
+    "lot_for_order_cost",
+    "moq_applied",
+    "pack_rounded",
+    "pack_rounded_down",
+    "wait_cheaper",
+    "price_break",
+    "joint_raised",
+    "joint_waits",
+    "budget_cut",
+)
+"""Reasons that say a step of the quantity, in the order of the steps; what else there is to say comes after them."""
+
+
+def _as_worked_out(reason: str) -> int:
+    return WORKED_OUT.index(reason) if reason in WORKED_OUT else len(WORKED_OUT)
 
 
 # What a buyer has to know of the history before ordering; the rest stays with the forecast.

@@ -5,21 +5,14 @@ Minus is − (U+2212), units come after the number, compact money is 万/亿 in 
 
 from __future__ import annotations
 
+import math
 from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
-SIGNS = {"CNY": "¥", "GBP": "£", "USD": "$", "EUR": "€"}
+from forecasting.money import SIGNS
+from forecasting.money import money as money
+
 _WEEKDAYS = "一二三四五六日"
-
-
-def money(cents: int, currency: str) -> str:
-    """An amount with its cents.
-
-    >>> money(241800, "CNY"), money(-50, "GBP"), money(100, "CHF")
-    ('¥2,418.00', '−£0.50', 'CHF 1.00')
-    """
-    sign = SIGNS.get(currency, f"{currency} ")
-    return f"{'−' if cents < 0 else ''}{sign}{abs(cents) // 100:,}.{abs(cents) % 100:02d}"
 
 
 def short_money(cents: int, currency: str, language: str) -> str:
@@ -58,12 +51,13 @@ def signed(number: float) -> str:
 
 
 def percent(ratio: float) -> str:
-    """A share.
+    """A share. What is not whole is never shown as 100 %.
 
-    >>> percent(0.934), percent(-0.05)
-    ('93 %', '−5 %')
+    >>> percent(0.934), percent(-0.05), percent(0.9993), percent(1.0)
+    ('93 %', '−5 %', '99.9 %', '100 %')
     """
-    return f"{ratio * 100:.0f} %".replace("-", "−")
+    is_nearly_whole = 0.995 <= ratio < 1
+    return f"{math.floor(ratio * 1000) / 10 if is_nearly_whole else round(ratio * 100)} %".replace("-", "−")
 
 
 def day(on: date, language: str, *, today: date) -> str:

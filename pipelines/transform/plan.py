@@ -370,6 +370,7 @@ def positions_for_suggestions(positions: pl.DataFrame, totals: pl.DataFrame) -> 
         "supplier_code",
         "sku",
         "location_code",
+        "currency",
         "unit_cost_cents",
         "unit_price_cents",
         "price_breaks",

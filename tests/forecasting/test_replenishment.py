@@ -88,7 +88,7 @@ def test_enough_stock_orders_nothing_and_says_how_much_is_above_the_target() -> 
     assert row["suggested_qty"] == 0
     assert row["surplus_part_qty"] == 13
     assert sum(row[part] for part in PARTS) == 0
-    assert row["reason_codes"] == ["enough_stock"]
+    assert row["reason_codes"] == ["enough_stock", "by_cycle_service"]
 
 
 def test_stock_that_is_not_recorded_counts_as_an_empty_shelf_and_is_flagged() -> None:

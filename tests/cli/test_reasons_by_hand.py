@@ -1,0 +1,131 @@
+"""A stranger with the printed reason and a pencil comes to the suggested quantity, at the demo company, in both languages."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Iterator
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import pytest
+from sqlalchemy import create_engine, text
+
+from apps.demo.run import build_demo
+from pipelines.daily import run_daily
+from tests.cli.conftest import Cli
+
+LAST_DAY = date(2026, 11, 22)
+HEAD = {
+    "en": r"(\d+) expected in \d+ days, safety stock ([+-]\d+): order-up-to level (-?\d+); inventory position = "
+    r"(\d+) on hand and free \+ (\d+) on order − (\d+) backordered = (-?\d+); \S+ − \S+ = (-?\d+).*?, order (\d+)",
+    "zh": r"保护期 \d+ 天预期需求 (\d+)，安全库存 ([+-]\d+)，目标库存 (-?\d+)；库存头寸 = "
+    r"可用实物 (\d+) \+ 在途 (\d+) − 欠货 (\d+) = (-?\d+)；\S+ − \S+ = (-?\d+).*?，建议 (\d+)",
+}
+STEPS = {  # what a step is called in print: en, zh; its terms are the numbers it names, its part stands in brackets
+    "late": (r"(\d+) units on order come only after", r"在途中有 (\d+) 件要到下次"),
+    "lost": (r"demand expected to be lost before an order can arrive", r"到货前预计丢单"),
+    "min_max": (r"min (\d+) / max (\d+)", r"最小 (\d+) / 最大 (\d+)"),
+    "to_max": (r"up to the max of (\d+)", r"补到最大库存 (\d+)"),
+    "minimum": (r"raised to the minimum order quantity (\d+)", r"按起订量 (\d+) 提高"),
+    "packs": (r"rounded up to full packs of (\d+)", r"按箱规 (\d+) 取整"),
+    "fewer_packs": (r"rounded down to full packs of (\d+)", r"按箱规 (\d+) 舍去零头"),
+    "wait": (r"ordering now is expected to cost more than at the next review", r"现在订预计比等下次检查更贵"),
+    "price_break": (r"the unit cost falls from ¥([\d.,]+) to ¥([\d.,]+)", r"单价由 ¥([\d.,]+) 降到 ¥([\d.,]+)"),
+    "joint": (r"to reach the supplier's least order value of ¥([\d.,]+)", r"凑足供应商起订金额 ¥([\d.,]+)"),
+    "made_here": (r"made here: a production order", r"自产:下生产任务单"),
+    "nothing_needed": (r"nothing needed", r"，不缺，"),
+}
+COST = {
+    "en": r"¥(\S+) to keep a unit for a week, ¥(\S+) for a unit short; the last unit of the target is needed with a chance of "
+    r"(\S+)%, which saves ¥(\S+), and is kept for (\S+) weeks, which costs ¥(\S+); one more would save ¥(\S+) and cost ¥(\S+);",
+    "zh": r"一件存一周 ¥(\S+?)，缺一件 ¥(\S+?)；目标的最后一件有 (\S+?)% 的可能用得上，省 ¥(\S+?)，预计存 (\S+?) 周，"
+    r"花 ¥(\S+?)；再多一件省 ¥(\S+?)，花 ¥(\S+?)；",
+}
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The demo company after five weeks; Jingdezhen gives a price break, Hangzhou asks for a large order."""
+    folder = tmp_path_factory.mktemp("demo")
+    built = build_demo(folder, last_day=LAST_DAY, days=35)
+    engine = create_engine(built.database_url)
+    with engine.begin() as con:
+        breaks = '[{"min_qty": 240, "unit_cost_cents": 400}]'
+        con.execute(text("UPDATE supplier_sku SET price_breaks = :b WHERE sku_id = (SELECT id FROM sku WHERE sku = 'PMB-60')"),
+                    {"b": breaks})  # fmt: skip
+        con.execute(text("UPDATE supplier SET min_order_cents = 20000000 WHERE code = 'HZT'"))
+    engine.dispose()
+    now = datetime(2026, 11, 23, tzinfo=UTC)
+    run_daily(built.database_url, built.warehouse_dir, as_of=LAST_DAY, run_id="demo", now=lambda: now)
+    yield folder
+
+
+def by_hand(reason: str, language: str) -> tuple[int, set[str]]:
+    """The quantity as docs/numbers.md tells a person to work it out, from the printed words alone; and the steps taken."""
+    head = re.match(HEAD[language], reason)
+    assert head, reason
+    demand, safety, level, on_hand, on_order, backordered, position, gap, _ = map(int, head.groups())
+    assert (demand + safety, on_hand + on_order - backordered, level - position) == (level, position, gap)
+    terms: dict[str, list[float]] = {}
+    parts: dict[str, int] = {}
+    for said in reason.split("。" if language == "zh" else ". "):
+        for step, words in STEPS.items():
+            if found := re.search(words[language == "zh"], said):
+                terms[step] = [float(number.replace(",", "").rstrip(".")) for number in found.groups()]
+                part = re.search(r"[(（]([+-]\d+)[)）]$", said)
+                parts[step] = int(part[1]) if part else 0
+    qty = max(0, gap + parts.get("late", 0) + parts.get("lost", 0))
+    assert ("nothing_needed" in terms) == (qty == 0)
+    assert parts.get("late", 0) == (terms["late"][0] if "late" in terms else 0)
+    if "to_max" in terms:  # below the min: up to the max
+        least, most = terms["min_max"]
+        assert (least, most) == (level, terms["to_max"][0])
+        qty += int(most - least)
+    if "minimum" in terms:
+        raised = max(qty, int(terms["minimum"][0]))
+        assert raised - qty == parts["minimum"]
+        qty = raised
+    if "packs" in terms:
+        pack = int(terms["packs"][0])
+        assert (-(-qty // pack)) * pack - qty == parts["packs"] > 0
+        qty += parts["packs"]
+    if "fewer_packs" in terms:
+        pack = int(terms["fewer_packs"][0])
+        assert qty // pack * pack - qty == parts["fewer_packs"] < 0
+        qty += parts["fewer_packs"]
+    if "wait" in terms:
+        assert parts["wait"] == -qty
+        qty = 0
+    return qty + parts.get("price_break", 0) + parts.get("joint", 0), set(terms)
+
+
+def test_the_printed_reason_is_enough_to_work_each_quantity_out_again(demo: Path, cli: Cli) -> None:
+    steps: dict[str, set[str]] = {"en": set(), "zh": set()}
+    for language in ("en", "zh"):
+        printed = cli("plan", "show", "--all", "--csv", "--lang", language, "-C", str(demo)).out
+        rows = list(csv.DictReader(io.StringIO(printed)))
+        assert len(rows) > 100
+        for row in rows:
+            qty, taken = by_hand(row["reason"], language)
+            assert qty == int(row["suggested_qty"]), row
+            steps[language] |= taken
+    assert steps["en"] == steps["zh"] == set(STEPS)  # twelve kinds of them
+
+
+def test_the_printed_costs_show_why_the_target_is_not_one_more_or_less(demo: Path, cli: Cli) -> None:
+    for language in ("en", "zh"):
+        rows = csv.DictReader(
+            io.StringIO(cli("plan", "show", "--all", "--csv", "--lang", language, "-C", str(demo)).out)
+        )
+        for row in rows:
+            said = re.search(COST[language], row["reason"])
+            assert said, row["reason"]
+            holding, short, chance, saved, weeks, cost, next_saved, next_cost = (
+                float(number.replace(",", "").lstrip("<>")) for number in said.groups()
+            )
+            assert saved == pytest.approx(chance / 100 * short, abs=0.0001 * short + 0.01)
+            assert cost == pytest.approx(weeks * holding, abs=0.01 * holding + 0.01)
+            assert saved >= cost - 0.01 and next_saved <= next_cost + 0.01
+            assert "100%" not in row["reason"] and "cents" not in row["reason"] and " 分" not in row["reason"]
