@@ -16,6 +16,7 @@ from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
 import duckdb
+import polars as pl
 
 from orders_core.store.read_models import READ_MODELS
 from pipelines.extract import Extracted, extract
@@ -482,23 +483,24 @@ def build_model(settings: RunSettings, parts: Parts, *, step: Step, with_nightly
 
 def build_plan(settings: RunSettings, con: duckdb.DuckDBPyConnection, *, step: Step) -> dict[str, int]:
     """Forecast, suggest and keep both; returns what the two counted."""
+    positions = plan.positions(con, settings.known, settings.defaults)
     with step("forecast") as rows:
-        counts = build_forecast(settings, con)
+        counts = build_forecast(settings, con, positions)
         rows.append(counts["series"])
     with step("suggestions") as rows:
-        counts |= build_suggestions(settings, con)
+        counts |= build_suggestions(settings, con, positions)
         rows.append(counts["suggestions"])
     keep_plan(settings, con)
     return counts
 
 
-def build_forecast(settings: RunSettings, con: duckdb.DuckDBPyConnection) -> dict[str, int]:
-    """Forecast every product and place with demand; returns what the forecast counted."""
+def build_forecast(settings: RunSettings, con: duckdb.DuckDBPyConnection, positions: pl.DataFrame) -> dict[str, int]:
+    """Forecast every product and place with demand, as far ahead as `plan.positions` need it; returns what the forecast
+    counted."""
     from forecasting.forecast import plan_demand
     from forecasting.overrides import apply_adjustments, apply_overrides, note_adjustments, note_overrides
 
     history, items, names = plan.history(con, settings.known), plan.items(con, settings.known), plan.series_names(con)
-    positions = plan.with_lead_times(con, settings.known, plan.positions(con, settings.known, settings.defaults))
     longest = plan.longest_interval_days(positions, plan.closed_days(con), settings.as_of)
     horizon_days = min(MAX_HORIZON_DAYS, max(settings.horizon_days, longest))
     closed = plan.closed_dates(plan.order_dates(con), as_of=settings.as_of, horizon_days=horizon_days)
@@ -518,15 +520,12 @@ def build_forecast(settings: RunSettings, con: duckdb.DuckDBPyConnection) -> dic
     return {name: int(count) for name, count in result.counts.items()} | {"horizon_days": horizon_days}
 
 
-def build_suggestions(settings: RunSettings, con: duckdb.DuckDBPyConnection) -> dict[str, int]:
+def build_suggestions(settings: RunSettings, con: duckdb.DuckDBPyConnection, positions: pl.DataFrame) -> dict[str, int]:
     """Suggest what to restock from the forecast in the generation; returns how many rows, and how many say buy."""
-    import polars as pl
-
     from forecasting.joint import Route
     from forecasting.replenishment import OrderSettings, suggest
 
     defaults = settings.defaults
-    positions = plan.with_lead_times(con, settings.known, plan.positions(con, settings.known, defaults))
     totals = plan.stored_totals(con)
     per_unit, per_move = defaults.transfer_unit_cents or 0, defaults.transfer_fixed_cents
     result = suggest(

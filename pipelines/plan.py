@@ -80,10 +80,9 @@ def suggestions(
 
     Returns:
         Columns: sku, sku_name, sku_name_en, location_code, suggested_qty, order_by_date, stockout_date, supplier_code,
-        supplier_name, and all others of `mart.reorder_suggestion` (docs/warehouse.md), among them the waterfall parts
-        demand_part_qty, safety_part_qty, on_hand_part_qty, on_order_part_qty, backordered_part_qty, surplus_part_qty,
-        moq_part_qty, pack_part_qty, which sum to suggested_qty; reason_codes (list), facts (JSON text) and reason (the
-        sentences in `language`).
+        supplier_name, and all others of `mart.reorder_suggestion` (docs/warehouse.md), among them the parts named in
+        `WATERFALL`, which sum to suggested_qty; reason_codes (list), facts (JSON text) and reason (the sentences in
+        `language`).
 
     Raises:
         WarehouseMissing: Nothing was published yet.

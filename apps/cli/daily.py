@@ -74,7 +74,7 @@ def _daily(out: Context, day: date | None, *, full: bool, run_id: str) -> None:
         sealed = seal_audit(store) if is_today else 0
         clock = store.clock
     report = run_and_show(out, day, full=full, now=clock.now, run_id=run_id)
-    priced = _publish_hints(out) if is_today else 0
+    priced = _publish_prices(out)
     if is_today:  # the prices are in the trail as well
         with out.store() as store:
             sealed += seal_audit(store)
@@ -91,15 +91,13 @@ def _daily(out: Context, day: date | None, *, full: bool, run_id: str) -> None:
     out.emit(data, lambda: _report_lines(out, report))
 
 
-def _publish_hints(out: Context) -> int:
+def _publish_prices(out: Context) -> int:
     """Tell the core what a unit is worth where it lies; returns how many prices are live."""
-    from orders_core.services.publish_hints import PriceHint, PublishHints, publish_hints
-    from pipelines.hints import price_hints
+    from pipelines.hints import publish_prices
 
-    run_key, rows = price_hints(out.settings.warehouse_dir)
-    hints = [PriceHint(row["sku"], row["location_code"], row["currency"], row["price_cents"]) for row in rows]
-    with out.store() as store:
-        return int(out.run(store, publish_hints, PublishHints(run_key, hints)).prices)
+    at = out.settings
+    done = publish_prices(at.database_url, at.warehouse_dir, zone=at.business_zone, actor=out.actor)
+    return 0 if done is None else done.prices
 
 
 def _say_warnings(out: Context, report: RunReport) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 
 import dagster as dg
 import duckdb
+import polars as pl
 from pydantic import PrivateAttr
 
 from pipelines.daily import (
@@ -32,8 +33,10 @@ from pipelines.daily import (
 )
 from pipelines.defs.trouble import named_errors
 from pipelines.extract import Extracted
+from pipelines.hints import publish_prices
 from pipelines.model import MODELLED, Modelled
 from pipelines.parts import Parts, base_of, tables_read
+from pipelines.transform import plan
 from pipelines.transform.as_of import AsOf
 from pipelines.warehouse.contract import Column, Table
 from pipelines.warehouse.errors import BuildFailed
@@ -57,6 +60,7 @@ PLANNED_FROM = (
 SUPPLIED_FROM = ("raw.supplier", "raw.supplier_closed_day", "raw.supplier_sku", "raw.cost",
                  "raw.purchase_order_line", "raw.goods_receipt_line", "raw.production_order", "raw.transfer_line")  # fmt: skip
 PUBLICATION = dg.AssetKey(["meta", "publication"])
+STOCK_PRICE = dg.AssetKey(["orders", "stock_price"])
 OWNERS = {"raw": "team:data", "core": "team:data", "mart": "team:planning", "meta": "team:data"}
 POOL = "warehouse"
 """Every step that writes is in this pool; `dagster.yaml` lets one run at a time have it."""
@@ -79,6 +83,7 @@ class WarehouseRun(dg.ConfigurableResource):  # type: ignore[type-arg]
     _today: RunSettings = PrivateAttr()
     _con: duckdb.DuckDBPyConnection | None = PrivateAttr(default=None)
     _parts: Parts = PrivateAttr()
+    _positions: pl.DataFrame | None = PrivateAttr(default=None)
 
     @contextmanager
     def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator["WarehouseRun"]:
@@ -141,6 +146,13 @@ class WarehouseRun(dg.ConfigurableResource):  # type: ignore[type-arg]
         """What has moved so far on the last day."""
         return self._parts
 
+    @property
+    def positions(self) -> pl.DataFrame:
+        """Where every product and place stands on the last day, worked out once for forecast and suggestions."""
+        if self._positions is None:
+            self._positions = plan.positions(self.con, self._today.known, self._today.defaults)
+        return self._positions
+
     def publish(self) -> Any:
         """Check everything once more and let the link lead to the generation."""
         self.con.close()
@@ -196,7 +208,7 @@ def daily_assets(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinitio
     def forecast(context: dg.AssetExecutionContext, warehouse: WarehouseRun) -> Iterator[dg.MaterializeResult]:
         con = warehouse.con
         with named_errors(context, place=warehouse.warehouse_dir):
-            counts = build_forecast(warehouse.today, con)
+            counts = build_forecast(warehouse.today, con, warehouse.positions)
             for written in forecast_tables:
                 yield _result(con, written, counts)
 
@@ -209,7 +221,7 @@ def daily_assets(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinitio
     def suggestions(context: dg.AssetExecutionContext, warehouse: WarehouseRun) -> Iterator[dg.MaterializeResult]:
         con = warehouse.con
         with named_errors(context, place=warehouse.warehouse_dir):
-            counts = build_suggestions(warehouse.today, con)
+            counts = build_suggestions(warehouse.today, con, warehouse.positions)
             for written in suggestion_tables:
                 yield _result(con, written, counts)
 
@@ -248,7 +260,31 @@ def daily_assets(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinitio
                 },
             )
 
-    return [*built, publication]
+    @dg.multi_asset(
+        name="stock_prices",
+        specs=[
+            dg.AssetSpec(
+                STOCK_PRICE,
+                deps=[PUBLICATION],
+                description="What a unit is worth where it lies, in the order database; only by a plan of today or yesterday.",
+                group_name="orders",
+                owners=[OWNERS["mart"]],
+                freshness_policy=FRESH,
+            )
+        ],
+        **common,
+    )
+    def stock_prices(context: dg.AssetExecutionContext, warehouse: WarehouseRun) -> Iterator[dg.MaterializeResult]:
+        with named_errors(context, place=warehouse.warehouse_dir):
+            done = publish_prices(
+                warehouse.database_url,
+                Path(warehouse.warehouse_dir),
+                zone=warehouse.zone,
+                defaults=warehouse.today.defaults,
+            )
+            yield dg.MaterializeResult(asset_key=STOCK_PRICE, metadata={"stock_prices": done.prices if done else 0})
+
+    return [*built, publication, stock_prices]
 
 
 def key_of(full_name: str) -> dg.AssetKey:

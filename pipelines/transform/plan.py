@@ -108,12 +108,13 @@ def items(con: duckdb.DuckDBPyConnection, as_of: AsOf) -> pl.DataFrame:
 
 
 def positions(con: duckdb.DuckDBPyConnection, as_of: AsOf, defaults: PlanningDefaults) -> pl.DataFrame:
-    """One row per series with demand: where it stands, what is under way, and from whom it comes.
+    """One row per series with demand: where it stands, what is under way, from whom it comes and how long that takes.
 
-    Open demand takes stock first: `reserved_qty` is the part of it that stock on hand covers, `backordered_qty` the rest.
-    `on_hand_qty` is what is left on hand for future demand plus nothing else, NULL where stock is not recorded.
+    Open demand takes stock first: `reserved_qty` is the part of `on_hand_qty` (NULL where stock is not recorded) that
+    covers it, `backordered_qty` what it lacks. `lead_times_days` are lead times that are as likely as each other, from real
+    receipts and what the supplier states; NULL where `lead_time_days` is taken for certain.
     """
-    return con.execute(
+    found = con.execute(
         f"""
       WITH series AS (
         SELECT DISTINCT d.sku, d.location_code, l.is_location_stock_tracked AND p.is_sku_stock_tracked AS is_tracked
@@ -148,6 +149,7 @@ def positions(con: duckdb.DuckDBPyConnection, as_of: AsOf, defaults: PlanningDef
             "cycle_service_ratio": defaults.cycle_service_ratio,
         },
     ).pl()
+    return _with_lead_times(con, as_of, found)
 
 
 def _sourcing(as_of: AsOf) -> str:
@@ -233,9 +235,8 @@ def least_order_values(con: duckdb.DuckDBPyConnection) -> pl.DataFrame:
       SELECT supplier_code, min_order_cents FROM raw.supplier WHERE min_order_cents > 0 AND is_active ORDER BY ALL""").pl()
 
 
-def with_lead_times(con: duckdb.DuckDBPyConnection, as_of: AsOf, positions: pl.DataFrame) -> pl.DataFrame:
-    """`positions` and `lead_times_days`: lead times that are as likely as each other, from real receipts and what the
-    supplier states; NULL where one is taken for certain.
+def _with_lead_times(con: duckdb.DuckDBPyConnection, as_of: AsOf, positions: pl.DataFrame) -> pl.DataFrame:
+    """`positions` and `lead_times_days`.
 
     A purchase order line took the days until the last of it came. A SKU's own receipts count where there are enough of
     them, else those of all that the supplier sends.

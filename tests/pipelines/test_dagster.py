@@ -12,14 +12,19 @@ from typing import Any
 
 import dagster as dg
 import pytest
+import time_machine
+from sqlalchemy import select
 
+from orders_core.store.tables import StockPrice
 from pipelines.alerts import Alerts, Failure, WrongAlertAddress
 from pipelines.daily import run_backfill, run_daily
 from pipelines.definitions import alerts_from, build_definitions
+from pipelines.defs.daily import STOCK_PRICE
 from pipelines.defs.home import dagster_home
 from pipelines.defs.refresh import EVERY_SECONDS, refresh_job
 from pipelines.defs.telling import alert_sensors
 from pipelines.defs.trouble import MAX_RETRIES, is_transient
+from pipelines.hints import publish_prices
 from pipelines.model import MODELLED
 from pipelines.plan import plan_days
 from pipelines.warehouse import read
@@ -73,6 +78,28 @@ def test_the_dagster_job_publishes_the_same_tables_as_the_plain_function(
 
 @pytest.mark.usefixtures("quiet_dagster")
 @SQLITE
+def test_the_dagster_job_tells_the_core_what_a_unit_is_worth_as_the_command_line_does(
+    book: Book, database_url: str, tmp_path: Path
+) -> None:
+    def priced() -> list[tuple[str, str, int]]:
+        with book.store.unit_of_work() as uow:
+            return [
+                tuple(row) for row in uow.rows(select(StockPrice.run_key, StockPrice.currency, StockPrice.price_cents))
+            ]
+
+    again = {"zone": "Asia/Shanghai"}
+    with time_machine.travel(at(day(31), 3), tick=False):
+        assert run_job(database_url, tmp_path / "warehouse", day(30)).success
+        ((run_key, currency, price_cents),) = priced()
+        assert (run_key.split("/")[0], currency, price_cents >= 0) == (str(day(30)), "CNY", True)
+        repeated = publish_prices(database_url, tmp_path / "warehouse", **again)
+        assert repeated is not None and repeated.is_repeat
+    with time_machine.travel(at(day(35), 3), tick=False):  # a plan of that day says nothing of today
+        assert publish_prices(database_url, tmp_path / "warehouse", **again) is None
+
+
+@pytest.mark.usefixtures("quiet_dagster")
+@SQLITE
 @pytest.mark.breaks_invariants
 def test_a_failed_check_skips_what_is_downstream_and_nothing_is_published(
     book: Book, database_url: str, tmp_path: Path
@@ -95,7 +122,7 @@ def test_every_table_is_an_asset_and_every_asset_is_checked() -> None:
     definitions = build_definitions(database_url="sqlite://", warehouse_dir=Path("x"), zone="Asia/Shanghai")
     keys = {key.to_user_string() for key in definitions.resolve_asset_graph().get_all_asset_keys()}
     declared = {f"{t.schema}/{t.name}" for t in (*RAW_TABLES, *CORE_TABLES, *MART_TABLES)}
-    assert keys == declared | {"meta/publication"}
+    assert keys == declared | {"meta/publication", "orders/stock_price"}
     checked = {key.asset_key.to_user_string() for key in definitions.resolve_asset_graph().asset_check_keys}
     assert checked == declared
     upstream = definitions.resolve_asset_graph().get(dg.AssetKey(["core", "fct_demand_daily"])).parent_keys
@@ -325,7 +352,7 @@ def test_a_failed_run_is_told_with_the_rows_that_failed_it(book: Book, database_
 def test_an_asset_says_whose_it_is_what_its_rows_are_and_how_fresh_it_must_be() -> None:
     definitions = build_definitions(database_url="sqlite://", warehouse_dir=Path("x"), zone="Asia/Shanghai")
     graph = definitions.resolve_asset_graph()
-    for key in graph.get_all_asset_keys():
+    for key in graph.get_all_asset_keys() - {STOCK_PRICE}:  # that one is no table of the warehouse
         node = graph.get(key)
         built = table(".".join(key.path))
         assert node.description == built.grain
