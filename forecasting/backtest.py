@@ -54,6 +54,7 @@ def backtest(
     folds: int = 6,
     step_weeks: int = 2,
     given: Mapping[str, Floats] | None = None,
+    events: Floats | None = None,
 ) -> Backtest:
     """Forecast every series from every cutoff.
 
@@ -64,10 +65,14 @@ def backtest(
         horizon_weeks: Weeks ahead in each fold.
         folds: Most cutoffs to use.
         step_weeks: Weeks between cutoffs.
-        given: Forecasts made elsewhere by name: fold × series × week ahead, newest fold first, NaN where there is none.
+        given: Forecasts made elsewhere by name: fold × series × week ahead, newest fold first, NaN where there is none; with
+            `events`, of ordinary weeks.
+        events: What events multiply each week by (series × week), as known at the oldest cutoff: models learn from demand ÷
+            factor, forecasts are multiplied by it.
     """
     series, known = weeks.shape
     cutoffs = fold_cutoffs(known, horizon_weeks=horizon_weeks, folds=folds, step_weeks=step_weeks)
+    factors = np.ones_like(weeks) if events is None else events
     forecasts = np.full((len(cutoffs), series, len(MODEL_NAMES), horizon_weeks), np.nan)
     at = {name: i for i, name in enumerate(MODEL_NAMES)}
     failures: dict[int, dict[str, str]] = {}
@@ -77,9 +82,9 @@ def backtest(
             if not names or cutoff - learning_start(past) < MIN_WEEKS:
                 continue
             told = {name: made[fold, i] for name, made in (given or {}).items() if np.isfinite(made[fold, i, 0])}
-            made, failed = forecast_weeks(past, horizon_weeks, names, given=told)
+            made, failed = forecast_weeks(past / factors[i, :cutoff], horizon_weeks, names, given=told)
             for name, ahead in made.items():
-                forecasts[fold, i, at[name]] = ahead
+                forecasts[fold, i, at[name]] = ahead * factors[i, cutoff : cutoff + horizon_weeks]
             if failed:
                 failures.setdefault(i, {}).update(failed)
     windows = [slice(cutoff, cutoff + horizon_weeks) for cutoff in cutoffs]

@@ -19,8 +19,9 @@ knew them when an early forecast would have been made.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, timedelta
 
 import holidays
@@ -45,21 +46,6 @@ CHINA = {
 }
 SHOPPING_DAYS = {"618": (6, 18), "double_11": (11, 11), "double_12": (12, 12)}
 
-# What a planner reads, (中文, English); other holidays keep the library's name.
-EVENT_WORDS: dict[str, tuple[str, str]] = {
-    "new_year": ("元旦", "New Year's Day"),
-    "spring_festival": ("春节", "Spring Festival"),
-    "qingming": ("清明", "Qingming"),
-    "labour_day": ("五一", "Labour Day"),
-    "dragon_boat": ("端午", "Dragon Boat Festival"),
-    "mid_autumn": ("中秋", "Mid-Autumn Festival"),
-    "national_day": ("国庆", "National Day"),
-    "618": ("618", "618"),
-    "double_11": ("双11", "Double 11"),
-    "double_12": ("双12", "Double 12"),
-    "black_friday": ("黑色星期五", "Black Friday"),
-}
-
 
 @dataclass(frozen=True)
 class Event:
@@ -70,23 +56,31 @@ class Event:
     days: int
 
 
+def known_country(country: str) -> str:
+    """The country's code as it is written.
+
+    Raises:
+        BadSetting: No holidays are known for it.
+    """
+    if country.upper() not in holidays.list_supported_countries():
+        raise BadSetting(f"no holidays are known for country {country!r}; use an ISO code such as CN or GB")
+    return country.upper()
+
+
 def events(country: str, first_year: int, last_year: int) -> list[Event]:
     """Holidays and shopping days of a country in those years, sorted by name and date.
 
     Args:
-        country: ISO code, e.g. "CN", "GB". China's get the names of `EVENT_WORDS`; another country's holidays are named
+        country: ISO code, e.g. "CN", "GB". China's get the names of `reasons.EVENT_WORDS`; another country's holidays are named
             after the library's English names (``christmas_day``), and Black Friday stands for its shopping days.
 
     Raises:
         BadSetting: The library doesn't know the country.
     """
-    country = country.upper()
+    country = known_country(country)
     # two years more on either side tell a yearly holiday from one that was held once
     years = range(first_year - 2, last_year + 3)
-    try:
-        known = holidays.country_holidays(country, years=years, language=_english(country))
-    except NotImplementedError as error:
-        raise BadSetting(f"no holidays are known for country {country!r}; use an ISO code such as CN or GB") from error
+    known = holidays.country_holidays(country, years=years, language=_english(country))
     days: dict[str, list[date]] = {}
     for day, names in sorted(known.items()):
         for name in names.split("; "):
@@ -295,8 +289,9 @@ REACH = {
 }
 LEAST_FACTOR, MOST_FACTOR = 0.1, 50.0  # mooncakes sell forty times a quiet week; beyond it one odd week speaks
 KNOT_WEEKS = 13
+PRIOR_NUMBERS, PRIOR_VARIANCE = 4.0, 0.02  # before looking, a day moves by 14 %, as surely as four numbers would say
 EVIDENCE_ROUNDS = 30
-FEWEST_WEEKS = 26
+FEWEST_WEEKS = 52  # before a year is over nobody can tell an event from a season
 MIN_WEEKLY_QTY = 2.0  # units a week of a group, below which the logarithm of a week says nothing
 
 LIFTS = {
@@ -316,14 +311,19 @@ class EventFactors:
     Attributes:
         factors: series × (past + ahead) weeks, 1 where nothing is known to happen; divide the past by it before a
             simple model learns, multiply the forecast with it.
-        lifts: One row per level, group, event and days: the factor of such a day and in how many years it was seen.
+        lifts: One row per level, group, event and days: the factor of such a day and how often the event was seen
+            whole, with all days on which it is felt.
             ``days``: ``during``; ``before_0`` its eve, ``before_2`` two weeks earlier, ``after_1`` a week after its
             last day; the days between lie on a line between them. Level 0 is all series together; the factors of
             deeper levels are whole ones, not what they add.
+        names: Events that were met in the past.
+        strongest: series × ahead week: which of `names` moves the week most; -1 where none does.
     """
 
     factors: Floats
     lifts: pl.DataFrame
+    names: tuple[str, ...] = ()
+    strongest: Ints = field(default_factory=lambda: np.zeros((0, 0), dtype=np.int64))
 
 
 def event_factors(
@@ -335,52 +335,70 @@ def event_factors(
     week, relative to the usual demand of its series, is a slow curve (a line that may bend every 13 weeks) plus the
     logarithm of the week's factor. All numbers are estimated together by ridge regression, linearised anew in each
     round; how hard an event is pulled to nothing is learned from the data (evidence maximisation: MacKay 1992,
-    "Bayesian interpolation", Neural Computation 4; Tipping 2001, JMLR 1), so an event that does nothing here gets 1,
-    and one seen once only part of what it seemed to do. A deeper level (category, then product) learns what its series
+    "Bayesian interpolation", Neural Computation 4; Tipping 2001, JMLR 1), so an event that does nothing here gets 1.
+    What was seen whole in k years is then believed to k / (k + 1): half, if it was once, because a season or a single large
+    week looks the same. A deeper level (category, then product) learns what its series
     do beyond what the wider level says.
 
     Args:
         y: series × past week, units, NaN where demand is not known; the last week ends on `as_of`.
         ahead_weeks: Weeks wanted beyond `as_of`.
         country: Whose calendar, see `events`.
-        levels: Group code per series, wide to narrow, each refining the one before.
+        levels: Group code per series, wide to narrow, each refining the one before; below 0: in no group of this level.
     """
     series, past = y.shape
-    names, design = _daily_design(as_of, past, ahead_weeks, country)
+    names, design, whole = _daily_design(as_of, past, ahead_weeks, country)
     known = ~np.isnan(y)
     value = np.where(known, y, 0.0)
     usual = value.sum(axis=1) / np.maximum(known.sum(axis=1), 1)
     part = np.array([sorted({n for n, _ in names}).index(n) + 1 for n, _ in names], dtype=np.int64)
-    met = (design[:past].max(axis=1) > 0.5).T if names else np.zeros((0, past), dtype=bool)
-    years = [int((np.diff(np.flatnonzero(m), prepend=-99) > 8).sum()) for m in met]
+    years = [whole[name] for name, _ in names]
+    belief = np.array([k / (k + 1) for k in years])
     effect = np.zeros((series, len(names)))  # logarithm, per series: what its groups said so far
     rows: list[dict[str, object]] = []
     for level, codes in enumerate((np.zeros(series, dtype=np.int64), *levels)):
-        for group in np.unique(codes):
+        for group in np.unique(codes[codes >= 0]):
             members = np.flatnonzero(codes == group)
             before = effect[members[0]]
             expected = usual[members] @ known[members]  # of the series whose demand of the week is known
-            lift = before + _lift(value[members].sum(axis=0), expected, design[:past], part, before)
+            lift = before + belief * _lift(value[members].sum(axis=0), expected, design[:past], part, before)
             effect[members] = lift
             rows += [
                 {"level": level, "group": int(group), "event": n, "days": d, "factor": round(f, 4), "occurrences": k}
                 for (n, d), f, k in zip(names, np.exp(lift).tolist(), years, strict=True)
             ]
     factors = np.ones((series, past + ahead_weeks))
-    for lift in np.unique(effect, axis=0):
-        same = (effect == lift).all(axis=1)
+    met_names = tuple(sorted({n for n, _ in names}))
+    strongest = np.full((series, ahead_weeks), -1, dtype=np.int64)
+    own_columns = [part == i + 1 for i in range(len(met_names))]
+    lifts_found, of = np.unique(effect, axis=0, return_inverse=True)
+    for i, lift in enumerate(lifts_found if names else ()):
+        same = of.reshape(-1) == i
         factors[same] = np.exp(design @ lift).mean(axis=1)
-    return EventFactors(np.clip(factors, LEAST_FACTOR, MOST_FACTOR), pl.DataFrame(rows, schema=LIFTS))
+        alone = [np.abs(np.log(np.exp(design[past:][..., own] @ lift[own]).mean(axis=1))) for own in own_columns]
+        strongest[same] = np.where(np.max(alone, axis=0) > 0, np.argmax(alone, axis=0), -1)
+    return EventFactors(
+        np.clip(factors, LEAST_FACTOR, MOST_FACTOR), pl.DataFrame(rows, schema=LIFTS), met_names, strongest
+    )
 
 
-def _daily_design(as_of: date, past_weeks: int, ahead_weeks: int, country: str) -> tuple[list[tuple[str, str]], Floats]:
-    """(event, days) per column, and week × day of the week × column: how much of a day belongs to the column."""
+def _daily_design(
+    as_of: date, past_weeks: int, ahead_weeks: int, country: str
+) -> tuple[list[tuple[str, str]], Floats, Counter[str]]:
+    """(event, days) per column; week × day of the week × column: how much of a day belongs to the column; and how often each
+    event lay in the past with all days on which it is felt."""
     weeks = past_weeks + ahead_weeks
     start = as_of - timedelta(days=7 * past_weeks - 1)
     day = np.arange(7 * weeks, dtype=np.float64)
     columns: dict[tuple[str, str], Floats] = {}
+    whole: Counter[str] = Counter()
     for event in events(country, start.year - 1, (as_of + timedelta(weeks=ahead_weeks + 10)).year):
         before, after = REACH.get(event.name, (1, 1))
+        felt_from, felt_until = (
+            event.first - timedelta(weeks=before),
+            event.first + timedelta(event.days - 1, weeks=after),
+        )
+        whole[event.name] += start <= felt_from and felt_until <= as_of
         until = (event.first - start).days - day
         since = -until - event.days + 1
         parts = {"during": ((until <= 0) & (since <= 0)).astype(np.float64)}
@@ -390,7 +408,7 @@ def _daily_design(as_of: date, past_weeks: int, ahead_weeks: int, country: str) 
             columns[event.name, days] = columns.get((event.name, days), 0.0) + belongs
     names = [name for name, belongs in sorted(columns.items()) for name in [name] if belongs[: 7 * past_weeks].any()]
     stacked = np.array([columns[name] for name in names]).reshape(len(names), weeks, 7)
-    return names, np.moveaxis(stacked, 0, 2)
+    return names, np.moveaxis(stacked, 0, 2), whole
 
 
 def _hat(days: Floats, weeks: int) -> Floats:
@@ -430,7 +448,8 @@ def _lift(asked: Floats, expected: Floats, design: Floats, part: Ints, before: F
         noise = max(float(rest @ rest) / max(rest.size - float(gained.sum()), 1.0), 1e-4)
         for p in range(1, variance.size):
             own = part == p
-            variance[p] = max(float((found[own] ** 2).sum()) / max(float(gained[own].sum()), 1e-9), 1e-8)
+            given = float((found[own] ** 2).sum()) + PRIOR_NUMBERS * PRIOR_VARIANCE
+            variance[p] = given / (float(gained[own].sum()) + PRIOR_NUMBERS)
         moved = float(np.abs(found[bends:] - beta).max())
         beta = found[bends:]
         if moved < 1e-3:

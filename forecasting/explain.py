@@ -3,6 +3,7 @@
 level       what was sold in the last eight weeks, a week, times the weeks of the horizon
 stock_out   what would have been sold besides had the shelf not been empty (estimated demand − sold)
 season      the coming weeks against the last eight, by the season that all series share
+event       festivals and shopping days: what they do to the coming weeks, less what they did to the last eight
 closed      days of the horizon without business, or after the end of the product
 trend       the rest: what the model saw in trend, in last year, in other products and places
 """
@@ -15,6 +16,7 @@ from forecasting.arrays import Floats
 
 LEVEL_WEEKS = 8
 PARTS = ("level_part_qty", "stock_out_part_qty", "season_part_qty", "closed_part_qty", "trend_part_qty")
+EVENT_PART = "event_part_qty"  # one part more, where events move the last weeks or the coming ones
 
 
 def explain(
@@ -26,6 +28,8 @@ def explain(
     open_total: float,
     total: float,
     days: int,
+    ordinary: Floats | None = None,
+    ordinary_total: float = 0.0,
 ) -> dict[str, float]:
     """The parts of a forecast total, units, two decimals; they sum to ``explained_qty``, the total rounded alike.
 
@@ -36,6 +40,8 @@ def explain(
         open_total: The forecast of the horizon with every day open.
         total: The forecast itself.
         days: Length of the horizon.
+        ordinary, ordinary_total: `demand` and `open_total` as they would be without festivals and shopping days; None where
+            these do nothing, then they are no part.
 
     >>> week = np.full(8, 10.0)
     >>> explain(sold=week - 1, demand=week, season_ratio=np.array([1.5, 1.5]), season_weight=1.0, open_total=31.0,
@@ -45,13 +51,16 @@ def explain(
     weeks = days / 7
     lately = sold[-LEVEL_WEEKS:].mean() if sold.size else 0.0
     estimated = demand[-LEVEL_WEEKS:].mean() if demand.size else 0.0
+    level = estimated if ordinary is None else ordinary[-LEVEL_WEEKS:].mean()
     inside = np.clip(weeks - np.arange(season_ratio.size), 0.0, 1.0)  # share of each week within the horizon
     parts = {
         "level_part_qty": lately * weeks,
         "stock_out_part_qty": (estimated - lately) * weeks,
-        "season_part_qty": season_weight * estimated * float(((season_ratio - 1) * inside).sum()),
+        "season_part_qty": season_weight * level * float(((season_ratio - 1) * inside).sum()),
         "closed_part_qty": total - open_total,
     }
+    if ordinary is not None:
+        parts[EVENT_PART] = (level - estimated) * weeks + open_total - ordinary_total
     rounded = {name: round(float(qty), 2) + 0.0 for name, qty in parts.items()}
     explained = round(float(total), 2)
     rounded["trend_part_qty"] = round(explained - sum(rounded.values()), 2) + 0.0

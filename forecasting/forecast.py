@@ -24,7 +24,7 @@ import numpy as np
 import polars as pl
 
 from forecasting.arrays import Floats
-from forecasting.backtest import BACKTEST, Backtest, backtest, backtest_frame
+from forecasting.backtest import BACKTEST, backtest, backtest_frame
 from forecasting.choose import MIN_FOLDS, Choice, choose
 from forecasting.demand import (
     EXCEPTIONS,
@@ -38,7 +38,8 @@ from forecasting.demand import (
     weekly,
 )
 from forecasting.errors import BadFrame, BadSetting
-from forecasting.explain import explain
+from forecasting.events import known_country
+from forecasting.explain import LEVEL_WEEKS, explain
 from forecasting.frames import Frame, as_of_day, is_pandas, like, one_row_each, to_polars
 from forecasting.learned import ATTRIBUTES, Learned, learn_together
 from forecasting.metrics import quantile_column
@@ -53,7 +54,7 @@ from forecasting.models import (
     outlier_cap,
 )
 from forecasting.paths import day_paths, day_shares, deviations, quantiles, seed_of, week_paths
-from forecasting.reasons import facts_json
+from forecasting.reasons import EVENT_WORDS, facts_json
 
 QUANTILES = (0.05, 0.10, 0.25, 0.50, 0.75, 0.90, 0.95, 0.98, 0.99)
 QUANTILE_COLUMNS = tuple(quantile_column(q) for q in QUANTILES)
@@ -61,6 +62,7 @@ QUIET_DAYS = 364  # without demand for a year of weeks: nothing to forecast
 MIN_SO_FAR_DAYS = 14  # one order yesterday is not that order every day
 MIN_MODEL_WEEKS = 4
 MAX_BACKTEST_WEEKS = 8
+EVENT_TOLD = 0.05  # an event that moves a week by less is not spoken of
 
 FORECASTS: dict[str, Any] = {
     "unique_id": pl.String,
@@ -118,6 +120,7 @@ class PlanSettings:
         slow_series: How many series, by last year's demand × unit_cost_cents (units where no cost is given), also try
             the slow models. A column `use_slow_models` in items decides instead where it is there.
         batch_series: Series held in memory at once.
+        country: ISO code such as "CN": whose festivals and shopping days move demand (`events`); None: nobody's.
     """
 
     folds: int = 6
@@ -125,11 +128,14 @@ class PlanSettings:
     paths: int = 200
     slow_series: int = 300
     batch_series: int = 2_000
+    country: str | None = None
 
     def __post_init__(self) -> None:
         for name, least in (("folds", 0), ("step_weeks", 1), ("paths", 20), ("slow_series", 0), ("batch_series", 1)):
             if getattr(self, name) < least:
                 raise BadSetting(f"{name} must be at least {least}, got {getattr(self, name)}")
+        if self.country is not None:
+            known_country(self.country)
 
 
 @dataclass(frozen=True)
@@ -245,6 +251,7 @@ def plan_batches(
         fold_weeks=min(-(-horizon_days // 7), MAX_BACKTEST_WEEKS),
         folds=settings.folds,
         step_weeks=settings.step_weeks,
+        country=settings.country,
     )
     quarantined = set(known.exceptions.filter(pl.col("is_blocking"))["unique_id"])
     sizes = known.rows.group_by("unique_id").agg(pl.len().alias("n")).sort("unique_id")
@@ -351,6 +358,7 @@ class _Series:
     model: str = ""
     choice: Choice | None = None
     ahead: Floats = field(default_factory=lambda: np.zeros(0))
+    events_ahead: Floats | None = None  # what they multiply each week by, where that is worth a word
     reasons: list[str] = field(default_factory=list)
     facts: dict[str, Any] = field(default_factory=dict)
 
@@ -370,6 +378,8 @@ def _plan_piece(
     weeks = weekly(calendar.demand)
     is_masked = weekly(calendar.is_stock_out) > 0
     horizon_weeks = -(-horizon_days // 7)
+    then, factors = learned.factors(calendar.ids, past_weeks=weeks.shape[1], ahead_weeks=horizon_weeks)
+    ordinary = weeks / factors[:, : weeks.shape[1]]
     found: list[dict[str, object]] = []
 
     series: list[_Series] = []
@@ -396,12 +406,16 @@ def _plan_piece(
         folds=settings.folds,
         step_weeks=settings.step_weeks,
         given=_learned_folds(learned, calendar.ids),
+        events=then,
     )
     keep: list[tuple[str, ...]] = [()] * len(calendar.ids)
     for one in series:
         if one.names:
-            _choose(one, tested, weeks[one.at], horizon_weeks, learned)
-            assert one.choice is not None
+            default = learned.default(one.shape.demand_class)
+            one.choice = choose(tested, series=one.at, names=one.names, default=default, weeks=weeks[one.at])
+            _settle(one, one.choice, ordinary[one.at], factors[one.at, weeks.shape[1] :], learned)
+            if one.model != "mean_so_far":
+                _note_events(one, factors[one.at], weeks.shape[1], calendar.as_of, learned)
             keep[one.at] = tuple(n for n in dict.fromkeys((one.model, one.choice.baseline_model)) if n in asked[one.at])
         failures = tested.failures.get(one.at, {}) if one.names else {}
         found.extend(
@@ -409,7 +423,7 @@ def _plan_piece(
             for said in failures.values()
         )
 
-    daily, totals = _future(series, calendar, weeks, is_masked, horizon_days, closed, settings.paths, learned)
+    daily, totals = _future(series, calendar, ordinary, is_masked, horizon_days, closed, settings.paths, learned)
     choices = pl.DataFrame([_choice_row(one, calendar) for one in series], schema=CHOICES, orient="row")
     return DemandPlan(
         forecasts=daily,
@@ -498,13 +512,30 @@ def _learned_folds(learned: Learned, ids: Sequence[str]) -> dict[str, Floats]:
     return found
 
 
-def _choose(one: _Series, tested: Backtest, weeks: Floats, horizon_weeks: int, learned: Learned) -> None:
-    """Settle the model of a series and its weekly forecast."""
-    start = learning_start(weeks)
+def _note_events(one: _Series, factors: Floats, past_weeks: int, as_of: date, learned: Learned) -> None:
+    """Whether events move the weeks ahead or the last ones; says which one moves those ahead most."""
+    moved = np.abs(factors - 1) > EVENT_TOLD
+    ahead = factors[past_weeks:]
+    if moved[max(0, past_weeks - LEVEL_WEEKS) :].any():
+        one.events_ahead = ahead
+    if learned.events is None or not moved[past_weeks:].any():
+        return
+    week = int(np.argmax(np.abs(np.log(ahead))))
+    name = learned.events.names[learned.events.strongest[learned.at[one.unique_id], week]]
+    one.reasons.append("event_ahead")
+    one.facts |= {
+        "event": name if name in EVENT_WORDS else name.replace("_", " ").title(),
+        "event_from": str(as_of + timedelta(days=7 * week + 1)),
+        "event_factor": round(float(ahead[week]), 4),
+    }
+
+
+def _settle(one: _Series, choice: Choice, weeks: Floats, events_ahead: Floats, learned: Learned) -> None:
+    """Settle the model of a series and its weekly forecast; `weeks` are ordinary ones, without what events did."""
+    start, horizon_weeks = learning_start(weeks), events_ahead.size
     default = learned.default(one.shape.demand_class)
     row = learned.at.get(one.unique_id)
     given = {} if row is None else {name: ahead[row] for name, ahead in learned.ahead.items()}
-    one.choice = choose(tested, series=one.at, names=one.names, default=default, weeks=weeks)
     cap = outlier_cap(weeks)
     if (weeks > cap).any():
         one.reasons.append("outliers_capped")
@@ -517,17 +548,17 @@ def _choose(one: _Series, tested: Backtest, weeks: Floats, horizon_weeks: int, l
         one.facts |= {"gap_weeks": gap_weeks, "weeks_since_restart": began}
     so_far = weeks.size - start
     home = default_model(one.shape.demand_class)
-    wanted = (one.choice.model, default, home) if so_far >= MIN_MODEL_WEEKS else ()
+    wanted = (choice.model, default, home) if so_far >= MIN_MODEL_WEEKS else ()
     for name in wanted:
         made, _ = forecast_weeks(weeks, horizon_weeks, (name,), given=given)
         if name in made:
-            one.model, one.ahead = name, made[name]
+            one.model, one.ahead = name, made[name] * events_ahead
             break
     else:  # too young for any model
         since = one.days[one.shape.first_demand :] if not so_far or first == start else one.days[-7 * so_far :]
         daily = float(since.sum()) / max(MIN_SO_FAR_DAYS, since.size)
         one.model, one.ahead = "mean_so_far", np.full(horizon_weeks, 7 * daily)
-    if one.choice.folds < MIN_FOLDS:
+    if choice.folds < MIN_FOLDS:
         one.reasons.insert(0, "short_history")
         one.facts["model"] = one.model
         return
@@ -536,10 +567,10 @@ def _choose(one: _Series, tested: Backtest, weeks: Floats, horizon_weeks: int, l
     one.reasons.insert(0, "default_of_class" if is_default else why)
     one.facts |= {
         "model": one.model,
-        "folds": one.choice.folds,
-        "error": round(one.choice.error, 4),
-        "baseline_model": one.choice.baseline_model,
-        "baseline_error": round(one.choice.baseline_error, 4),
+        "folds": choice.folds,
+        "error": round(choice.error, 4),
+        "baseline_model": choice.baseline_model,
+        "baseline_error": round(choice.baseline_error, 4),
     }
 
 
@@ -553,8 +584,10 @@ def _future(
     paths: int,
     learned: Learned,
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """The daily forecasts and the running totals of all series; says in each one's facts what its total is made of."""
-    sold = weekly(calendar.y)
+    """The daily forecasts and the running totals of all series; says in each one's facts what its total is made of.
+
+    `weeks` are ordinary ones: demand without what events did to it."""
+    sold, demand = weekly(calendar.y), weekly(calendar.demand)
     dates = [calendar.as_of + timedelta(days=d + 1) for d in range(horizon_days)]
     levels = np.array(QUANTILES)
     mean = np.zeros((len(series), horizon_days))
@@ -581,15 +614,18 @@ def _future(
         mean[row] = every_day * open_days
         if one.at >= 0:
             season_weight = COMBINATIONS.get(one.model, {one.model: 1.0}).get(BOOSTED, 0.0)
-            one.reasons.append("explained")
+            ordinary = ahead if one.events_ahead is None else ahead / one.events_ahead
+            one.reasons.append("explained" if one.events_ahead is None else "explained_with_events")
             one.facts |= explain(
                 sold=sold[one.at],
-                demand=weeks[one.at],
+                demand=demand[one.at],
                 season_ratio=learned.season_ratio,
                 season_weight=season_weight,
                 open_total=float(every_day.sum()),
                 total=float(mean[row].sum()),
                 days=horizon_days,
+                ordinary=None if one.events_ahead is None else weeks[one.at],
+                ordinary_total=float(np.outer(ordinary, shares.mean(axis=0)).ravel()[:horizon_days].sum()),
             )
         possible = week_paths(ahead, spread, level, paths=paths, rng=rng)
         days = day_paths(possible, shares, days=horizon_days, rng=rng) * open_days

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from typing import Any
 
@@ -22,6 +22,7 @@ from forecasting import intermittent
 from forecasting.arrays import Floats
 from forecasting.boost import learn
 from forecasting.demand import demand_shape
+from forecasting.events import EventFactors, event_factors
 from forecasting.explain import LEVEL_WEEKS
 from forecasting.features import Features
 from forecasting.models import (
@@ -42,6 +43,8 @@ TAUGHT_STEPS = 8
 CLASS_SERIES = 300  # per class, for its default
 LEAST_IN_CLASS = 20
 LEAST_KNOWN_DAYS = 4  # of a week with stock-outs: fewer days say nothing about the week
+LEAST_EVENT_WEEKS = 52  # before the oldest cutoff: what is chosen there must know events as what comes does
+EVENT_PRODUCTS = 400  # the largest get event factors of their own, the others those of their category
 
 
 @dataclass(frozen=True)
@@ -50,10 +53,15 @@ class Learned:
 
     Attributes:
         at: unique_id -> row of the arrays.
-        folds: Model -> fold × series × week ahead, newest fold first: its forecast at the backtest's cutoffs, units.
-        ahead: Model -> series × week ahead: its forecast from the as-of day.
+        folds: Model -> fold × series × week ahead, newest fold first: its forecast at the backtest's cutoffs, units of
+            ordinary weeks (see `events`).
+        ahead: Model -> series × week ahead: its forecast from the as-of day, units of ordinary weeks.
         season_ratio: Per week ahead: the season that all share over that of the last eight weeks.
         defaults: Demand class -> model a series of it gets unless its own backtest speaks strongly for another.
+        events: What holidays and shopping days multiply each week by, past ones and those ahead, as known on the as-of day;
+            None without a country or a
+            year of weeks before the oldest cutoff. Ordinary weeks are demand ÷ factor.
+        events_then: The same, series × past week, as known at the oldest cutoff of the backtest.
     """
 
     at: Mapping[str, int] = field(default_factory=dict)
@@ -61,6 +69,17 @@ class Learned:
     ahead: Mapping[str, Floats] = field(default_factory=dict)
     season_ratio: Floats = field(default_factory=lambda: np.ones(0))
     defaults: Mapping[str, str] = field(default_factory=dict)
+    events: EventFactors | None = None
+    events_then: Floats | None = None
+
+    def factors(self, ids: Sequence[str], *, past_weeks: int, ahead_weeks: int) -> tuple[Floats, Floats]:
+        """Event factors for the backtest (series × past week) and for now (series × past and ahead weeks); 1 for none."""
+        then, now = np.ones((len(ids), past_weeks)), np.ones((len(ids), past_weeks + ahead_weeks))
+        if self.events is not None and self.events_then is not None and ids:
+            rows = np.array([self.at[unique_id] for unique_id in ids])
+            then = self.events_then[rows][:, -past_weeks:]
+            now = self.events.factors[rows][:, -past_weeks - ahead_weeks :]
+        return then, now
 
     def default(self, demand_class: str) -> str:
         """The model a series of this class gets when its own backtest gives no strong reason for another."""
@@ -79,6 +98,7 @@ def learn_together(
     fold_weeks: int,
     folds: int,
     step_weeks: int,
+    country: str | None = None,
 ) -> Learned:
     """Learn from clean rows (see `demand.read_history`) of all series.
 
@@ -89,6 +109,7 @@ def learn_together(
         horizon_weeks: Weeks to forecast.
         fold_weeks: Weeks ahead in each fold of the backtest.
         folds, step_weeks: As the backtest has them.
+        country: Whose holidays and shopping days move demand; None: nobody's.
 
     Returns:
         `NOTHING` when there are too few series or weeks.
@@ -99,30 +120,59 @@ def learn_together(
         return NOTHING
     if np.isfinite(panel.y[:, : cutoffs[-1]]).sum() < LEAST_WEEKS:
         return NOTHING
-    teachers = _part(panel, _sample(panel))
+    events = events_then = None
+    then = now_panel = panel
+    if country is not None and cutoffs[-1] >= LEAST_EVENT_WEEKS:
+        events_then = learn_events(panel.until(cutoffs[-1]), panel.periods - cutoffs[-1], country).factors
+        events = learn_events(panel, horizon_weeks, country)
+        then = replace(panel, y=panel.y / events_then)
+        now_panel = replace(panel, y=panel.y / events.factors[:, : panel.periods])
+    sample = _sample(panel)
+    teachers = _part(then, sample)
     steps = min(TAUGHT_STEPS, fold_weeks)
-    all_features, features = Features(panel), Features(teachers)
+    all_features, features = Features(then), Features(teachers)
     past = learn(features, until=cutoffs[-1], horizon=steps)
     tested = []
     for cutoff in cutoffs:
         tested.append(past.forecast(all_features, cutoff=cutoff, horizon=fold_weeks))
         all_features.forget(cutoff + 1)
+    pool = intermittent.learn(teachers.y[:, : cutoffs[-1]], horizon=fold_weeks)
+    if events is not None:
+        teachers = _part(now_panel, sample)
+        all_features, features = Features(now_panel), Features(teachers)
     now = learn(features, until=panel.periods, horizon=steps)
     ahead = now.forecast(all_features, cutoff=panel.periods, horizon=horizon_weeks)
     season = all_features.season(panel.periods)
     coming = season[panel.season_position(np.arange(panel.periods, panel.periods + horizon_weeks))]
     recent = season[panel.season_position(np.arange(panel.periods - LEVEL_WEEKS, panel.periods))].mean()
-    pool, pool_now = (intermittent.learn(teachers.y[:, :c], horizon=fold_weeks) for c in (cutoffs[-1], panel.periods))
-    rates = [intermittent.expected(pool, panel.y[:, :cutoff]).mean for cutoff in cutoffs]
+    pool_now = intermittent.learn(teachers.y, horizon=fold_weeks)
+    rates = [intermittent.expected(pool, then.y[:, :cutoff]).mean for cutoff in cutoffs]
     made = {BOOSTED: np.array(tested), POOLED: np.repeat(np.array(rates)[:, :, None], fold_weeks, axis=2)}
-    rate_now = intermittent.expected(pool_now, panel.y).mean
+    rate_now = intermittent.expected(pool_now, now_panel.y).mean
     return Learned(
         at={unique_id: i for i, unique_id in enumerate(panel.ids)},
         folds=made,
         ahead={BOOSTED: ahead, POOLED: np.repeat(rate_now[:, None], horizon_weeks, axis=1)},
         season_ratio=coming / recent,
-        defaults=_defaults(panel, cutoffs, made),
+        defaults=_defaults(panel, cutoffs, made, events_then),
+        events=events,
+        events_then=events_then,
     )
+
+
+def learn_events(panel: Panel, ahead_weeks: int, country: str) -> EventFactors:
+    """What events multiply demand by: learned for all, then for each category, then for each of the largest products."""
+    each = np.arange(len(panel.ids))
+    category, product = (
+        panel.attributes.get(name, other) for name, other in (("category", 0 * each), ("product", each))
+    )
+    _, own = np.unique(np.column_stack([category, product]), axis=0, return_inverse=True)
+    own = own.reshape(-1)
+    sold = np.bincount(own, np.nansum(panel.y, axis=1))
+    large = np.argsort(-sold, kind="stable")[:EVENT_PRODUCTS]
+    levels = [category, np.where(np.isin(own, large), own, -1)]
+    as_of = panel.start + timedelta(days=7 * panel.periods - 1)
+    return event_factors(panel.y, as_of=as_of, ahead_weeks=ahead_weeks, country=country, levels=levels)
 
 
 def weekly_panel(rows: pl.DataFrame, *, as_of: date, about: Mapping[str, Mapping[str, Any]]) -> Panel:
@@ -193,8 +243,11 @@ def _part(panel: Panel, rows: np.ndarray) -> Panel:
     )
 
 
-def _defaults(panel: Panel, cutoffs: Sequence[int], folds: Mapping[str, Floats]) -> dict[str, str]:
+def _defaults(
+    panel: Panel, cutoffs: Sequence[int], folds: Mapping[str, Floats], events: Floats | None
+) -> dict[str, str]:
     """The default of each demand class with enough series."""
+    factors = np.ones_like(panel.y) if events is None else events
     oldest, weeks = cutoffs[-1], folds[BOOSTED].shape[2]
     order = sorted(range(len(panel.ids)), key=lambda i: zlib.crc32(panel.ids[i].encode()))
     errors: dict[str, list[dict[str, float]]] = {}
@@ -212,9 +265,10 @@ def _defaults(panel: Panel, cutoffs: Sequence[int], folds: Mapping[str, Floats])
         for fold, cutoff in enumerate(cutoffs):
             actual = panel.y[i, cutoff : cutoff + weeks]
             given = {name: each[fold, i] for name, each in folds.items()}
-            made, _ = forecast_weeks(known[:cutoff], weeks, names, given=given)
+            made, _ = forecast_weeks(known[:cutoff] / factors[i, :cutoff], weeks, names, given=given)
+            factor = factors[i, cutoff : cutoff + weeks]
             for name in names:
-                total[name] += float(np.nansum((made[name] - actual) ** 2)) if name in made else np.inf
+                total[name] += float(np.nansum((made[name] * factor - actual) ** 2)) if name in made else np.inf
         scale = float(np.mean(known[:oldest] ** 2))
         rows.append({name: error / scale for name, error in total.items()})
     found = {}
