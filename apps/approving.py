@@ -23,13 +23,16 @@ def why_not(row: Mapping[str, Any]) -> str | None:
     """Why a suggestion can't be approved; None when it can.
 
     Returns:
-        `nothing` (none is suggested), `made` (by production, not bought) or `no_supplier` (nobody is known to sell it).
+        `nothing` (none is suggested) or `no_supplier` (nobody is known to sell it, and we don't make it).
     """
     if not row["suggested_qty"]:
         return "nothing"
-    if row.get("supply_kind") == "production":
-        return "made"
-    return "no_supplier" if row["supplier_code"] is None else None
+    return "no_supplier" if row["supplier_code"] is None and not is_made(row) else None
+
+
+def is_made(row: Mapping[str, Any]) -> bool:
+    """Whether production makes it; plans kept from before this was told are of bought goods."""
+    return row.get("supply_kind") == "production"
 
 
 def suggested(
@@ -42,7 +45,7 @@ def suggested(
         as_of_date=as_of_date,
         sku=row["sku"],
         location=row["location_code"],
-        supplier=row["supplier_code"],
+        supplier=None if is_made(row) else row["supplier_code"],
         suggested_qty=row["suggested_qty"],
         qty=qty,
         reason=reason,
@@ -50,6 +53,7 @@ def suggested(
         lead_time_days=row["lead_time_days"],
         grade=row["grade"],
         is_min_max=bool(BY_MIN_MAX & set(row["reason_codes"])),
+        is_made=is_made(row),
         facts={
             **kept,
             "grade": row["grade"],
@@ -65,18 +69,21 @@ def worth(total: Mapping[str, Any], money: Callable[[int, str], str]) -> str | N
     return None if cents is None or not currency else money(cents, currency)
 
 
-def totals_by_supplier(rows: Sequence[tuple[Mapping[str, Any], int]]) -> list[dict[str, Any]]:
+def totals_by_order(rows: Sequence[tuple[Mapping[str, Any], int]]) -> list[dict[str, Any]]:
     """What (row, quantity) pairs come to, per supplier, place and currency: one purchase order each.
 
+    What we make comes last, per place and currency, with no supplier and `is_made`: one production order per product.
     `lines` counts products, `qty` units; `value_cents` is None as soon as a cost is not known.
     """
-    found: dict[tuple[str, str, str], dict[str, Any]] = {}
+    found: dict[tuple[bool, str, str, str], dict[str, Any]] = {}
     for row, qty in rows:
-        key = (row["supplier_code"] or "", row["location_code"], row["currency"] or "")
+        by_us = is_made(row)
+        supplier = None if by_us else row["supplier_code"]
+        key = (by_us, supplier or "", row["location_code"], row["currency"] or "")
         total = found.setdefault(
             key,
             {
-                "supplier_code": row["supplier_code"], "supplier_name": row["supplier_name"],
+                "supplier_code": supplier, "supplier_name": None if by_us else row["supplier_name"], "is_made": by_us,
                 "location_code": row["location_code"], "currency": row["currency"], "lines": 0, "qty": 0,
                 "value_cents": 0,
             },

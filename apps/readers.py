@@ -25,6 +25,7 @@ from orders_core.store.tables import (
     OrderLine,
     PickList,
     PickListLine,
+    ProductionOrder,
     PurchaseOrder,
     PurchaseOrderLine,
     ReturnAuthorization,
@@ -264,7 +265,8 @@ def return_page(conn: Connection, number: str) -> ReturnPage | None:
 def approvals(conn: Connection, as_of: date) -> Mapping[tuple[str, str], Any]:
     """What was approved of the plan of a day, by (SKU, location code).
 
-    Rows of approved_qty, suggested_qty, reason, approved_by, approved_at, and of the purchase order number and status.
+    Rows of approved_qty, suggested_qty, reason, approved_by, approved_at, and of the purchase order, or the production order
+    of a made SKU, number and status.
     """
     rows = conn.execute(
         select(
@@ -275,13 +277,14 @@ def approvals(conn: Connection, as_of: date) -> Mapping[tuple[str, str], Any]:
             SuggestionApproval.reason,
             SuggestionApproval.approved_by,
             SuggestionApproval.approved_at,
-            PurchaseOrder.number,
-            PurchaseOrder.status,
+            func.coalesce(PurchaseOrder.number, ProductionOrder.number).label("number"),
+            func.coalesce(PurchaseOrder.status, ProductionOrder.status).label("status"),
         )
         .join(Sku, Sku.id == SuggestionApproval.sku_id)
         .join(Location, Location.id == SuggestionApproval.location_id)
-        .join(PurchaseOrderLine, PurchaseOrderLine.id == SuggestionApproval.purchase_order_line_id)
-        .join(PurchaseOrder, PurchaseOrder.id == PurchaseOrderLine.purchase_order_id)
+        .outerjoin(PurchaseOrderLine, PurchaseOrderLine.id == SuggestionApproval.purchase_order_line_id)
+        .outerjoin(PurchaseOrder, PurchaseOrder.id == PurchaseOrderLine.purchase_order_id)
+        .outerjoin(ProductionOrder, ProductionOrder.id == SuggestionApproval.production_order_id)
         .where(SuggestionApproval.as_of_date == as_of)
     )
     return {(row.sku, row.location_code): row for row in rows}
@@ -322,6 +325,28 @@ def _plan_changes(
     if sku is not None:
         query = query.where(Sku.sku == sku)
     return query if location_code is None else query.where(Location.code == location_code)
+
+
+def production_order(conn: Connection, number: str) -> Any | None:
+    """A production order with sku, its names, location_code, and of the suggestion it came from suggested_qty, reason and
+    approved_by (None without one); None: no such one.
+    """
+    return conn.execute(
+        select(
+            ProductionOrder.__table__,
+            Sku.sku,
+            Sku.name,
+            Sku.name_en,
+            Location.code.label("location_code"),
+            SuggestionApproval.suggested_qty,
+            SuggestionApproval.reason,
+            SuggestionApproval.approved_by,
+        )
+        .join(Sku, Sku.id == ProductionOrder.sku_id)
+        .join(Location, Location.id == ProductionOrder.location_id)
+        .outerjoin(SuggestionApproval, SuggestionApproval.production_order_id == ProductionOrder.id)
+        .where(ProductionOrder.number == number)
+    ).one_or_none()
 
 
 def purchase_order(conn: Connection, number: str) -> tuple[Any, Sequence[Any]] | None:

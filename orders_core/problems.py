@@ -10,6 +10,7 @@ PROBLEMS: dict[str, tuple[str, str]] = {
     "amount_out_of_range": ("{amount} is not a number from {least} to {most}", "{amount} 不是 {least} 到 {most} 的数"),
     "amount_too_large": ("{cents} cents, at most {limit_cents}", "{cents} 分，最多 {limit_cents} 分"),
     "barcode_is_anothers": ("{barcode} belongs to another SKU", "{barcode} 属于另一个 SKU"),
+    "bought_not_made": ("{sku} is bought, not made", "{sku} 是采购商品，不自制"),
     "boxes_without_contents": ("several boxes: say what is in each", "有多个包裹：请写明每箱内容"),
     "carrier_missing": ("a tracking number needs its carrier", "有运单号必须注明承运商"),
     "cart_into_itself": ("a cart is not merged into itself", "购物车不能与自己合并"),

@@ -33,7 +33,7 @@ def add_to(app: typer.Typer) -> None:
     app.add_typer(plan, name="plan")
     command(plan, "show", "Suggestions with their reasons, most urgent first.", "补货建议，最紧急的在前。")(show)
     command(
-        plan, "approve", "Make purchase orders of suggestions, each once.", "审核补货建议，生成采购单（每条一次）。"
+        plan, "approve", "Order what is suggested, each once.", "审核补货建议，生成采购单或生产任务单（每条一次）。"
     )(approve)
     override = group("Changes of the forecast.", "调整预测。")
     plan.add_typer(override, name="override")
@@ -128,8 +128,10 @@ def approve(
     key: Key = None,
     dry_run: DryRun = False,
 ) -> None:
-    """One purchase order per supplier and place. What was approved before is named, not ordered again."""
-    from apps.approving import is_bulk, suggested, totals_by_supplier, why_not, worth
+    """One purchase order per supplier and place, one production order per made product. What was approved before is named,
+    not ordered again.
+    """
+    from apps.approving import is_bulk, is_made, suggested, totals_by_order, why_not, worth
     from orders_core.services.approve_suggestions import ApproveSuggestions, approve_suggestions
     from pipelines.plan import suggestions
 
@@ -149,7 +151,9 @@ def approve(
         chosen = [
             (row, row["suggested_qty"])
             for row in rows.values()
-            if why_not(row) is None and is_bulk(row) and supplier in (None, row["supplier_code"])
+            if why_not(row) is None
+            and is_bulk(row)
+            and (supplier is None or (supplier == row["supplier_code"] and not is_made(row)))
         ]
         if not chosen:
             out.say("nothing to approve", "没有可审核的建议")
@@ -167,30 +171,31 @@ def approve(
     with out.store() as store:
         done = out.run(store, approve_suggestions, asked, dry_run=dry_run)
     ordered_now = [pair for pair, one in zip(chosen, done.approved, strict=True) if not one.is_repeat]
-    totals = totals_by_supplier(ordered_now)
+    totals = totals_by_order(ordered_now)
     out.emit_rows(
         {
             "sku": ("sku", "货号"),
             "location": ("location", "仓"),
             "qty": ("qty", "数量"),
-            "purchase_order": ("purchase order", "采购单"),
+            "number": ("order", "单号"),
             "approved_by": ("approved by", "审核人"),
         },
-        [plain(one) for one in done.approved],
+        [{**plain(one), "number": one.number} for one in done.approved],
         data={**plain(done), "as_of_date": as_of, "totals": totals, "dry_run": dry_run},
     )
     for one in done.approved:
         if one.is_repeat:
             out.say(
-                f"{one.sku}@{one.location} was approved before by {one.approved_by}: {one.purchase_order}",
-                f"{one.sku}@{one.location} 已由 {one.approved_by} 审核：{one.purchase_order}",
+                f"{one.sku}@{one.location} was approved before by {one.approved_by}: {one.number}",
+                f"{one.sku}@{one.location} 已由 {one.approved_by} 审核：{one.number}",
             )
     for total in totals:
         value = worth(total, money)
         who, where, lines, units = (total[name] for name in ("supplier_code", "location_code", "lines", "qty"))
+        en, zh = ("made here for", "自产，入") if total["is_made"] else (f"{who} to", f"{who} 送")
         out.say(
-            f"{who} to {where}: {lines} products, {units:,} units, {value or 'value not known'}",
-            f"{who} 送 {where}：{lines} 种，{units:,} 件，{value or '金额未知'}",
+            f"{en} {where}: {lines} products, {units:,} units, {value or 'value not known'}",
+            f"{zh} {where}：{lines} 种，{units:,} 件，{value or '金额未知'}",
         )
 
 

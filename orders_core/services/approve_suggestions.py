@@ -1,4 +1,7 @@
-"""Approved suggestions become purchase orders: one per supplier and place, each suggestion once, whoever clicks."""
+"""Approved suggestions become orders, each suggestion once, whoever clicks.
+
+What is bought: one purchase order per supplier and place. What we make: one production order each.
+"""
 
 from __future__ import annotations
 
@@ -8,14 +11,22 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any
 
-from sqlalchemy import insert, select
+from sqlalchemy import func, insert, select
 
 from orders_core.domain.permissions import Actor
 from orders_core.errors import InvalidCommand, NotInBulk, SuggestionOld, SuggestionOvertaken
 from orders_core.services.idempotency import is_repeat
 from orders_core.services.lookups import location_named, must_be_qty, skus_named
+from orders_core.services.production import Wanted, open_production_orders
 from orders_core.services.receiving import CreatePurchaseOrder, PurchaseLine, create_purchase_order
-from orders_core.store.tables import Location, PurchaseOrder, PurchaseOrderLine, Sku, SuggestionApproval
+from orders_core.store.tables import (
+    Location,
+    ProductionOrder,
+    PurchaseOrder,
+    PurchaseOrderLine,
+    Sku,
+    SuggestionApproval,
+)
 from orders_core.store.uow import UnitOfWork
 
 TRUSTED_GRADES = ("A", "B")
@@ -27,13 +38,14 @@ class Suggested:
 
     Attributes:
         as_of_date, sku, location: Which suggestion; it is approved once.
-        supplier: Whom to buy from (code); None when nobody is known to sell it.
+        supplier: Whom to buy from (code); None when nobody is known to sell it, or it is made.
         suggested_qty: Base units, as suggested.
-        qty: Base units to buy; as suggested when None. Another number needs a `reason`.
+        qty: Base units to buy or make; as suggested when None. Another number needs a `reason`.
         unit_cost_cents: What the planner saw; the supplier's price when None.
-        lead_time_days: Supplier order to shelf; the line is expected then.
+        lead_time_days: Order to shelf; the line is expected, or the production order due, then.
         grade: Trust in the forecast, A to D; None when it has none.
         is_min_max: The quantity comes from fixed levels for a cheap product, so its grade does not matter.
+        is_made: Production makes it; as the plan knew the SKU.
         facts: The suggestion's other numbers (its waterfall), kept with the purchase order's line.
     """
 
@@ -48,6 +60,7 @@ class Suggested:
     lead_time_days: int | None = None
     grade: str | None = None
     is_min_max: bool = False
+    is_made: bool = False
     facts: Mapping[str, Any] | None = None
 
     @property
@@ -57,7 +70,7 @@ class Suggested:
 
 @dataclass(frozen=True)
 class ApproveSuggestions:
-    """Buy what these suggestions say. `newest_plan_date` is the day of the newest plan there is.
+    """Buy or make what these suggestions say. `newest_plan_date` is the day of the newest plan there is.
 
     `accepts_older` lets suggestions of an older plan through, and those that a later order has overtaken.
     """
@@ -70,23 +83,33 @@ class ApproveSuggestions:
 
 @dataclass(frozen=True)
 class Approved:
-    """What became of one suggestion; `is_repeat` when it was approved before, with the quantity of then."""
+    """What became of one suggestion; `is_repeat` when it was approved before, with the quantity of then.
+
+    Either `purchase_order` or `production_order` is its number, the other is None.
+    """
 
     as_of_date: date
     sku: str
     location: str
     qty: int
-    purchase_order: str
+    purchase_order: str | None
+    production_order: str | None
     approved_by: str
     is_repeat: bool = False
+
+    @property
+    def number(self) -> str:
+        """Of the order it became."""
+        return self.purchase_order or self.production_order or ""
 
 
 @dataclass(frozen=True)
 class ApprovedSuggestions:
-    """One entry per suggestion, in the order asked; `purchase_orders` are the numbers behind them, oldest first."""
+    """One entry per suggestion, in the order asked; the numbers behind them are given oldest first."""
 
     approved: tuple[Approved, ...]
     purchase_orders: tuple[str, ...]
+    production_orders: tuple[str, ...]
     is_repeat: bool = False
 
 
@@ -94,23 +117,26 @@ Key = tuple[date, str, str]
 
 
 def approve_suggestions(uow: UnitOfWork, actor: Actor, command: ApproveSuggestions) -> ApprovedSuggestions:
-    """Make one purchase order per supplier and place of the suggestions that nobody approved yet.
+    """Make one purchase order per supplier and place, and one production order per made SKU and place, of the suggestions
+    that nobody approved yet.
 
-    A suggestion (day, SKU, location) approved before keeps its purchase order and quantity, whoever asks again: the answer
-    names it. Everything is ordered, or nothing.
+    A suggestion (day, SKU, location) approved before keeps its order and quantity, whoever asks again: the answer names it.
+    Everything is ordered, or nothing. Who may order from suppliers may have a suggestion made, too.
 
     Raises:
         NotFound: no such SKU, location or supplier.
         NotInBulk: several at once, and some are of grade C, D or none and not by min/max.
         SuggestionOld, SuggestionOvertaken: not of the newest plan, or another one was ordered since it was made.
-        InvalidCommand: nothing named, one named twice, no supplier, a made SKU, another quantity without a reason.
+        InvalidCommand: nothing named, one named twice, no supplier, a SKU that is made by now or no longer is,
+            another quantity without a reason.
         InvalidQuantity: not 1 to 9,999,999 units.
     """
     actor.must("purchase.order")
     if not command.suggestions:
         raise InvalidCommand(field="suggestions", problem="nothing_to_approve")
-    for place in sorted({asked.location for asked in command.suggestions}):
-        location_named(uow, actor, place)
+    places = {
+        code: location_named(uow, actor, code) for code in sorted({asked.location for asked in command.suggestions})
+    }
     is_repeat(uow, actor, "suggestions.approve", command)  # the key with another body is refused
     skus = skus_named(uow, [asked.sku for asked in command.suggestions])
     sku_ids = sorted(sku.id for sku in skus.values())
@@ -123,13 +149,15 @@ def approve_suggestions(uow: UnitOfWork, actor: Actor, command: ApproveSuggestio
     _must_be_trusted(command.suggestions, new)
     for asked in new:
         _must_be_sound(asked, skus[asked.sku])
-        if not command.accepts_older:
-            _must_be_newest(uow, asked, skus[asked.sku].id, command.newest_plan_date)
+    if not command.accepts_older:
+        _must_be_newest(uow, new, sku_ids, command.newest_plan_date)
     groups: dict[tuple[str, str], list[Suggested]] = defaultdict(list)
     for asked in new:
-        groups[asked.supplier or "", asked.location].append(asked)
+        if not asked.is_made:
+            groups[asked.supplier or "", asked.location].append(asked)
     for (supplier, place), members in sorted(groups.items()):
-        _order(uow, actor, supplier, place, members)
+        _buy(uow, actor, supplier, place, members)
+    _make(uow, actor, [asked for asked in new if asked.is_made], skus, places)
     if new:
         known = _known(uow, sku_ids, command.suggestions)
     repeated = set(asked_keys) - {_key(asked) for asked in new}
@@ -137,14 +165,17 @@ def approve_suggestions(uow: UnitOfWork, actor: Actor, command: ApproveSuggestio
         Approved(
             *key,
             qty=known[key].approved_qty,
-            purchase_order=known[key].number,
+            purchase_order=known[key].purchase_order,
+            production_order=known[key].production_order,
             approved_by=known[key].approved_by,
             is_repeat=key in repeated,
         )
         for key in asked_keys
     )
-    numbers = sorted({(known[key].purchase_order_id, known[key].number) for key in asked_keys})
-    return ApprovedSuggestions(approved, tuple(number for _, number in numbers), is_repeat=not new)
+    oldest_first = sorted({known[key].order_id: known[key] for key in asked_keys}.items())
+    bought = tuple(row.purchase_order for _, row in oldest_first if row.purchase_order is not None)
+    made = tuple(row.production_order for _, row in oldest_first if row.production_order is not None)
+    return ApprovedSuggestions(approved, bought, made, is_repeat=not new)
 
 
 def _key(asked: Suggested) -> Key:
@@ -159,25 +190,30 @@ def _must_differ(keys: Sequence[Key]) -> None:
         seen.add(key)
 
 
-def _known(uow: UnitOfWork, sku_ids: Sequence[int], asked: Sequence[Suggested]) -> dict[Key, Any]:
-    """What was approved of these days, SKUs and places, with the purchase order of each."""
-    days = sorted({one.as_of_date for one in asked})
-    rows = uow.rows(
-        select(
-            SuggestionApproval.as_of_date,
-            Sku.sku,
-            Location.code,
-            SuggestionApproval.approved_qty,
-            SuggestionApproval.approved_by,
-            PurchaseOrder.number,
-            PurchaseOrder.id.label("purchase_order_id"),
-        )
-        .join(Sku, Sku.id == SuggestionApproval.sku_id)
-        .join(Location, Location.id == SuggestionApproval.location_id)
-        .join(PurchaseOrderLine, PurchaseOrderLine.id == SuggestionApproval.purchase_order_line_id)
-        .join(PurchaseOrder, PurchaseOrder.id == PurchaseOrderLine.purchase_order_id)
-        .where(SuggestionApproval.as_of_date.in_(days), SuggestionApproval.sku_id.in_(sku_ids))
+_APPROVED = (
+    select(
+        SuggestionApproval.as_of_date,
+        Sku.sku,
+        Location.code,
+        SuggestionApproval.approved_qty,
+        SuggestionApproval.approved_by,
+        SuggestionApproval.business_date,
+        PurchaseOrder.number.label("purchase_order"),
+        ProductionOrder.number.label("production_order"),
+        func.coalesce(PurchaseOrder.id, ProductionOrder.id).label("order_id"),
     )
+    .join(Sku, Sku.id == SuggestionApproval.sku_id)
+    .join(Location, Location.id == SuggestionApproval.location_id)
+    .outerjoin(PurchaseOrderLine, PurchaseOrderLine.id == SuggestionApproval.purchase_order_line_id)
+    .outerjoin(PurchaseOrder, PurchaseOrder.id == PurchaseOrderLine.purchase_order_id)
+    .outerjoin(ProductionOrder, ProductionOrder.id == SuggestionApproval.production_order_id)
+)
+
+
+def _known(uow: UnitOfWork, sku_ids: Sequence[int], asked: Sequence[Suggested]) -> dict[Key, Any]:
+    """What was approved of these days, SKUs and places, with the order of each."""
+    days = sorted({one.as_of_date for one in asked})
+    rows = uow.rows(_APPROVED.where(SuggestionApproval.as_of_date.in_(days), SuggestionApproval.sku_id.in_(sku_ids)))
     return {(row.as_of_date, row.sku, row.code): row for row in rows}
 
 
@@ -190,9 +226,10 @@ def _must_be_trusted(asked: Sequence[Suggested], new: Sequence[Suggested]) -> No
 
 def _must_be_sound(asked: Suggested, sku: Any) -> None:
     must_be_qty(asked.approved_qty, f"{asked.sku}@{asked.location}")
-    if sku.supply_mode == "make":
-        raise InvalidCommand(field="suggestions", problem="made_not_bought", sku=asked.sku)
-    if asked.supplier is None:
+    if asked.is_made != (sku.supply_mode == "make"):  # it was changed after the plan was made
+        problem = "bought_not_made" if asked.is_made else "made_not_bought"
+        raise InvalidCommand(field="suggestions", problem=problem, sku=asked.sku)
+    if asked.supplier is None and not asked.is_made:
         raise InvalidCommand(field="suggestions", problem="no_supplier", sku=asked.sku)
     if asked.approved_qty != asked.suggested_qty and not (asked.reason or "").strip():
         raise InvalidCommand(
@@ -203,42 +240,37 @@ def _must_be_sound(asked: Suggested, sku: Any) -> None:
         )
 
 
-_SINCE = (
-    select(SuggestionApproval.approved_qty, SuggestionApproval.business_date, PurchaseOrder.number)
-    .join(Location, Location.id == SuggestionApproval.location_id)
-    .join(PurchaseOrderLine, PurchaseOrderLine.id == SuggestionApproval.purchase_order_line_id)
-    .join(PurchaseOrder, PurchaseOrder.id == PurchaseOrderLine.purchase_order_id)
-    .where(PurchaseOrder.status != "cancelled")
-    .order_by(SuggestionApproval.id.desc())
-    .limit(1)
-)
+def _must_be_newest(uow: UnitOfWork, new: Sequence[Suggested], sku_ids: Sequence[int], newest: date) -> None:
+    """No suggestion is of an older plan, or made before its SKU was last ordered for that place by another one."""
+    for asked in new:
+        if asked.as_of_date < newest:
+            raise SuggestionOld(
+                sku=asked.sku, location=asked.location, as_of_date=str(asked.as_of_date), newest_date=str(newest)
+            )
+    oldest = min((asked.as_of_date for asked in new), default=newest)
+    ordered: dict[tuple[str, str], list[Any]] = defaultdict(list)
+    for row in uow.rows(
+        _APPROVED.where(
+            SuggestionApproval.sku_id.in_(sku_ids),
+            SuggestionApproval.business_date > oldest,
+            func.coalesce(PurchaseOrder.status, ProductionOrder.status) != "cancelled",
+        ).order_by(SuggestionApproval.id.desc())
+    ):
+        ordered[row.sku, row.code].append(row)
+    for asked in new:
+        for later in ordered[asked.sku, asked.location]:
+            if later.as_of_date != asked.as_of_date and later.business_date > asked.as_of_date:
+                raise SuggestionOvertaken(
+                    sku=asked.sku,
+                    location=asked.location,
+                    number=later.purchase_order or later.production_order,
+                    ordered_qty=later.approved_qty,
+                    ordered_date=str(later.business_date),
+                    as_of_date=str(asked.as_of_date),
+                )
 
 
-def _must_be_newest(uow: UnitOfWork, asked: Suggested, sku_id: int, newest: date) -> None:
-    if asked.as_of_date < newest:
-        raise SuggestionOld(
-            sku=asked.sku, location=asked.location, as_of_date=str(asked.as_of_date), newest_date=str(newest)
-        )
-    later = uow.row(
-        _SINCE.where(
-            SuggestionApproval.sku_id == sku_id,
-            Location.code == asked.location,
-            SuggestionApproval.as_of_date != asked.as_of_date,
-            SuggestionApproval.business_date > asked.as_of_date,
-        )
-    )
-    if later is not None:
-        raise SuggestionOvertaken(
-            sku=asked.sku,
-            location=asked.location,
-            number=later.number,
-            ordered_qty=later.approved_qty,
-            ordered_date=str(later.business_date),
-            as_of_date=str(asked.as_of_date),
-        )
-
-
-def _order(
+def _buy(
     uow: UnitOfWork,
     actor: Actor,
     supplier: str,
@@ -251,7 +283,7 @@ def _order(
             asked.sku,
             asked.approved_qty,
             unit_cost_cents=asked.unit_cost_cents,
-            expected_date=None if asked.lead_time_days is None else uow.today + timedelta(days=asked.lead_time_days),
+            expected_date=_expected(uow, asked),
             suggestion={
                 **(asked.facts or {}),
                 "as_of_date": asked.as_of_date.isoformat(),
@@ -271,30 +303,71 @@ def _order(
         .where(PurchaseOrderLine.purchase_order_id == made.purchase_order_id)
         .order_by(PurchaseOrderLine.line_no)
     )
-    approval_id = uow.new_id(len(members))
+    _keep(
+        uow,
+        actor,
+        [
+            (asked, {"sku_id": line.sku_id, "location_id": line.location_id, "purchase_order_line_id": line.id})
+            for asked, line in zip(members, made_lines, strict=True)
+        ],
+    )
+    facts = {"number": made.number, "suggestions": [_named(one) for one in members]}
+    uow.audit(actor, "suggestion.approve", "purchase_order", made.purchase_order_id, facts=facts)
+
+
+def _make(
+    uow: UnitOfWork,
+    actor: Actor,
+    members: Sequence[Suggested],
+    skus: Mapping[str, Any],
+    places: Mapping[str, Any],
+) -> None:
+    """A production order for each, due when the plan expects it on the shelf."""
+    if not members:
+        return
+    wanted = [
+        Wanted(skus[asked.sku].id, places[asked.location].id, asked.approved_qty, _expected(uow, asked))
+        for asked in members
+    ]
+    opened = open_production_orders(uow, actor, wanted)
+    _keep(
+        uow,
+        actor,
+        [
+            (asked, {"sku_id": one.sku_id, "location_id": one.location_id, "production_order_id": order.id})
+            for asked, one, order in zip(members, wanted, opened, strict=True)
+        ],
+    )
+    for asked, order in zip(members, opened, strict=True):
+        facts = {"number": order.number, "suggestions": [_named(asked)], "suggestion": asked.facts}
+        uow.audit(actor, "suggestion.approve", "production_order", order.id, facts=facts)
+
+
+def _expected(uow: UnitOfWork, asked: Suggested) -> date | None:
+    return None if asked.lead_time_days is None else uow.today + timedelta(days=asked.lead_time_days)
+
+
+def _named(asked: Suggested) -> str:
+    return f"{asked.as_of_date} {asked.sku}@{asked.location}"
+
+
+def _keep(uow: UnitOfWork, actor: Actor, became: Sequence[tuple[Suggested, Mapping[str, int]]]) -> None:
+    """Remember what each suggestion became; its day, SKU and place are unique, so there is no second time."""
+    approval_id = uow.new_id(len(became))
     uow.conn.execute(
         insert(SuggestionApproval),
         [
             {
                 "id": approval_id + number,
                 "as_of_date": asked.as_of_date,
-                "sku_id": line.sku_id,
-                "location_id": line.location_id,
                 "suggested_qty": asked.suggested_qty,
                 "approved_qty": asked.approved_qty,
                 "reason": (asked.reason or "").strip() or None,
                 "approved_by": actor.name,
                 "approved_at": uow.now,
                 "business_date": uow.today,
-                "purchase_order_line_id": line.id,
+                **ids,
             }
-            for number, (asked, line) in enumerate(zip(members, made_lines, strict=True))
+            for number, (asked, ids) in enumerate(became)
         ],
-    )
-    uow.audit(
-        actor,
-        "suggestion.approve",
-        "purchase_order",
-        made.purchase_order_id,
-        facts={"number": made.number, "suggestions": [f"{one.as_of_date} {one.sku}@{one.location}" for one in members]},
     )

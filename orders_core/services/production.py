@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from datetime import date
 from typing import Any
 
@@ -60,6 +61,24 @@ class ProductionState:
     is_repeat: bool = False
 
 
+@dataclass(frozen=True)
+class Wanted:
+    """Units production is to make for stock."""
+
+    sku_id: int
+    location_id: int
+    qty: int
+    due_date: date | None
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A production order just opened."""
+
+    id: int
+    number: str
+
+
 def create_production_order(uow: UnitOfWork, actor: Actor, command: CreateProductionOrder) -> ProductionState:
     """Give production something to make for stock; for an order line the order itself does it."""
     actor.must("production.report")
@@ -69,21 +88,26 @@ def create_production_order(uow: UnitOfWork, actor: Actor, command: CreateProduc
         return _state(once.row, is_repeat=True)
     must_be_qty(command.qty, command.sku)
     sku = skus_named(uow, [command.sku])[command.sku]
-    row = {
-        "id": uow.new_id(),
-        "number": uow.new_number("MO"),
-        "sku_id": sku.id,
-        "location_id": place.id,
-        "qty": command.qty,
-        "status": "open",
-        "due_date": command.due_date,
-        "created_at": uow.now,
-        **once.columns,
-    }
-    uow.conn.execute(insert(ProductionOrder), row)
-    uow.changed("production_order", row["id"], 1, "insert")
-    uow.audit(actor, "production.create", "production_order", row["id"], version=1, facts={"number": row["number"]})
-    return ProductionState(row["number"], "open", command.qty, 0, 0)
+    wanted = Wanted(sku.id, place.id, command.qty, command.due_date)
+    (made,) = open_production_orders(uow, actor, [wanted], **once.columns)
+    return ProductionState(made.number, "open", command.qty, 0, 0)
+
+
+def open_production_orders(
+    uow: UnitOfWork, actor: Actor, wanted: Sequence[Wanted], **columns: str | None
+) -> list[Opened]:
+    """One production order each, in the order given; whoever calls has checked that the actor may, and the facts."""
+    first = uow.new_id(len(wanted))
+    opened = [Opened(first + i, uow.new_number("MO")) for i in range(len(wanted))]
+    rows = [
+        {**asdict(one), **asdict(order), "status": "open", "created_at": uow.now, **columns}
+        for one, order in zip(wanted, opened, strict=True)
+    ]
+    uow.conn.execute(insert(ProductionOrder), rows)
+    for order in opened:
+        uow.changed("production_order", order.id, 1, "insert")
+        uow.audit(actor, "production.create", "production_order", order.id, version=1, facts={"number": order.number})
+    return opened
 
 
 def report_production(uow: UnitOfWork, actor: Actor, command: ReportProduction) -> ProductionState:

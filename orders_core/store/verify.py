@@ -414,10 +414,13 @@ FACTS: dict[str, Facts] = {
         "suggestion_approval",
         f"q.as_of_date || ' ' || {_SKU_AT_LOCATION}",
         """
-        SELECT a.as_of_date, a.sku_id, a.location_id, a.approved_qty, p.number, l.qty AS bought_qty,
-          CASE WHEN l.sku_id = a.sku_id AND p.location_id = a.location_id THEN 0 ELSE 1 END AS is_another
-        FROM suggestion_approval a JOIN purchase_order_line l ON l.id = a.purchase_order_line_id
-          JOIN purchase_order p ON p.id = l.purchase_order_id""",
+        SELECT a.as_of_date, a.sku_id, a.location_id, a.approved_qty, coalesce(p.number, m.number) AS number,
+          coalesce(l.qty, m.qty) AS bought_qty,
+          CASE WHEN coalesce(l.sku_id, m.sku_id) = a.sku_id AND coalesce(p.location_id, m.location_id) = a.location_id
+            THEN 0 ELSE 1 END AS is_another
+        FROM suggestion_approval a LEFT JOIN purchase_order_line l ON l.id = a.purchase_order_line_id
+          LEFT JOIN purchase_order p ON p.id = l.purchase_order_id
+          LEFT JOIN production_order m ON m.id = a.production_order_id""",
     ),
     "transfer_ledger": Facts(
         "transfer",
@@ -957,8 +960,8 @@ INVARIANTS: tuple[Invariant, ...] = (
         "suggestion_bought",
         "suggestion_approval",
         "is_another = 1 OR approved_qty <> bought_qty",
-        en="{approved_qty} approved, but {number} buys {bought_qty}, or another SKU, or for another place",
-        zh="审核通过 {approved_qty}，但 {number} 采购 {bought_qty}，或商品、仓库不同",
+        en="{approved_qty} approved, but {number} orders {bought_qty}, or another SKU, or for another place",
+        zh="审核通过 {approved_qty}，但 {number} 订 {bought_qty}，或商品、仓库不同",
     ),
     Invariant(
         "transfer_left_stock",

@@ -27,19 +27,20 @@ PICTURES = os.environ.get("DINGHUO_TEST_PICTURE_FOLDER")
 SAYS = {
     "zh-CN": {
         "trusted": re.compile("审核可信的"), "go": re.compile(r"审核通过 \d+ 项"),
-        "done": re.compile(r"已审核 \d+ 项，采购单：PO-"),
+        "done": re.compile(r"已审核 \d+ 项，已生成：PO-"),
         "one": re.compile(r"审核 [\d,]+ 件"), "left_out": "不能批量审核", "why": "请填写原因", "worth": "预测调整的效果",
         "override": "调整预测", "set": "保存调整", "reason": "原因", "kept": "已保存", "expires": "失效）", "back": "撤回",
         "title": "计划员的调整", "adjust": "调整历史", "ticked": re.compile("审核 2 项"),
         "go_one": re.compile("审核通过 1 项"), "qty": "采购数量（件）",
         "changed": "改数量的原因", "who": "pia 已审核", "reason_kept": "改量原因",
         "daily": "每天件数", "how": "方式", "replace": "替换每天的需求", "save": "保存调整",
+        "made_here": "自产，下生产任务单", "qty_made": "生产数量（件）", "makes": "将生成生产任务单 1 张",
         "not_again": "已审核过：{}。", "tick_one": re.compile("审核 1 项"),
         "too_many": "不是 0 到 9,999,999 的数", "inactive": "已不再向 JDZ 采购",
     },
     "en-US": {
         "trusted": re.compile(r"Approve the \d+ trusted"), "go": re.compile(r"Order \d+"),
-        "done": re.compile(r"\d+ approved; purchase orders: PO-"),
+        "done": re.compile(r"\d+ approved; orders: PO-"),
         "one": re.compile(r"Approve [\d,]+ units"), "left_out": "are left out", "why": "Say why",
         "worth": "What overrides were worth",
         "override": "Change the forecast", "set": "Set it", "reason": "Why", "kept": "Kept; the next", "expires": "(expires",
@@ -47,6 +48,8 @@ SAYS = {
         "go_one": re.compile("Order 1"),
         "qty": "Units to buy", "changed": "Why another quantity", "who": "pia approved", "reason_kept": "changed because",
         "daily": "Units a day", "how": "How", "replace": "Replace each day's demand", "save": "Adjust",
+        "made_here": "Made here, by a production order", "qty_made": "Units to make",
+        "makes": "Production orders this makes: 1",
         "not_again": "Left out, approved before: {}.", "tick_one": re.compile("Approve 1 "),
         "too_many": "is not a number from 0 to 9,999,999", "inactive": "JDZ is no longer bought from",
     },
@@ -70,9 +73,11 @@ def nothing_approved(desk: Desk) -> Iterator[None]:
     yield
     assert verify(desk.store) == []
     with desk.store.engine.begin() as conn:
-        for table in (tables.SuggestionApproval, tables.PurchaseOrderLine, tables.PurchaseOrder):
+        for table in (
+            tables.SuggestionApproval, tables.PurchaseOrderLine, tables.PurchaseOrder, tables.ProductionOrder
+        ):  # fmt: skip
             conn.execute(delete(table))
-        conn.execute(text("DELETE FROM change_log WHERE entity = 'purchase_order'"))
+        conn.execute(text("DELETE FROM change_log WHERE entity IN ('purchase_order', 'production_order')"))
         for table in (tables.ForecastOverride, tables.DemandAdjustment):
             conn.execute(delete(table))
             conn.execute(text(f"DELETE FROM change_log WHERE entity = '{table.__tablename__}'"))
@@ -87,8 +92,10 @@ def shoot(page: Page, name: str) -> None:
 
 
 def bought(desk: Desk) -> list[tuple[str, int]]:
-    query = "SELECT s.sku, l.qty FROM purchase_order_line l JOIN sku s ON s.id = l.sku_id ORDER BY l.id"
-    return [tuple(row) for row in rows(desk.store, text(query))]
+    """(SKU, units) of what was ordered: lines of purchase orders, then production orders."""
+    query = "SELECT s.sku, l.qty FROM {} l JOIN sku s ON s.id = l.sku_id ORDER BY l.id"
+    lines, made = (rows(desk.store, text(query.format(table))) for table in ("purchase_order_line", "production_order"))
+    return [tuple(row) for row in (*lines, *made)]
 
 
 def plan_rows(desk: Desk) -> list[dict[str, Any]]:
@@ -143,11 +150,34 @@ def test_the_trusted_are_approved_together_after_a_look_at_the_totals(desk: Desk
     expect(window.get_by_text(says["done"])).to_be_visible()
     assert sorted(sku for sku, _ in bought(desk)) == planned(desk, in_bulk=True)
     numbers = [row.number for row in rows(desk.store, select(tables.PurchaseOrder.number))]
+    numbers += [row.number for row in rows(desk.store, select(tables.ProductionOrder.number))]
     for number in numbers:
         expect(window.get_by_role("link", name=number)).to_be_visible()
     window.get_by_role("link", name=numbers[0]).click()
     expect(window.get_by_role("heading", name=numbers[0])).to_be_visible()
     shoot(window, f"purchase_{locale}")
+
+
+@DESKTOP_AND_PHONE
+def test_a_made_product_becomes_a_production_order_with_its_own_page(desk: Desk, window: Page, locale: str) -> None:
+    says = SAYS[locale]
+    desk.app.visit(window, "product?sku=JAM&at=WH9&role=planner")
+    expect(window.get_by_text(says["made_here"])).to_be_visible()
+    shoot(window, f"made_{locale}")
+    button(window, says["one"]).click()
+    dialog = window.get_by_role("dialog")
+    fill(window, says["qty_made"], "44")
+    fill(window, says["changed"], "spring fair")
+    expect(dialog.get_by_text(says["makes"])).to_be_visible()
+    shoot(window, f"approve_made_{locale}")
+    button(dialog, says["go_one"]).click()
+    expect(window.get_by_text(says["who"])).to_be_visible()
+    (order,) = rows(desk.store, select(tables.ProductionOrder.__table__))
+    assert bought(desk) == [("JAM", 44)] and order.number.startswith("MO-")
+    window.get_by_role("link", name=order.number).click()
+    expect(window.get_by_role("heading", name=order.number)).to_be_visible()
+    expect(window.get_by_text(says["reason_kept"])).to_be_visible()
+    shoot(window, f"production_{locale}")
 
 
 @pytest.mark.parametrize("locale", ["zh-CN", "en-US"])
@@ -176,7 +206,7 @@ def test_two_quick_clicks_order_once(desk: Desk, page: Page, locale: str) -> Non
     page.mouse.click(*at)
     page.wait_for_timeout(60)
     page.mouse.click(*at)
-    expect(page.get_by_text("采购单：PO-").first).to_be_visible()
+    expect(page.get_by_text("已生成：PO-").first).to_be_visible()
     settled(page)
     assert sorted(sku for sku, _ in bought(desk)) == planned(desk, in_bulk=True)
 
@@ -188,7 +218,7 @@ def test_of_ticked_rows_the_doubtful_are_left_out_and_named(desk: Desk, page: Pa
     desk.app.visit(page, "plan?role=planner")
     cells(page, doubtful).first.wait_for(state="attached")
     names = page.locator("[role=gridcell]").all_inner_texts()
-    order = [name for name in names if name in ("POT", "DISH", "CUP")]
+    order = [name for name in names if name in ("POT", "DISH", "CUP", "JAM")]
     tick(page, order.index(good), order.index(doubtful))
     button(page, says["ticked"]).click()
     dialog = page.get_by_role("dialog")
@@ -210,7 +240,9 @@ def test_ticked_rows_that_cannot_be_ordered_are_named_with_the_reason(desk: Desk
     desk.store.run(approve_suggestions, PLANNER, ApproveSuggestions([asked], row["as_of_date"]))
     desk.app.visit(window, "plan?role=planner")
     cells(window, "CUP").first.wait_for(state="attached")
-    names = [name for name in window.locator("[role=gridcell]").all_inner_texts() if name in ("POT", "DISH", "CUP")]
+    names = [
+        name for name in window.locator("[role=gridcell]").all_inner_texts() if name in ("POT", "DISH", "CUP", "JAM")
+    ]
     tick(window, names.index("CUP"))
     said = window.get_by_text(says["not_again"].format("CUP"))
     expect(said).to_be_in_viewport()

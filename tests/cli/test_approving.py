@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Any
 
-from apps.approving import totals_by_supplier, why_not, worth
+from apps.approving import suggested, totals_by_order, why_not, worth
 
 
 def row(**fields: Any) -> dict[str, Any]:
@@ -21,7 +22,7 @@ def said(cents: int, currency: str) -> str:
 
 def test_a_total_is_worded_only_when_costs_and_currency_are_known() -> None:
     for fields, words in (({}, "GBP 5000"), ({"currency": None}, None), ({"unit_cost_cents": None}, None)):
-        (total,) = totals_by_supplier([(row(**fields), 10)])
+        (total,) = totals_by_order([(row(**fields), 10)])
         assert worth(total, said) == words
 
 
@@ -29,3 +30,17 @@ def test_what_cannot_be_approved_has_a_reason() -> None:
     assert why_not(row()) is None
     assert why_not(row(suggested_qty=0)) == "nothing"
     assert why_not(row(supplier_code=None)) == "no_supplier"
+    assert why_not(row(supplier_code=None, supply_kind="production")) is None
+
+
+def test_what_we_make_is_ordered_from_no_supplier_and_added_up_apart() -> None:
+    """A cake has a supplier for the days when we do not bake; now we do."""
+    lamp, cake = row(), row(sku="CAKE", supply_kind="production")
+    totals = totals_by_order([(cake, 4), (lamp, 10), (cake | {"sku": "PIE"}, 1)])
+    assert [(one["is_made"], one["supplier_code"], one["lines"], one["qty"]) for one in totals] == [
+        (False, "ACORN", 1, 10),
+        (True, None, 2, 5),
+    ]
+    facts = {"reason_codes": [], "facts": "{}", "lead_time_days": 7, "grade": "A"}
+    asked = suggested(cake | facts, as_of_date=date(2026, 3, 1))
+    assert (asked.is_made, asked.supplier) == (True, None)

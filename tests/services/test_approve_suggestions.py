@@ -1,4 +1,4 @@
-"""A suggestion is bought once, whoever approves it and however often; receiving it closes the purchase order."""
+"""A suggestion is ordered once, bought or made, whoever approves it and however often; receiving it closes the order."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from datetime import date, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import select, text
+from sqlalchemy import event, select, text
 
 from orders_core.errors import (
     IdempotencyMismatch,
@@ -23,6 +23,7 @@ from orders_core.services.approve_suggestions import (
     Suggested,
     approve_suggestions,
 )
+from orders_core.services.production import ReportProduction, report_production
 from orders_core.services.receiving import ReceivedLine, ReceiveGoods, receive_goods
 from orders_core.store import tables
 from orders_core.store.uow import Store
@@ -36,10 +37,11 @@ PLAN = TODAY - timedelta(days=1)
 
 @pytest.fixture
 def shop(store: Store) -> Store:
-    """Lamps and rugs from ACORN, tea from TEAHOUSE, all in WH1."""
+    """Lamps and rugs from ACORN, tea from TEAHOUSE, cake of our own, all in WH1."""
     build.stock(store, "LAMP@WH1: 1, RUG@WH1: 1, TEA@WH1: 1, LAMP@WH2: 1")
     build.supplier(store, "ACORN", "LAMP 500, RUG 250")
     build.supplier(store, "TEAHOUSE", "TEA 100")
+    build.sku(store, "CAKE", supply_mode="make")
     return store
 
 
@@ -52,6 +54,17 @@ def suggested(sku: str, qty: int = 10, supplier: str = "ACORN", grade: str | Non
 
 def approve(*asked: Suggested, **fields: Any) -> ApproveSuggestions:
     return ApproveSuggestions(asked, **{"newest_plan_date": PLAN, **fields})
+
+
+def cake(qty: int = 10, **fields: Any) -> Suggested:
+    """The suggestion to make cake; nobody sells it."""
+    return suggested("CAKE", qty, **{"supplier": None, "is_made": True, **fields})
+
+
+def made(store: Store) -> list[tuple[str, str, int]]:
+    """(production order, SKU, units) of each."""
+    query = text("SELECT p.number, s.sku, p.qty FROM production_order p JOIN sku s ON s.id = p.sku_id ORDER BY p.id")
+    return [tuple(row) for row in build.rows(store, query)]
 
 
 def bought(store: Store) -> list[tuple[str, str, int]]:
@@ -112,17 +125,25 @@ def test_what_is_new_among_approved_ones_is_ordered_alone(shop: Store) -> None:
 def test_processes_that_approve_the_same_suggestions_at_once_order_each_once(shop: Store, stated_count) -> None:
     count = stated_count(small=8, stated=60)
     commands = [
-        approve(*[suggested(sku) for sku in (("LAMP", "RUG") if n % 2 else ("RUG", "LAMP"))], idem_key=f"click {n}")
+        approve(
+            *(
+                (cake(), suggested("LAMP"), suggested("RUG"))
+                if n % 2
+                else (suggested("RUG"), suggested("LAMP"), cake())
+            ),
+            idem_key=f"click {n}",
+        )
         if n % 3
-        else approve(suggested("RUG"), idem_key=f"click {n}")
+        else approve(suggested("RUG") if n % 2 else cake(), idem_key=f"click {n}")
         for n in range(count)
     ]
     answers = build.at_once(shop, approve_suggestions, MANAGER, commands, processes=4)
     assert all(isinstance(answer, ApprovedSuggestions) for answer in answers), answers
     assert sorted(sku for _, sku, _ in bought(shop)) == ["LAMP", "RUG"]
-    number_of = {sku: number for number, sku, _ in bought(shop)}
+    assert [(sku, qty) for _, sku, qty in made(shop)] == [("CAKE", 10)]
+    number_of = {sku: number for number, sku, _ in (*bought(shop), *made(shop))}
     for answer in answers:
-        assert all(one.purchase_order == number_of[one.sku] for one in answer.approved)
+        assert all(one.number == number_of[one.sku] for one in answer.approved)
 
 
 def test_receiving_what_was_approved_closes_the_purchase_order(shop: Store) -> None:
@@ -181,9 +202,9 @@ def test_a_plan_made_before_the_last_order_is_refused_unless_told(shop: Store) -
 
 
 def test_what_cannot_be_bought_is_refused_by_name_and_nothing_is_ordered(shop: Store) -> None:
-    build.sku(shop, "CAKE", supply_mode="make")
     for asked, words in (
         (suggested("CAKE"), "CAKE is made, not bought"),
+        (suggested("RUG", is_made=True), "RUG is bought, not made"),
         (replace(suggested("RUG"), supplier=None), "nobody is known to sell RUG"),
         (suggested("LAMP"), "LAMP at WH1 is named twice"),
     ):
@@ -193,7 +214,69 @@ def test_what_cannot_be_bought_is_refused_by_name_and_nothing_is_ordered(shop: S
         shop.run(approve_suggestions, PLANNER, approve())
     with pytest.raises(PermissionDenied):
         shop.run(approve_suggestions, CLERK, approve(suggested("LAMP")))
-    assert bought(shop) == []
+    assert bought(shop) == made(shop) == []
+
+
+def test_a_made_sku_becomes_one_production_order_whoever_approves_it(shop: Store) -> None:
+    asked = cake(12, lead_time_days=4)
+    first = shop.run(approve_suggestions, PLANNER, approve(asked, suggested("LAMP"), idem_key="click"))
+    again = shop.run(approve_suggestions, PLANNER, approve(asked, suggested("LAMP"), idem_key="click"))
+    other = shop.run(approve_suggestions, MANAGER, approve(replace(asked, qty=99, reason="more")))
+    ((number, sku, qty),) = made(shop)
+    assert (sku, qty, first.production_orders, len(first.purchase_orders)) == ("CAKE", 12, (number,), 1)
+    assert [(one.purchase_order is None, one.production_order) for one in first.approved] == [
+        (True, number),
+        (False, None),
+    ]
+    for answer in (again, other):
+        assert answer.is_repeat and answer.approved[0].production_order == number
+        assert (answer.approved[0].qty, answer.approved[0].approved_by) == (12, "pia")
+    assert other.purchase_orders == () and [sku for _, sku, _ in bought(shop)] == ["LAMP"]
+    (order,) = build.rows(shop, select(tables.ProductionOrder.__table__))
+    assert (order.status, order.due_date, order.order_line_id) == ("open", date(2026, 3, 6), None)
+    shop.run(report_production, PICKER, ReportProduction(number, done_qty=12))
+    assert build.on_hand(shop, "CAKE@WH1") == 12
+    assert shop.run(approve_suggestions, PLANNER, approve(asked)).production_orders == (number,)
+
+
+def test_made_suggestions_follow_the_rules_of_bought_ones(shop: Store) -> None:
+    """Trust, reasons, old plans and plans overtaken by a later order; a cancelled order overtakes nothing."""
+    with pytest.raises(NotInBulk, match="CAKE"):
+        shop.run(approve_suggestions, PLANNER, approve(cake(grade="D"), suggested("LAMP")))
+    with pytest.raises(InvalidCommand, match="say why"):
+        shop.run(approve_suggestions, PLANNER, approve(replace(cake(), qty=40)))
+    old = cake(as_of_date=PLAN - timedelta(days=1))
+    with pytest.raises(SuggestionOld, match="CAKE"):
+        shop.run(approve_suggestions, PLANNER, approve(old))
+    (number,) = shop.run(approve_suggestions, PLANNER, approve(old, accepts_older=True)).production_orders
+    with pytest.raises(SuggestionOvertaken, match=number):
+        shop.run(approve_suggestions, PLANNER, approve(cake(), suggested("LAMP")))
+    shop.run(approve_suggestions, PLANNER, approve(suggested("LAMP")))
+    with shop.engine.begin() as conn:
+        conn.execute(text("UPDATE production_order SET status = 'cancelled'"))
+    assert len(shop.run(approve_suggestions, PLANNER, approve(cake())).production_orders) == 1
+
+
+def test_many_suggestions_are_approved_with_as_many_queries_as_few(shop: Store) -> None:
+    """The writer is held for the time of these queries, and everybody else waits for it."""
+    skus = [f"TOY-{n}" for n in range(30)]
+    for sku in skus:
+        build.sku(shop, sku)
+    build.supplier(shop, "TOYS", ", ".join(f"{sku} 100" for sku in skus))
+    counts = []
+    for wanted in (skus[:2], skus[2:]):
+        command, seen = approve(*(suggested(sku, supplier="TOYS") for sku in wanted)), []
+
+        def count(conn, cursor, statement, parameters, context, executemany, seen=seen) -> None:  # type: ignore[no-untyped-def]
+            seen.append(statement)
+
+        event.listen(shop.engine, "before_cursor_execute", count)
+        try:
+            shop.run(approve_suggestions, PLANNER, command)
+        finally:
+            event.remove(shop.engine, "before_cursor_execute", count)
+        counts.append([statement for statement in seen if "_counter" not in statement])
+    assert len(counts[0]) > 5 and len(counts[1]) <= len(counts[0]), "\n".join(counts[1])
 
 
 @pytest.mark.breaks_invariants

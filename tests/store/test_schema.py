@@ -6,17 +6,22 @@ import re
 import sqlite3
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
+from alembic import command
 from sqlalchemy import Connection, Engine, inspect, select, text
 
 from orders_core.domain.rules import Rules, build_rules
 from orders_core.errors import SchemaVersion
+from orders_core.ports import FixedClock
 from orders_core.store import schema, tables
 from orders_core.store.base import Base
-from orders_core.store.uow import make_engine
+from orders_core.store.uow import Store, make_engine
 from tests.conftest import NewDatabase
+from tests.store.business import small_business
 
 # ------------------------------------------------------------------------------------------- what a schema consists of
 
@@ -194,6 +199,20 @@ def test_a_rule_set_of_the_company_survives_an_upgrade(database_url: str, engine
     schema.upgrade(database_url)
     with engine.connect() as conn:
         assert conn.scalars(text("SELECT author FROM rule_set")).all() == ["boss"]
+
+
+def test_what_was_approved_before_suggestions_could_be_made_survives_the_upgrade(new_database: NewDatabase) -> None:
+    url = new_database(empty=True)
+    config, engine = schema.alembic_config(), make_engine(url)
+    with engine.begin() as conn:
+        config.attributes["connection"] = conn
+        command.upgrade(config, "0002")
+    small_business(Store(engine, clock=FixedClock(datetime(2026, 3, 2, tzinfo=UTC)), zone=ZoneInfo("Asia/Shanghai")))
+    schema.upgrade(url)
+    with engine.connect() as conn:
+        kept = conn.execute(select(tables.SuggestionApproval.__table__)).one()
+    engine.dispose()
+    assert (kept.approved_qty, kept.purchase_order_line_id, kept.production_order_id) == (10, 601, None)
 
 
 # -------------------------------------------------------------------------------------------------------------- refused

@@ -1,4 +1,4 @@
-"""Asking a planner to approve suggestions: totals per supplier first, then one purchase order each."""
+"""Asking a planner to approve suggestions: what it comes to per supplier first, then the orders."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import streamlit as st
 
-from apps.approving import is_bulk, suggested, totals_by_supplier, worth
+from apps.approving import is_bulk, is_made, suggested, totals_by_order, worth
 from apps.components.figures import money, qty
 from apps.components.ledger import ledger
 from apps.components.planning import published_plan
@@ -61,12 +61,18 @@ def listed(skus: Sequence[str]) -> str:
 def _change(screen: Screen, row: Mapping[str, Any]) -> tuple[int, str | None]:
     """The quantity the planner wants, and why when it is another one."""
     t = screen.t
-    st.markdown(t("approve.one", sku=escaped(row["sku"]), qty=qty(row["suggested_qty"])))
+    st.markdown(
+        t("approve.one_made" if is_made(row) else "approve.one", sku=escaped(row["sku"]), qty=qty(row["suggested_qty"]))
+    )
     st.caption(escaped(row["reason"]))
     number = st.number_input(
-        t("approve.qty"), min_value=1, max_value=9_999_999, value=max(1, row["suggested_qty"]), step=row["pack_qty"] or 1,
+        t("approve.qty_made" if is_made(row) else "approve.qty"),
+        min_value=1,
+        max_value=9_999_999,
+        value=max(1, row["suggested_qty"]),
+        step=row["pack_qty"] or 1,
         key="approve_qty",
-    )  # fmt: skip
+    )
     reason = st.text_input(t("approve.reason"), key="approve_reason")
     return int(number), reason.strip() or None
 
@@ -75,12 +81,17 @@ def _totals(screen: Screen, chosen: Sequence[tuple[Mapping[str, Any], int]]) -> 
     t = screen.t
     with screen.store.reading() as conn:
         places = locations(conn, language=screen.language)
-    totals = totals_by_supplier(chosen)
-    st.markdown(t("approve.totals", n=len(totals)))
+    totals = totals_by_order(chosen)
+    bought = sum(not total["is_made"] for total in totals)
+    made = sum(total["lines"] for total in totals if total["is_made"])
+    kinds = "totals_both" if bought and made else "totals_made" if made else "totals"
+    st.markdown(t(f"approve.{kinds}", n=bought, made=made))
     ledger(
         [
             {
-                t("col.supplier"): escaped(total["supplier_name"] or total["supplier_code"] or ""),
+                t("col.supplier"): t("approve.made_here")
+                if total["is_made"]
+                else escaped(total["supplier_name"] or total["supplier_code"] or ""),
                 t("col.place"): escaped(places.get(total["location_code"], total["location_code"])),
                 t("approve.products"): total["lines"],
                 t("col.units"): total["qty"],
@@ -102,7 +113,7 @@ def _approve(screen: Screen, asked: Sequence[Suggested], key: str) -> None:
         for word, is_repeat in (("approve.done", False), ("approve.done.again", True)):
             these = [one for one in result.approved if one.is_repeat == is_repeat]
             if these:
-                numbers = dict.fromkeys(one.purchase_order for one in these)
+                numbers = dict.fromkeys(one.number for one in these)
                 said.append(screen.t(word, n=len(these), numbers=", ".join(numbers)))
         return " ".join(said)
 

@@ -11,7 +11,7 @@ from typing import Any
 import polars as pl
 import streamlit as st
 
-from apps.approving import is_bulk, totals_by_supplier, why_not
+from apps.approving import is_bulk, is_made, totals_by_order, why_not
 from apps.components.figures import SIGNS, age, day, moment, money, qty, short_money, signed
 from apps.components.ledger import ledger
 from apps.components.planning import STALE_AFTER, STATUSES, Published, override_value, published_plan
@@ -174,7 +174,7 @@ def _table(screen: Screen, shown: pl.DataFrame, known: Mapping[tuple[str, str], 
             "order_by": row["order_by_date"],
             "value": _value(row, as_number=one),
             "place": places.get(row["location_code"], row["location_code"]),
-            "supplier": row["supplier_name"] or "",
+            "supplier": t("approve.made_here") if is_made(row) else row["supplier_name"] or "",
             "stockout": row["stockout_date"],
             "ordered": _ordered_number(known, row),
             "why": row["reason"],
@@ -197,7 +197,7 @@ def _table(screen: Screen, shown: pl.DataFrame, known: Mapping[tuple[str, str], 
         "value": st.column_config.NumberColumn(t("col.value"), format=f"{sign}%,.0f", width=90)
         if one
         else st.column_config.TextColumn(t("col.value"), alignment="right", width=90),
-        "ordered": st.column_config.TextColumn(t("col.purchase_order"), width=165),
+        "ordered": st.column_config.TextColumn(t("col.became"), width=165),
         "place": st.column_config.TextColumn(t("col.place"), width=135),
         "supplier": st.column_config.TextColumn(t("col.supplier"), width=100),
         "stockout": st.column_config.DateColumn(
@@ -226,13 +226,13 @@ def _table(screen: Screen, shown: pl.DataFrame, known: Mapping[tuple[str, str], 
 
 
 def _ordered_number(known: Mapping[tuple[str, str], Any], row: Mapping[str, Any]) -> str:
-    """The purchase order a suggestion became, if it was approved."""
+    """The purchase or production order a suggestion became, if it was approved."""
     approval = known.get((row["sku"], row["location_code"]))
     return "" if approval is None else f"✓ {approval.number}"
 
 
 def _ordered(screen: Screen, known: Mapping[tuple[str, str], Any]) -> None:
-    """The purchase orders made from this plan."""
+    """The orders made from this plan."""
     numbers = sorted({row.number for row in known.values()})
     if not numbers:
         return
@@ -295,12 +295,15 @@ def _actions(
         _say_left_out(screen, left_out)
     if not chosen:
         return
-    totals = totals_by_supplier([(row, row["suggested_qty"]) for row in chosen])
+    totals = totals_by_order([(row, row["suggested_qty"]) for row in chosen])
     amounts: dict[str, int] = {}
     for total in totals:
         if total["value_cents"] is not None and total["currency"]:
             amounts[total["currency"]] = amounts.get(total["currency"], 0) + total["value_cents"]
-    worth = " + ".join(short_money(cents, currency, screen.language) for currency, cents in sorted(amounts.items()))
+    parts = [short_money(cents, currency, screen.language) for currency, cents in sorted(amounts.items())]
+    if any(total["value_cents"] is None or not total["currency"] for total in totals):
+        parts.append("?")  # some of it has no known cost
+    worth = " + ".join(parts)
     with st.bottom, st.container(horizontal=True, vertical_alignment="center", gap="small"):
         label = t("plan.approve_n" if selected else "plan.approve_trusted", n=len(chosen), worth=worth)
         if st.button(label, type="primary", key="approve_plan", disabled=not screen.may("purchase.order")):

@@ -9,7 +9,7 @@ from typing import Any
 import polars as pl
 import streamlit as st
 
-from apps.approving import why_not
+from apps.approving import is_made, why_not
 from apps.components.charts import DARK, LIGHT, Inks, demand_fan, stock_fan
 from apps.components.figures import day, money, percent, qty, signed
 from apps.components.ledger import ledger
@@ -83,7 +83,9 @@ def _decision(screen: Screen, row: Mapping[str, Any] | None) -> None:
         said.append(t("product.buy", qty=qty(row["suggested_qty"]), day=by))
     if row["stockout_date"] is not None:
         said.append(t("product.out_on", day=day(row["stockout_date"], screen.language, today=screen.today)))
-    if row["suggested_qty"] and row["supplier_name"] and row["unit_cost_cents"] is not None:
+    if row["suggested_qty"] and is_made(row):
+        said.append(t("product.made"))
+    elif row["suggested_qty"] and row["supplier_name"] and row["unit_cost_cents"] is not None:
         cost, value = (money(row[name], row["currency"]) for name in ("unit_cost_cents", "order_value_cents"))
         said.append(t("product.from", supplier=escaped(row["supplier_name"]), cost=cost, value=value))
     st.markdown((" " if screen.language == "en" else "").join(said))

@@ -1,6 +1,9 @@
-"""One purchase order: what was ordered from whom, by which suggestion, and what of it has come."""
+"""One purchase order, or production order: what was ordered, by which suggestion, and what of it has come."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
 
 import streamlit as st
 
@@ -8,19 +11,23 @@ from apps.components.figures import day, moment, money, qty
 from apps.components.ledger import ledger
 from apps.components.sentences import escaped
 from apps.desk.screen import Screen, show_told
-from apps.readers import locations, purchase_order
+from apps.readers import locations, production_order, purchase_order
 
 
 def show(screen: Screen) -> None:
-    """Draw the purchase order named by `?no=`."""
+    """Draw the purchase order or production order named by `?no=`."""
     t = screen.t
     number = st.query_params.get("no", "").strip()
     with screen.store.reading() as conn:
         found = purchase_order(conn, number)
+        made = production_order(conn, number) if found is None else None
         places = locations(conn, language=screen.language)
-    screen.title(t("purchase.title", number=number))
+    screen.title(t("purchase.title" if made is None else "production.title", number=number))
     show_told(f"purchase:{number}")
     st.page_link(screen.pages["plan"], label=t("product.back"), icon=":material/arrow_back:")
+    if made is not None:
+        _made(screen, made, places)
+        return
     if found is None:
         st.warning(t("purchase.missing", number=escaped(number)), icon=":material/search_off:")
         return
@@ -45,8 +52,6 @@ def show(screen: Screen) -> None:
     for line in lines:
         expected = line.expected_date or order.expected_date
         name = line.name_en if english and line.name_en else line.name
-        changed = line.suggested_qty is not None and line.suggested_qty != line.qty
-        said = t("purchase.changed", qty=qty(line.suggested_qty), reason=line.reason) if changed else ""
         shown.append(
             {
                 t("col.sku"): escaped(line.sku),
@@ -54,7 +59,38 @@ def show(screen: Screen) -> None:
                 t("purchase.received"): line.received_qty,
                 t("purchase.expected"): "" if expected is None else day(expected, screen.language, today=screen.today),
                 t("col.name"): escaped(name),
-                t("col.note"): escaped(said),
+                t("col.note"): _changed(screen, line),
             }
         )
     ledger(shown, figures={t("col.qty"): qty, t("purchase.received"): qty})
+
+
+def _made(screen: Screen, order: Any, places: Mapping[str, str]) -> None:
+    """A production order: one product."""
+    t = screen.t
+    place = places.get(order.location_code, order.location_code)
+    status = t(f"production.status.{order.status}")
+    at = moment(order.created_at, screen.language, zone=screen.zone, today=screen.today)
+    name = order.name_en if screen.language == "en" and order.name_en else order.name
+    said = [t("production.sentence", product=escaped(name), place=escaped(place), status=status, time=at)]
+    if order.approved_by is not None:
+        said.append(t("production.approved", who=escaped(order.approved_by)))
+    st.markdown((" " if screen.language == "en" else "").join(said))
+    due = "" if order.due_date is None else day(order.due_date, screen.language, today=screen.today)
+    shown = {
+        t("col.sku"): escaped(order.sku),
+        t("col.qty"): order.qty,
+        t("production.done"): order.done_qty,
+        t("production.scrap"): order.scrap_qty,
+        t("production.due"): due,
+    }
+    ledger([shown], figures={t("col.qty"): qty, t("production.done"): qty, t("production.scrap"): qty})
+    if changed := _changed(screen, order):
+        st.caption(changed)
+
+
+def _changed(screen: Screen, line: Any) -> str:
+    """What was suggested, where another quantity was ordered, and why."""
+    if line.suggested_qty is None or line.suggested_qty == line.qty:
+        return ""
+    return escaped(screen.t("purchase.changed", qty=qty(line.suggested_qty), reason=line.reason))

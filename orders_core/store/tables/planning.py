@@ -74,12 +74,17 @@ class DemandAdjustment(Base):
 
 
 class SuggestionApproval(Base):
-    """One row per approved suggestion (day of the plan, SKU, location) and the purchase order line it became."""
+    """One row per approved suggestion (day of the plan, SKU, location) and what it became.
+
+    That is a line of a purchase order, or of a made SKU a production order.
+    """
 
     __tablename__ = "suggestion_approval"
     __table_args__ = (
         UniqueConstraint("as_of_date", "sku_id", "location_id"),  # approved once, however often it is clicked
         UniqueConstraint("purchase_order_line_id"),
+        UniqueConstraint("production_order_id"),
+        CheckConstraint("(purchase_order_line_id IS NULL) <> (production_order_id IS NULL)", name="bought_or_made"),
         CheckConstraint("approved_qty > 0", name="approved_qty_positive"),
         *never_negative("suggested_qty"),
         CheckConstraint("approved_qty = suggested_qty OR reason IS NOT NULL", name="change_has_reason"),
@@ -96,4 +101,5 @@ class SuggestionApproval(Base):
     approved_by: Mapped[str]
     approved_at: Mapped[datetime]
     business_date: Mapped[date]
-    purchase_order_line_id: Mapped[int] = mapped_column(ref("purchase_order_line"))
+    purchase_order_line_id: Mapped[int | None] = mapped_column(ref("purchase_order_line"))
+    production_order_id: Mapped[int | None] = mapped_column(ref("production_order"))
