@@ -884,6 +884,12 @@ def _set_part(case: _Case, part: str, qty: int) -> None:
         case.quantity = Quantity(qty, now.parts | {part: now.parts[part] + difference})
 
 
+def _bought_from(case: _Case) -> str | None:
+    """The supplier's code; None for what we make, whoever else could sell it, and where nobody is known."""
+    code: str | None = case.position["supplier_code"]
+    return code if case.position["supply_kind"] == "purchase" else None
+
+
 def _join_orders(cases: Sequence[_Case], suppliers: Frame | None) -> list[tuple[object, ...]]:
     """Raise each supplier's order to its least value, or let it wait; what was done, a row per supplier."""
     if suppliers is None:
@@ -891,8 +897,8 @@ def _join_orders(cases: Sequence[_Case], suppliers: Frame | None) -> list[tuple[
     frame = to_polars(suppliers, name="suppliers", needs=("supplier_code", "min_order_cents"))
     by_supplier: dict[str, list[_Case]] = {}
     for case in cases:
-        if case.position["supply_kind"] == "purchase" and case.position["supplier_code"] is not None:
-            by_supplier.setdefault(case.position["supplier_code"], []).append(case)
+        if (code := _bought_from(case)) is not None:
+            by_supplier.setdefault(code, []).append(case)
     done: list[tuple[object, ...]] = []
     terms = frame.select(text_column(frame, "supplier_code"), pl.col("min_order_cents").cast(pl.Float64))
     for code, least in terms.sort("supplier_code").iter_rows():
@@ -923,20 +929,17 @@ def _join_orders(cases: Sequence[_Case], suppliers: Frame | None) -> list[tuple[
 
 
 def _keep_to_budget(cases: Sequence[_Case], budget_cents: float, least_values: Mapping[str, Any]) -> None:
-    """Cut the orders to the budget; a supplier whose order then falls below its least value gets none."""
+    """Cut what is ordered and made to the budget; a supplier whose order then falls below its least value gets none."""
     qty = joint.within_budget(_lines([c for c in cases if c.quantity.suggested_qty]), budget_cents)
     left: dict[str, float] = {}
     for case in cases:
-        unit = case.position["unit_cost_cents"]
-        if case.unique_id in qty and unit is not None:
-            code = case.position["supplier_code"] or ""
+        code, unit = _bought_from(case), case.position["unit_cost_cents"]
+        if case.unique_id in qty and unit is not None and code is not None:
             left[code] = left.get(code, 0.0) + qty[case.unique_id] * price_at(qty[case.unique_id], unit, case.breaks)
+    too_small = {code for code, value in left.items() if value < least_values.get(code, 0.0)}
     for case in cases:
         now = case.quantity.suggested_qty
-        code = case.position["supplier_code"] or ""
-        reached = qty.get(case.unique_id, now)
-        if code in least_values and left.get(code, 0.0) < least_values[code] and case.unique_id in qty:
-            reached = 0
+        reached = 0 if case.unique_id in qty and _bought_from(case) in too_small else qty.get(case.unique_id, now)
         if reached != now:
             case.reasons.append("budget_cut")
             case.facts["budget_cents"] = budget_cents

@@ -439,6 +439,20 @@ def test_a_supplier_whose_order_the_budget_cuts_below_its_least_value_gets_none(
     assert "budget_cut" in row["reason_codes"]
 
 
+@pytest.mark.parametrize("kept_ratio", [0.9, 0.3])
+def test_what_we_make_neither_fills_nor_falls_under_a_suppliers_least_value(kept_ratio: float) -> None:
+    """The supplier who could sell what we make is not ordered from, so only the bought line counts for him."""
+    paths = weeks_of(POISSON, POISSON, ids=("BOUGHT", "MADE"))
+    at = {**VN2, "supplier_code": "ACME", "unit_cost_cents": 100.0, "on_hand_qty": 40, "shortage_cost_cents": 60.0}
+    both = at, {**at, "supply_kind": "production"}
+    values = (by_paths(paths, *both).suggestions["suggested_qty"] * 100).to_list()
+    least = pl.DataFrame({"supplier_code": ["ACME"], "min_order_cents": [values[0]]})
+    budget = kept_ratio * sum(values)
+    bought, made = by_paths(paths, *both, suppliers=least, budget_cents=budget).suggestions.rows(named=True)
+    assert bought["suggested_qty"] == 0, "cut below the least value, whatever is made besides"
+    assert 0 < made["suggested_qty"] * 100 < values[1], "cut to the budget, but no supplier's minimum takes the rest"
+
+
 @settings(max_examples=40, deadline=None)
 @given(
     seed=st.integers(0, 2**20),
