@@ -166,6 +166,16 @@ REASONS: dict[str, tuple[str, str]] = {
     ),
     "duplicates_summed": ("{rows} 行与同日的行合并相加", "{rows} rows were added to another row of the same day"),
     "model_failed": ("模型计算失败:{value}", "a model failed: {value}"),
+    # what all suggestions aim at
+    "aims_at_cost": (
+        "补货目标：预期成本最低（成本未知的商品按周期服务率 {cycle_service_ratio}）",
+        "orders are for least expected cost (cycle service {cycle_service_ratio} where costs are not known)",
+    ),
+    "aims_at_cycle_service": (
+        "补货目标：周期服务率 {cycle_service_ratio}",
+        "orders are for a cycle service of {cycle_service_ratio}",
+    ),
+    "aims_at_fill_rate": ("补货目标：满足率 {fill_rate_ratio}", "orders are for a fill rate of {fill_rate_ratio}"),
     # why this quantity
     "below_target": (
         "保护期 {protection_interval_days} 天预期需求 {demand_part_qty}，安全库存 {safety_part_qty:+d}，目标库存 "
@@ -266,6 +276,10 @@ REASONS: dict[str, tuple[str, str]] = {
     "min_max_given": (
         "按给定的最小 {min_qty} / 最大 {max_qty} 补货",
         "by the given min {min_qty} / max {max_qty}",
+    ),
+    "expires_unsold": (
+        "其中约 {expiring_qty} 件不是卖掉，而是实物库存预计过期卖不掉",
+        "of what is expected to go, about {expiring_qty} are units on hand that expire unsold",
     ),
     "on_order_late": (
         "在途中有 {late_part_qty} 件要到下次补货之后才到，不计（{late_part_qty:+d}）",

@@ -616,8 +616,12 @@ def _set_levels_over_paths(
             for days, qty in aging[case.unique_id]:
                 if -(-max(days, 1) // size) <= horizon:
                     spoils[-(-max(days, 1) // size) - 1] += qty
-            on_hand = float(case.position["on_hand_qty"] or 0)
+            on_hand, asked_qty = float(case.position["on_hand_qty"] or 0), y[i, :, : max(until[i])].sum()
             y[i] = with_expiries(y[i], on_hand=on_hand, expiring=spoils, arrivals=arrivals[i])
+            spoilt = math.floor((y[i, :, : max(until[i])].sum() - asked_qty) / count + 0.5)
+            if spoilt and case.target != "cycle_service":
+                case.reasons.append("expires_unsold")
+                case.facts["expiring_qty"] = spoilt
     leads = spread_lead_times(lead, count)
     ends = np.maximum(spread_lead_times(until, count, second=True), leads + 1)
     need = need_of(
@@ -1058,6 +1062,7 @@ OWN_LEVEL = frozenset({"min_max_given", "by_s_S", "by_R_Q"})
 WORKED_OUT = (
     "below_target",
     "enough_stock",
+    "expires_unsold",
     "on_order_late",
     "lost_before_arrival",
     "transferred",

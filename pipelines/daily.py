@@ -62,7 +62,6 @@ BUILT_NIGHTLY = (*PLANNED, *HISTORY_TABLES, *(modelled.name for modelled in MODE
 MEMORY_LIMIT = "2GB"
 """What DuckDB may hold while tables are modelled; beyond it works on disk."""
 MAX_HORIZON_DAYS = 182
-DEFAULTS = PlanningDefaults()
 
 
 @dataclass(frozen=True)
@@ -76,7 +75,7 @@ class RunSettings:
     run_id: str
     full: bool = False
     horizon_days: int = 56
-    defaults: PlanningDefaults = DEFAULTS
+    defaults: PlanningDefaults | None = None
     keep: int = 5
 
     def __post_init__(self) -> None:
@@ -150,7 +149,7 @@ def run_daily(
     now: Callable[[], datetime],
     full: bool = False,
     horizon_days: int = 56,
-    defaults: PlanningDefaults = DEFAULTS,
+    defaults: PlanningDefaults | None = None,
     keep: int = 5,
     progress: Callable[[str], None] = lambda step: None,
 ) -> RunReport:
@@ -167,7 +166,7 @@ def run_daily(
         now: Tells the time of publication (`uow.clock.now`); nothing else in the run reads a clock.
         full: Read everything again instead of what changed.
         horizon_days: Days forecast; more when a supplier's lead time and the review period together are longer.
-        defaults: Lead time, review period and service aimed at where a supplier says nothing.
+        defaults: What holds where a supplier says nothing; by default what planners set in the rules by that day.
         keep: Generations left on disk.
         progress: Told the name of each step as it starts.
 
@@ -231,7 +230,7 @@ def run_backfill(
     now: Callable[[], datetime],
     full: bool = False,
     horizon_days: int = 56,
-    defaults: PlanningDefaults = DEFAULTS,
+    defaults: PlanningDefaults | None = None,
     keep: int = 5,
     progress: Callable[[str], None] = lambda step: None,
 ) -> RunReport:
@@ -483,7 +482,7 @@ def build_model(settings: RunSettings, parts: Parts, *, step: Step, with_nightly
 
 def build_plan(settings: RunSettings, con: duckdb.DuckDBPyConnection, *, step: Step) -> dict[str, int]:
     """Forecast, suggest and keep both; returns what the two counted."""
-    positions = plan.positions(con, settings.known, settings.defaults)
+    positions = plan.positions(con, settings.known, defaults_of(settings, con))
     with step("forecast") as rows:
         counts = build_forecast(settings, con, positions)
         rows.append(counts["series"])
@@ -494,10 +493,15 @@ def build_plan(settings: RunSettings, con: duckdb.DuckDBPyConnection, *, step: S
     return counts
 
 
+def defaults_of(settings: RunSettings, con: duckdb.DuckDBPyConnection) -> PlanningDefaults:
+    """What the run plans with where a supplier says nothing."""
+    return settings.defaults or plan.planning_defaults(con, settings.known)
+
+
 def build_forecast(settings: RunSettings, con: duckdb.DuckDBPyConnection, positions: pl.DataFrame) -> dict[str, int]:
     """Forecast every product and place with demand, as far ahead as `plan.positions` need it; returns what the forecast
     counted."""
-    from forecasting.forecast import plan_demand
+    from forecasting.forecast import PlanSettings, plan_demand
     from forecasting.overrides import apply_adjustments, apply_overrides, note_adjustments, note_overrides
 
     history, items, names = plan.history(con, settings.known), plan.items(con, settings.known), plan.series_names(con)
@@ -507,7 +511,12 @@ def build_forecast(settings: RunSettings, con: duckdb.DuckDBPyConnection, positi
     adjustments, overrides = plan.adjustments(con), plan.overrides(con)
     adjusted = apply_adjustments(history, adjustments)
     result = plan_demand(
-        adjusted.history, as_of=settings.as_of, horizon_days=horizon_days, items=items, closed_dates=closed
+        adjusted.history,
+        as_of=settings.as_of,
+        horizon_days=horizon_days,
+        items=items,
+        closed_dates=closed,
+        settings=PlanSettings(country=plan.country(con)),
     )
     told = apply_overrides(result.forecasts, result.totals, overrides, as_of=settings.as_of)
     reasoned = note_overrides(note_adjustments(result.choices, adjusted, adjustments), told.steps, overrides)
@@ -525,7 +534,7 @@ def build_suggestions(settings: RunSettings, con: duckdb.DuckDBPyConnection, pos
     from forecasting.joint import Route
     from forecasting.replenishment import OrderSettings, suggest
 
-    defaults = settings.defaults
+    defaults = defaults_of(settings, con)
     totals = plan.stored_totals(con)
     per_unit, per_move = defaults.transfer_unit_cents or 0, defaults.transfer_fixed_cents
     result = suggest(
@@ -541,6 +550,7 @@ def build_suggestions(settings: RunSettings, con: duckdb.DuckDBPyConnection, pos
             min_max_value_cents=defaults.min_max_value_cents,
         ),
         on_order=plan.on_order(con, settings.known),
+        expiring=plan.expiring(con, settings.known),
         closed_days=plan.closed_days(con),
         suppliers=plan.least_order_values(con),
         routes=[Route(a, b, per_unit, per_move) for a, b in plan.routes(con, defaults)],

@@ -1,20 +1,21 @@
-"""The stock prices that the daily run hands to the core, from the live generation's forecast and positions.
+"""What the daily run hands to the core: stock prices, and units held back for a channel, from the live generation.
 
 The command line and Dagster both hand them over by `publish_prices`.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from forecasting.stock_price import stock_prices
+from forecasting.stock_price import protected_stock, stock_prices
 from pipelines.transform import plan
 from pipelines.transform.as_of import AsOf
-from pipelines.warehouse.read import live_warehouse
+from pipelines.warehouse.read import LiveWarehouse, live_warehouse
 
 if TYPE_CHECKING:
     from orders_core.domain.permissions import Actor
@@ -32,15 +33,13 @@ def publish_prices(
     zone: str,
     actor: Actor | None = None,
     clock: Clock | None = None,
-    defaults: plan.PlanningDefaults | None = None,
 ) -> HintsPublished | None:
-    """Tell the core what a unit is worth where it lies, by the newest plan; None, and nothing told, where that is of an
-    earlier day than yesterday and says nothing of today.
+    """Tell the core what a unit is worth where it lies, and what to hold back where planners switched that on, by the newest
+    plan; None, and nothing told, where that is of an earlier day than yesterday and says nothing of today.
 
     Args:
         actor: Who does it; the system where nobody does.
         clock: Tells today; the system's.
-        defaults: What the plan was made with.
 
     Raises:
         WarehouseMissing: Nothing was published yet.
@@ -48,24 +47,41 @@ def publish_prices(
     """
     # Here, because nothing else in the pipelines needs the store, and because no load may run while it is open.
     from orders_core.domain.permissions import SYSTEM
-    from orders_core.services.publish_hints import PriceHint, PublishHints, publish_hints
+    from orders_core.services.publish_hints import PriceHint, ProtectionHint, PublishHints, publish_hints
     from orders_core.store.uow import Store
 
-    run_key, rows = price_hints(warehouse_dir, defaults or plan.PlanningDefaults())
-    hints = [PriceHint(**row) for row in rows]
+    found = read_hints(warehouse_dir)
+    hints = PublishHints(
+        found.run_key, [PriceHint(**row) for row in found.prices], [ProtectionHint(**row) for row in found.protected]
+    )
     store = Store.open(database_url, clock=clock, zone=zone)
     try:
         today = store.clock.now().astimezone(store.zone).date()
-        if date.fromisoformat(run_key.split("/")[0]) < today - timedelta(days=1):
+        if found.as_of < today - timedelta(days=1):
             return None
-        return store.run(publish_hints, actor or SYSTEM, PublishHints(run_key, hints))
+        return store.run(publish_hints, actor or SYSTEM, hints)
     finally:
         store.close()
 
 
-def price_hints(warehouse_dir: Path, defaults: plan.PlanningDefaults) -> tuple[str, list[dict[str, Any]]]:
-    """The key of the run that planned, and one row per place with recorded stock, a forecast and a known cost: sku,
-    location, currency, price_cents.
+@dataclass(frozen=True)
+class Hints:
+    """What a plan says of the stock there is.
+
+    Attributes:
+        as_of: The day it knows; `run_key` names it and the run that planned.
+        prices: One row per place with recorded stock, a forecast and a known cost: sku, location, currency, price_cents.
+        protected: Units held back: sku, location, channel, protected_qty; none unless planners switched that on.
+    """
+
+    as_of: date
+    run_key: str
+    prices: list[dict[str, Any]]
+    protected: list[dict[str, Any]]
+
+
+def read_hints(warehouse_dir: Path) -> Hints:
+    """The hints of the newest plan.
 
     Goods can come when the next purchase order is expected; where none is open, a lead time and a review period from now.
 
@@ -75,7 +91,9 @@ def price_hints(warehouse_dir: Path, defaults: plan.PlanningDefaults) -> tuple[s
     with live_warehouse(warehouse_dir) as live:
         planned = live.publication("mart.reorder_suggestion")
         day = planned.as_of_date
-        at = plan.positions(live.con, AsOf(day, planned.business_zone), defaults)
+        known = AsOf(day, planned.business_zone)
+        defaults = plan.planning_defaults(live.con, known)
+        at = plan.positions(live.con, known, defaults)
         totals = plan.stored_totals(live.con)
         expected = live.query(
             f"""
@@ -84,13 +102,28 @@ def price_hints(warehouse_dir: Path, defaults: plan.PlanningDefaults) -> tuple[s
           WHERE p.purchased_qty - p.cancelled_qty > p.received_qty AND expected_date > $day GROUP BY 1""",
             {"day": day},
         )
-    return f"{day}/{planned.run_id}", hints_of(totals, at.join(expected, on="unique_id", how="left"), as_of=day)
+        shares, worth = _channels(live, day) if defaults.protects_channels else (None, {})
+    asked = _asked(at.join(expected, on="unique_id", how="left"), day)
+    prices = stock_prices(totals, asked, as_of=day)
+    held = None if shares is None else protected_stock(totals, asked, shares=shares, worth_cents=worth)
+    names = asked.select("unique_id", "sku", pl.col("location_code").alias("location"), "currency")
+
+    def rows(found: Any, *columns: str) -> list[dict[str, Any]]:
+        named: pl.DataFrame = found.join(names, on="unique_id", how="left").sort("unique_id")
+        return named.select("sku", "location", *columns).to_dicts()
+
+    return Hints(
+        day,
+        f"{day}/{planned.run_id}",
+        prices=rows(prices, "currency", "price_cents"),
+        protected=[] if held is None else rows(held.rename({"channel_code": "channel"}), "channel", "protected_qty"),
+    )
 
 
-def hints_of(totals: pl.DataFrame, positions: pl.DataFrame, *, as_of: date) -> list[dict[str, Any]]:
-    """The rows of `price_hints` from what it read."""
+def _asked(positions: pl.DataFrame, as_of: date) -> pl.DataFrame:
+    """Places with a known cost as `stock_prices` asks for them."""
     margin = pl.col("unit_price_cents") - pl.col("unit_cost_cents")
-    asked = positions.filter(pl.col("unit_cost_cents").is_not_null() & pl.col("currency").is_not_null()).select(
+    return positions.filter(pl.col("unit_cost_cents").is_not_null() & pl.col("currency").is_not_null()).select(
         "unique_id",
         "sku",
         "location_code",
@@ -101,8 +134,29 @@ def hints_of(totals: pl.DataFrame, positions: pl.DataFrame, *, as_of: date) -> l
         ).alias("days_to_arrival"),
         pl.coalesce(margin.clip(0), SHORTAGE_OF_COST * pl.col("unit_cost_cents")).alias("shortage_cost_cents"),
     )
-    worth = stock_prices(totals, asked, as_of=as_of)
-    assert isinstance(worth, pl.DataFrame)
-    named = worth.join(asked.select("unique_id", "sku", "location_code", "currency"), on="unique_id", how="left")
-    columns = ("sku", pl.col("location_code").alias("location"), "currency", "price_cents")
-    return named.sort("unique_id").select(columns).to_dicts()
+
+
+def _channels(live: LiveWarehouse, day: date) -> tuple[pl.DataFrame, dict[str, float]]:
+    """Which part of each place's demand of the last 91 days came by each channel, and what a channel earns: net over what
+    the same units earn on average (channels sell different goods, so plain means would compare goods and not channels)."""
+    lately = "business_date > $day - 91 AND business_date <= $day"
+    shares = live.query(
+        f"""
+      SELECT {plan.SERIES}, channel_code, sum(demand_qty) / sum(sum(demand_qty)) OVER (PARTITION BY sku, location_code)
+        AS share_ratio
+      FROM core.fct_line_location l JOIN core.fct_order_line USING (order_line_id, sku, business_date)
+      WHERE demand_qty > 0 AND {lately} GROUP BY sku, location_code, channel_code ORDER BY ALL""",
+        {"day": day},
+    )
+    worth = live.query(
+        f"""
+      WITH sold AS (
+        SELECT sku, currency, channel_code, ordered_qty, net_cents,
+          sum(net_cents) OVER (PARTITION BY sku, currency) / sum(ordered_qty) OVER (PARTITION BY sku, currency) AS mean_cents
+        FROM core.fct_order_line
+        WHERE cancelled_qty = 0 AND NOT is_gift AND NOT is_part AND net_cents > 0 AND {lately}
+      )
+      SELECT channel_code, 100 * sum(net_cents) / sum(ordered_qty * mean_cents) AS worth FROM sold GROUP BY 1 ORDER BY 1""",
+        {"day": day},
+    )
+    return shares, {channel: float(index) for channel, index in worth.iter_rows()}

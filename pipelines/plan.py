@@ -5,7 +5,7 @@ language ("zh" or "en"); codes and numbers are the same in both.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, date
 from pathlib import Path
 from typing import Any
@@ -91,6 +91,21 @@ def suggestions(
     with live_warehouse(warehouse_dir) as warehouse:
         rows = _suggestions(warehouse, language, only_to_buy, sku, location_code, as_of)
         return Plan(_planned(warehouse, as_of), rows)
+
+
+def aim(warehouse_dir: Path, *, language: str = "en") -> str:
+    """What the suggestions of the newest plan aim at, in a sentence of `language`.
+
+    Raises:
+        WarehouseMissing: Nothing was published yet.
+    """
+    from forecasting.reasons import sentence
+    from pipelines.transform.plan import planning_defaults
+
+    with live_warehouse(warehouse_dir) as warehouse:
+        planned = _planned(warehouse)
+        defaults = planning_defaults(warehouse.con, AsOf(planned.as_of_date, planned.business_zone))
+    return sentence(f"aims_at_{defaults.target}", asdict(defaults), "zh" if language == "zh" else "en")
 
 
 def override_value(warehouse_dir: Path, *, sku: str | None = None, location_code: str | None = None) -> Plan:

@@ -33,6 +33,7 @@ class Past:
         items: As `plan_demand` takes it.
         under_way, as_ordered: As `replay` takes them; empty where nothing was ever bought.
         order_dates: Days on which anybody ordered.
+        country: Whose festivals and shopping days move demand, as the daily run takes it.
         invented_count: Series without recorded stock, which begin with `invented_stock`.
         unpriced_count: Series whose cost is `COST_OF_PRICE` of the price.
     """
@@ -47,6 +48,7 @@ class Past:
     under_way: pl.DataFrame
     as_ordered: pl.DataFrame
     order_dates: list[date]
+    country: str | None
     invented_count: int
     unpriced_count: int
 
@@ -68,7 +70,7 @@ def past(warehouse_dir: Path, *, weeks: int) -> Past:
         publication = live.publication()
         as_of = AsOf(publication.as_of_date, publication.business_zone)
         start = as_of.day - timedelta(days=7 * weeks - 1)
-        positions = plan.positions(live.con, as_of, plan.PlanningDefaults()).select(
+        positions = plan.positions(live.con, as_of, plan.planning_defaults(live.con, as_of)).select(
             "unique_id", "sku", "location_code", "supplier_code", "unit_cost_cents", "currency", "moq_qty", "pack_qty",
             "lead_time_days", "review_period_days",
         )  # fmt: skip
@@ -77,6 +79,7 @@ def past(warehouse_dir: Path, *, weeks: int) -> Past:
         bought = _bought(live, as_of)
         spread = live.query("SELECT supplier_code, lead_time_sd_days FROM core.dim_supplier")
         order_dates, items = plan.order_dates(live.con), plan.items(live.con, as_of)
+        country = plan.country(live.con)
     if found["supplier_code"].is_not_null().any():
         found = found.filter(pl.col("supplier_code").is_not_null())
     currency = pl.coalesce("currency", "price_currency")
@@ -106,6 +109,7 @@ def past(warehouse_dir: Path, *, weeks: int) -> Past:
         under_way=bought.filter((pl.col("ordered_date") < start) & (pl.col("arrival_date") >= start)),
         as_ordered=bought.filter(pl.col("ordered_date") >= start),
         order_dates=order_dates,
+        country=country,
         invented_count=int(is_invented.sum()),
         unpriced_count=int(is_unpriced.sum()),
     )

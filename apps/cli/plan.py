@@ -61,7 +61,7 @@ def show(
     as_csv: Csv = False,
 ) -> None:
     """One row per product and location."""
-    from pipelines.plan import suggestions
+    from pipelines.plan import aim, suggestions
 
     plan = suggestions(
         out.settings.warehouse_dir, language=out.language, only_to_buy=not everything, sku=sku, location_code=location
@@ -98,6 +98,7 @@ def show(
         f"{len(rows)} of {total} suggestions, as of {known.as_of_date}, published {published}",
         f"共 {total} 条建议，显示 {len(rows)} 条；数据截至 {known.as_of_date}，发布于 {published}",
     )
+    out.say(aim(out.settings.warehouse_dir, language="en"), aim(out.settings.warehouse_dir, language="zh"))
 
 
 def approve(

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from apps.cli.context import Context, both, command, group, one_of
+from apps.cli.context import Context, DryRun, both, command, group, one_of
 
 CHANNEL_KINDS = ("web", "marketplace", "store", "phone", "mail", "walk_in", "api", "standing")
 CARRIER_KINDS = ("courier", "own_truck", "pick_up")
@@ -22,6 +22,7 @@ def add_to(app: typer.Typer) -> None:
     app.add_typer(setup, name="setup")
     command(setup, "channel", "Make or change a way orders come in.", "新建或修改渠道。")(channel)
     command(setup, "location", "Make or change a place that holds goods.", "新建或修改仓。")(location)
+    command(setup, "target", "What suggestions aim at: see it, or change it.", "补货目标：查看或修改。")(target)
     command(setup, "carrier", "Make or change who brings the goods.", "新建或修改承运商。")(carrier)
 
 
@@ -71,6 +72,41 @@ def carrier(
 
     one_of("--kind", kind, CARRIER_KINDS)
     _save(out, save_carrier, CarrierIn(code, name or code, name_en, kind, needs_tracking_number=kind == "courier"))
+
+
+def target(
+    out: Context,
+    by: Annotated[
+        str | None,
+        typer.Option(
+            "--by",
+            help=both("cost, cycle_service or fill_rate", "cost 成本、cycle_service 周期服务率、fill_rate 满足率"),
+        ),
+    ] = None,
+    ratio: Annotated[
+        float | None, typer.Option("--ratio", help=both("the service, such as 0.95", "服务率，如 0.95"))
+    ] = None,
+    protect: Annotated[
+        bool | None,
+        typer.Option(
+            "--protect-channels/--no-protect-channels",
+            help=both("hold stock back for the channel that earns most", "是否为利润最高的渠道保留库存"),
+        ),
+    ] = None,
+    reason: Annotated[str, typer.Option("--reason", help=both("why, in a few words", "原因"))] = "",
+    dry_run: DryRun = False,
+) -> None:
+    """Plans as of today and later go by it; by default an order is for least expected cost."""
+    from forecasting.reasons import sentence
+    from orders_core.services.plan_changes import SetPlanning, set_planning
+
+    with out.store() as store:
+        now = out.run(store, set_planning, SetPlanning(by, ratio, protect, reason), dry_run=dry_run)
+    out.emit(
+        now.model_dump(), sentence(f"aims_at_{now.target}", now.model_dump(), "zh" if out.language == "zh" else "en")
+    )
+    if now.protects_channels:
+        out.say("units are held back for the channel that earns most", "为利润最高的渠道保留库存")
 
 
 _DONE = {"insert": ("made", "已新建"), "update": ("changed", "已修改"), "same": ("as it was", "无变化")}

@@ -22,6 +22,7 @@ class Published:
     as_of_date: date
     published_at: datetime
     rows: pl.DataFrame
+    aim: str  # what they are for, in a sentence
 
 
 def published_plan(warehouse_dir: Path, language: str) -> Published | None:
@@ -42,7 +43,7 @@ def published_plan(warehouse_dir: Path, language: str) -> Published | None:
 # cache: it copies the frame for every reader, and Polars frames do not change.
 @lru_cache(maxsize=4)
 def _read(_generation: str, warehouse_dir: str, language: str) -> Published:
-    from pipelines.plan import suggestions
+    from pipelines.plan import aim, suggestions
 
     plan = suggestions(Path(warehouse_dir), language=language, only_to_buy=False)
     as_of = plan.publication.as_of_date
@@ -59,7 +60,8 @@ def _read(_generation: str, warehouse_dir: str, language: str) -> Published:
         .otherwise(pl.lit("later"))
         .alias("status")
     )
-    return Published(as_of, plan.publication.published_at, plan.rows.with_columns(status))
+    said = aim(Path(warehouse_dir), language=language)
+    return Published(as_of, plan.publication.published_at, plan.rows.with_columns(status), said)
 
 
 def product(warehouse_dir: Path, sku: str, location_code: str, language: str) -> Any:

@@ -98,6 +98,15 @@ class AfterSales(_Part):
     )
 
 
+class Planning(_Part):
+    """What the suggestions aim at; plans as of the day it is set and later go by it."""
+
+    target: Literal["cost", "cycle_service", "fill_rate"] = "cost"
+    cycle_service_ratio: float = Field(default=0.95, gt=0, lt=1)  # also where costs are not known
+    fill_rate_ratio: float = Field(default=0.98, gt=0, lt=1)
+    protects_channels: bool = False  # hold units back for the channel that earns most by them
+
+
 class Rules(_Part):
     """One version of the business rules."""
 
@@ -113,6 +122,7 @@ class Rules(_Part):
     counting: Counting = Counting()
     notices: Notices = Notices()
     after_sales: AfterSales = AfterSales()
+    planning: Planning = Planning()
     prices_include_tax: bool = True
 
 

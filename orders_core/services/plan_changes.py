@@ -10,13 +10,16 @@ from typing import Any
 from sqlalchemy import insert, select, update
 
 from orders_core.domain.permissions import Actor
+from orders_core.domain.rules import Planning
 from orders_core.errors import InvalidCommand, NotFound
 from orders_core.services.idempotency import keyed
-from orders_core.services.lookups import location_named, must_work_at, skus_named
+from orders_core.services.lookups import current_rules, location_named, must_work_at, skus_named
+from orders_core.services.master_data import ChangeRules, new_rules
 from orders_core.store.tables import DemandAdjustment, ForecastOverride, Location
 from orders_core.store.tables.planning import ADJUSTMENT_KINDS, OVERRIDE_KINDS
 from orders_core.store.uow import UnitOfWork
 
+TARGETS = ("cost", "cycle_service", "fill_rate")
 MOST = {"set_daily": 9_999_999.0, "multiply": 100.0, "add_weekly": 9_999_999.0}
 """The largest amount of each kind; a ratio beyond it is a slip of the finger."""
 
@@ -53,6 +56,50 @@ class AdjustDemand:
     reason: str
     daily_qty: float | None = None
     idem_key: str | None = None
+
+
+@dataclass(frozen=True)
+class SetPlanning:
+    """What suggestions aim at from now on; None leaves a part as it is. Plans as of an earlier day know nothing of it.
+
+    Attributes:
+        target: "cost" (least expected cost), "cycle_service" or "fill_rate".
+        ratio: What the named service is to reach; with "cost" the cycle service where costs are not known.
+        protects_channels: Whether the nightly run holds units back for the channel that earns most by them.
+        reason: Why, for the trail.
+    """
+
+    target: str | None = None
+    ratio: float | None = None
+    protects_channels: bool | None = None
+    reason: str = ""
+
+
+def set_planning(uow: UnitOfWork, actor: Actor, command: SetPlanning) -> Planning:
+    """Change what suggestions aim at, by a new version of the rules; returns what holds now.
+
+    Raises:
+        PermissionDenied: The actor is no planner.
+        InvalidCommand: An unknown target, or a ratio that is not between 0 and 1.
+    """
+    actor.must("forecast.override")
+    now = current_rules(uow).planning
+    target = command.target or now.target
+    if target not in TARGETS:
+        raise InvalidCommand(field="target", problem="not_one_of", value=target, choices=", ".join(TARGETS))
+    if command.ratio is not None and not 0 < command.ratio < 1:
+        raise InvalidCommand(
+            field="ratio", problem="amount_out_of_range", amount=command.ratio, least="0.001", most="0.999"
+        )
+    changed: dict[str, Any] = {"target": target}
+    if command.ratio is not None:
+        changed["fill_rate_ratio" if target == "fill_rate" else "cycle_service_ratio"] = command.ratio
+    if command.protects_channels is not None:
+        changed["protects_channels"] = command.protects_channels
+    wanted = now.model_copy(update=changed)
+    if wanted != now:
+        new_rules(uow, actor, ChangeRules({"planning": wanted.model_dump()}, command.reason))
+    return wanted
 
 
 @dataclass(frozen=True)

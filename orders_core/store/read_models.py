@@ -128,10 +128,11 @@ READ_MODELS: tuple[ReadModel, ...] = (
         "stock_movement",
         """
         SELECT id AS stock_movement_id, sku_id, location_id, qty AS movement_qty, state AS stock_state,
-          reason AS movement_reason, source AS source_entity, source_id, "at" AS moved_at, business_date
+          reason AS movement_reason, source AS source_entity, source_id, lot_id, "at" AS moved_at, business_date
         FROM stock_movement""",
         keys={"stock_movement": "stock_movement_id"},
     ),
+    ReadModel("lot", "SELECT id AS lot_id, sku_id, lot_code, expiry_date FROM lot", is_append_only=True),
     ReadModel(
         "purchase_order_line",
         f"""
@@ -283,6 +284,7 @@ READ_MODELS: tuple[ReadModel, ...] = (
         FROM demand_adjustment""",
         keys={"demand_adjustment": "adjustment_id"},
     ),
+    ReadModel("rule_set", "SELECT version AS rules_version, body AS rules_body, created_at FROM rule_set"),
 )
 
 # ---------------------------------------------------------------------------------------------- change log, by database

@@ -25,6 +25,7 @@ from pipelines.daily import (
     build_forecast,
     build_suggestions,
     building_generation,
+    defaults_of,
     keep_plan,
     load,
     open_generation,
@@ -56,9 +57,20 @@ PLANNED_FROM = (
     "core.fct_demand_daily",
     "core.fct_forecast_override",
     "core.fct_demand_adjustment",
+    "raw.rule_set",
 )
-SUPPLIED_FROM = ("raw.supplier", "raw.supplier_closed_day", "raw.supplier_sku", "raw.cost",
-                 "raw.purchase_order_line", "raw.goods_receipt_line", "raw.production_order", "raw.transfer_line")  # fmt: skip
+SUPPLIED_FROM = (
+    "raw.supplier",
+    "raw.supplier_closed_day",
+    "raw.supplier_sku",
+    "raw.cost",
+    "raw.stock_movement",
+    "raw.lot",
+    "raw.purchase_order_line",
+    "raw.goods_receipt_line",
+    "raw.production_order",
+    "raw.transfer_line",
+)
 PUBLICATION = dg.AssetKey(["meta", "publication"])
 STOCK_PRICE = dg.AssetKey(["orders", "stock_price"])
 OWNERS = {"raw": "team:data", "core": "team:data", "mart": "team:planning", "meta": "team:data"}
@@ -150,7 +162,7 @@ class WarehouseRun(dg.ConfigurableResource):  # type: ignore[type-arg]
     def positions(self) -> pl.DataFrame:
         """Where every product and place stands on the last day, worked out once for forecast and suggestions."""
         if self._positions is None:
-            self._positions = plan.positions(self.con, self._today.known, self._today.defaults)
+            self._positions = plan.positions(self.con, self._today.known, defaults_of(self._today, self.con))
         return self._positions
 
     def publish(self) -> Any:
@@ -276,12 +288,7 @@ def daily_assets(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinitio
     )
     def stock_prices(context: dg.AssetExecutionContext, warehouse: WarehouseRun) -> Iterator[dg.MaterializeResult]:
         with named_errors(context, place=warehouse.warehouse_dir):
-            done = publish_prices(
-                warehouse.database_url,
-                Path(warehouse.warehouse_dir),
-                zone=warehouse.zone,
-                defaults=warehouse.today.defaults,
-            )
+            done = publish_prices(warehouse.database_url, Path(warehouse.warehouse_dir), zone=warehouse.zone)
             yield dg.MaterializeResult(asset_key=STOCK_PRICE, metadata={"stock_prices": done.prices if done else 0})
 
     return [*built, publication, stock_prices]

@@ -4,8 +4,9 @@ Nothing is decided here. The forecast and the suggestions are `forecasting`'s; t
 known of stock, orders under way and suppliers at the end of the as-of date, and lays the answers out as declared.
 """
 
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from typing import Literal
 
@@ -34,6 +35,7 @@ class PlanningDefaults:
         transfer_unit_cents, transfer_fixed_cents: Cost of moving goods between any two of our places; no unit cost: no
             transfers are suggested.
         budget_cents: What all orders of a day together may cost; None: no limit.
+        protects_channels: Whether units are held back for the channel that earns most by them (`pipelines.hints`).
     """
 
     lead_time_days: int = 14
@@ -47,6 +49,15 @@ class PlanningDefaults:
     transfer_unit_cents: int | None = None
     transfer_fixed_cents: int = 0
     budget_cents: int | None = None
+    protects_channels: bool = False
+
+
+def planning_defaults(con: duckdb.DuckDBPyConnection, as_of: AsOf) -> PlanningDefaults:
+    """The defaults with what planners set in the business rules by the as-of date."""
+    row = con.execute(f"""
+      SELECT rules_body FROM raw.rule_set WHERE {as_of.known("created_at")} ORDER BY rules_version DESC LIMIT 1""").fetchone()
+    set_by_hand = json.loads(row[0]).get("planning", {}) if row else {}
+    return replace(PlanningDefaults(), **set_by_hand)
 
 
 def history(con: duckdb.DuckDBPyConnection, as_of: AsOf) -> pl.DataFrame:
@@ -95,6 +106,17 @@ def closed_dates(order_dates: Sequence[date], *, as_of: date, horizon_days: int)
     shut_weekdays = set(range(7)) - {day.weekday() for day in quarter if day in open_days} if len(days) >= 91 else set()
     coming = [as_of + timedelta(days=d) for d in range(1, horizon_days + 1)]
     return [day for day in days if day not in open_days] + [day for day in coming if day.weekday() in shut_weekdays]
+
+
+def country(con: duckdb.DuckDBPyConnection) -> str | None:
+    """Whose festivals and shopping days move demand: the country where most products are asked for. None: nobody's, also
+    where no holidays are known for it."""
+    from forecasting.events import is_known
+
+    found = con.execute("""
+      SELECT country FROM core.dim_location JOIN core.fct_demand_daily USING (location_code)
+      GROUP BY 1 ORDER BY count(DISTINCT (sku, location_code)) DESC, 1 LIMIT 1""").fetchone()
+    return str(found[0]) if found and is_known(str(found[0])) else None
 
 
 def items(con: duckdb.DuckDBPyConnection, as_of: AsOf) -> pl.DataFrame:
@@ -220,6 +242,16 @@ def on_order(con: duckdb.DuckDBPyConnection, as_of: AsOf) -> pl.DataFrame:
     return con.execute(f"""
       SELECT {SERIES}, due_date AS ds, sum(qty)::BIGINT AS qty FROM ({_under_way(as_of)})
       WHERE due_date IS NOT NULL AND qty > 0 GROUP BY ALL ORDER BY ALL""").pl()
+
+
+def expiring(con: duckdb.DuckDBPyConnection, as_of: AsOf) -> pl.DataFrame:
+    """What lies in lots that expire: unique_id, ds (the last day of use), qty."""
+    return con.execute(f"""
+      SELECT {SERIES}, expiry_date AS ds, sum(movement_qty)::BIGINT AS qty
+      FROM raw.stock_movement m JOIN raw.lot t ON t.lot_id = m.lot_id JOIN raw.sku k ON k.sku_id = m.sku_id
+        JOIN raw.location l ON l.location_id = m.location_id
+      WHERE expiry_date IS NOT NULL AND stock_state = 'on_hand' AND {as_of.known("moved_at")}
+      GROUP BY ALL HAVING sum(movement_qty) > 0 ORDER BY ALL""").pl()
 
 
 def closed_days(con: duckdb.DuckDBPyConnection) -> pl.DataFrame:

@@ -224,6 +224,11 @@ movement_reason = Column("movement_reason", TEXT, "Why stock changed.")
 source_entity = Column("source_entity", TEXT, "What caused it.").or_null("when typed in")
 source_id = _id("source_id", "cause").or_null("when typed in")
 moved_at = _at("moved_at", "When the movement was recorded.")
+lot_id = _id("lot_id", "lot")
+lot_code = Column("lot_code", TEXT, "Code of the lot.")
+expiry_date = Column("expiry_date", DAY, "Last day on which the lot can be used.").or_null("where it keeps")
+rules_version = Column("rules_version", INT, "Version of the business rules.")
+rules_body = Column("rules_body", TEXT, "The business rules, as JSON.")
 purchase_order_line_id = _id("purchase_order_line_id", "purchase order line")
 purchase_order_id = _id("purchase_order_id", "purchase order")
 purchase_order_number = Column("purchase_order_number", TEXT, "Number of the purchase order.")
@@ -384,8 +389,9 @@ RAW_TABLES = (
     )),
     Table("raw", "stock_movement", "One row per immutable change of stock.", ("stock_movement_id",), (
         stock_movement_id, sku_id, location_id, movement_qty, stock_state, movement_reason, source_entity, source_id,
-        moved_at, business_date,
+        lot_id.or_null("where the SKU is not kept by lot"), moved_at, business_date,
     )),
+    Table("raw", "lot", "One row per traceable group of goods.", ("lot_id",), (lot_id, sku_id, lot_code, expiry_date)),
     Table("raw", "purchase_order_line", "One row per SKU in a sent purchase order.", ("purchase_order_line_id",), (
         purchase_order_line_id, purchase_order_id, purchase_order_number, supplier_id, location_id,
         purchase_order_status, sku_id, purchased_qty, cancelled_qty, received_qty, ordered_at, expected_date,
@@ -467,6 +473,8 @@ RAW_TABLES = (
         adjustment_id, sku_id, location_id, from_date, through_date, adjustment_kind, daily_qty, author, reason,
         created_at, withdrawn_at,
     ), (days_in_order,)),
+    Table("raw", "rule_set", "One row per version of the business rules.", ("rules_version",),
+          (rules_version, rules_body, created_at)),
 )  # fmt: skip
 
 # ------------------------------------------------------------------------------------------------ modelled

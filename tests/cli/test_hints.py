@@ -9,8 +9,7 @@ from sqlalchemy import select
 from orders_core.ports import FixedClock
 from orders_core.store.tables import StockPrice
 from orders_core.store.uow import Store
-from pipelines.hints import price_hints
-from pipelines.transform.plan import PlanningDefaults
+from pipelines.hints import read_hints
 from tests.cli.conftest import Cli
 from tests.support import build
 
@@ -26,9 +25,9 @@ def test_the_daily_run_publishes_what_a_unit_is_worth(shop: Store, clock: FixedC
     earlier = cli("run", "daily", "--as-of", "2026-03-30", "--json")
     assert (earlier.code, earlier.data["stock_prices"]) == (0, 0)
     assert build.rows(shop, published) == []  # an earlier day says nothing of today
-    run_key, rows = price_hints(Path("warehouse"), PlanningDefaults())
-    worth = {row["sku"]: row["price_cents"] for row in rows}
-    assert run_key.startswith("2026-03-30/")
+    hints = read_hints(Path("warehouse"))
+    worth = {row["sku"]: row["price_cents"] for row in hints.prices}
+    assert hints.run_key.startswith("2026-03-30/") and hints.protected == []
     assert worth["LAMP"] > worth["RUG"] >= 0  # lamps are short, one rug in four weeks is not
     today = cli("run", "daily", "--json")
     assert (today.code, today.data["stock_prices"]) == (0, 2)

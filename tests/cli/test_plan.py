@@ -133,3 +133,16 @@ def test_what_overrides_were_worth_is_listed_and_an_older_plan_needs_a_word(
     new = cli("plan", "approve", "LAMP@WH1")
     assert new.err.split()[0] == "E_SUGGESTION_OVERTAKEN" and old.data["purchase_orders"][0] in new.err
     assert len(lines_bought(traded)) == 1
+
+
+@pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
+def test_what_suggestions_aim_at_is_set_and_shown_in_a_line(traded: Store, cli: Cli) -> None:
+    assert "least expected cost" in cli("setup", "target").out
+    assert cli("setup", "target", "--by", "luck").err.startswith("E_INVALID")
+    assert cli("setup", "target", "--by", "fill_rate", "--ratio", "1.5").err.startswith("E_INVALID")
+    rehearsed = cli("setup", "target", "--by", "fill_rate", "--ratio", "0.97", "--dry-run", "--json").data
+    assert (rehearsed["target"], cli("setup", "target", "--json").data["target"]) == ("fill_rate", "cost")
+    said = cli("setup", "target", "--by", "fill_rate", "--ratio", "0.97", "--reason", "fair", "--lang", "zh")
+    assert said.out.strip() == "补货目标：满足率 97%"
+    assert cli("run", "daily", "--as-of", LAST_DAY).code == 0  # before it was set
+    assert "orders are for least expected cost" in cli("plan", "show").err

@@ -101,13 +101,18 @@ class Book:
                     supplier_id=supplier_id, sku_id=self.id_of(t.Sku, sku), min_order_qty=moq, pack_qty=pack,
                     unit_cost_cents=cost))  # fmt: skip
 
-    def move(self, moment: datetime, *stock: str, reason: str = "receipt", business_date: date | None = None) -> None:
-        """`move(at(day), "LAMP@HEL: 10", "RUG@HEL: -2")`."""
+    def move(self, moment: datetime, *stock: str, reason: str = "receipt", business_date: date | None = None,
+             expires: date | None = None) -> None:  # fmt: skip
+        """`move(at(day), "LAMP@HEL: 10", "RUG@HEL: -2")`; what `expires` comes in a lot of its own."""
         with self._transaction(moment) as uow:
             for sku, location, qty in map(_read, stock):
+                lot_id = None
+                if expires is not None:
+                    lot_id = self._add(uow, t.Lot, f"{sku} {moment}", sku_id=self.id_of(t.Sku, sku), expiry_date=expires,
+                                       lot_code=f"{moment:%y%m%d}", created_at=uow.now)  # fmt: skip
                 movement_id = self._add(
                     uow, t.StockMovement, f"{moment}", sku_id=self.id_of(t.Sku, sku), qty=qty, reason=reason,
-                    location_id=self.id_of(t.Location, location), at=uow.now, actor="test",
+                    location_id=self.id_of(t.Location, location), at=uow.now, actor="test", lot_id=lot_id,
                     business_date=business_date or uow.today)  # fmt: skip
                 uow.changed("stock_movement", movement_id, 1, "insert")
 

@@ -12,7 +12,7 @@ from sqlalchemy import insert, update
 from forecasting.reasons import sentences
 from orders_core.store import tables as t
 from pipelines import plan
-from pipelines.daily import DEFAULTS, RunReport, run_daily
+from pipelines.daily import RunReport, run_daily
 from pipelines.transform.plan import PlanningDefaults
 from pipelines.warehouse import read
 from pipelines.warehouse.tables import PARTS
@@ -67,7 +67,7 @@ def run(database_url: str, warehouse_dir: Path, **changed: Any) -> RunReport:
     return run_daily(
         database_url, warehouse_dir, as_of=day(DAYS), run_id=f"run-{len(changed)}", horizon_days=56,
         now=lambda: datetime(2026, 6, 1, tzinfo=UTC),
-        defaults=PlanningDefaults(**{**DEFAULTS.__dict__, **changed}),
+        defaults=PlanningDefaults(**changed),
     )  # fmt: skip
 
 
@@ -164,3 +164,32 @@ def test_transfers_and_budgets_where_they_are_switched_on(book: Book, database_u
     now = read.query(tmp_path / "w", "SELECT * FROM mart.reorder_suggestion ORDER BY sku, location_code")
     assert kept.equals(now.select(kept.columns))
     assert now.height == 7
+
+
+@pytest.fixture
+def keeping(database_url: str) -> Iterator[Book]:
+    """HONEY, JAM and TEA sell alike and lie alike; JAM's lot expires soon, and TEA got a lot like it only a day later."""
+    book = Book(database_url)
+    book.location("HEL", default=True)
+    book.sku("HONEY", "JAM", "TEA")
+    book.supplier("ACME", 7, "HONEY", "JAM", "TEA", cost=250)
+    book.move(at(day(0), 8), "HONEY@HEL: 240", "JAM@HEL: 180", "TEA@HEL: 240")
+    book.move(at(day(2), 8), "JAM@HEL: 60", expires=day(33))
+    for number in range(31):
+        book.order(f"A{number}", at(day(number)), "HONEY@HEL: 5", "JAM@HEL: 5", "TEA@HEL: 5")
+        book.ship(f"A{number}", at(day(number), 15))
+    book.move(at(day(31), 8), "TEA@HEL: 60", expires=day(33))
+    yield book
+    book.close()
+
+
+def test_what_expires_on_the_shelf_is_ordered_again_in_time(keeping: Book, database_url: str, tmp_path: Path) -> None:
+    run_daily(database_url, tmp_path / "w", as_of=day(30), run_id="r", now=lambda: datetime(2026, 6, 1, tzinfo=UTC))
+    rows = by_sku(tmp_path / "w")
+    assert rows["TEA"]["suggested_qty"] == rows["HONEY"]["suggested_qty"]  # what comes tomorrow was not known
+    spoilt = json.loads(rows["JAM"]["facts"])["expiring_qty"]
+    assert 40 <= spoilt <= 50  # sixty less what three days sell
+    assert rows["JAM"]["demand_part_qty"] == rows["HONEY"]["demand_part_qty"] + spoilt
+    assert rows["JAM"]["suggested_qty"] > rows["HONEY"]["suggested_qty"]
+    assert f"about {spoilt} are units on hand that expire unsold" in rows["JAM"]["reason"]
+    assert worked_out_by_hand(rows["JAM"]) == rows["JAM"]["suggested_qty"]

@@ -36,6 +36,7 @@ def show(screen: Screen) -> None:
     warn_if_stale(screen, published.as_of_date, published.published_at)
     to_buy = published.rows.filter(pl.col("suggested_qty") > 0)
     _sentence(screen, to_buy)
+    st.caption(escaped(published.aim))
     rows = _filtered(screen, published)
     if rows.is_empty():
         key = "plan.none" if to_buy.is_empty() else "plan.no_match"
