@@ -56,13 +56,18 @@ class Event:
     days: int
 
 
+def is_known(country: str) -> bool:
+    """Whether holidays are known for an ISO code."""
+    return country.upper() in holidays.list_supported_countries()
+
+
 def known_country(country: str) -> str:
     """The country's code as it is written.
 
     Raises:
         BadSetting: No holidays are known for it.
     """
-    if country.upper() not in holidays.list_supported_countries():
+    if not is_known(country):
         raise BadSetting(f"no holidays are known for country {country!r}; use an ISO code such as CN or GB")
     return country.upper()
 

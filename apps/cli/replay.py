@@ -137,7 +137,8 @@ def policy_named(name: str, past: Past, terms: Any, service: float, is_lost: boo
         return rules[name](cover)
     if name == "statsforecast":
         return TextbookSafety(service)
-    settings = PlanSettings(folds=4, slow_series=0)  # half the work of the daily run's: it is done week after week
+    # half the work of the daily run's: it is done week after week
+    settings = PlanSettings(folds=4, slow_series=0, country=past.country)
     return Ours(settings, service if name == "service" else None)
 
 

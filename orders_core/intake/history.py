@@ -431,6 +431,7 @@ def _channel_and_location(uow: UnitOfWork, _: Actor, mapping: Mapping, history: 
                 "id": location_id,
                 "code": history.location,
                 "name": history.location_name,
+                "country": history.country,
                 "kind": "history",
                 "is_stock_tracked": False,
                 "can_ship": False,

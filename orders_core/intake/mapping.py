@@ -76,6 +76,7 @@ class History(_Strict):
 
     location: str
     location_name: str
+    country: str = "CN"  # where the location is: its festivals and shopping days move demand
     walk_in: str = "WALK-IN"  # the customer of sales without one
     cancel_prefix: str | None = None
     charges: dict[str, ChargeKind] = Field(default_factory=dict)
