@@ -963,7 +963,7 @@ def _row(case: _Case, as_of: date, choice: Mapping[str, Any] | None, settings: O
     if not OWN_LEVEL & set(case.reasons):
         by_cost = "by_cost" if settings.shortage == "lost" else "by_cost_waiting"
         reasons.append(by_cost if case.target == "cost" else f"by_{case.target}")
-    if needed and position_qty < case.reorder_point_qty:
+    if needed and ordered and position_qty < case.reorder_point_qty:
         reasons.append("order_overdue")
     if on_hand is None:
         reasons.append("stock_not_recorded")

@@ -111,6 +111,9 @@ def test_the_printed_reason_is_enough_to_work_each_quantity_out_again(demo: Path
             qty, taken = by_hand(row["reason"], language)
             assert qty == int(row["suggested_qty"]), row
             steps[language] |= taken
+            assert qty or not re.search("order now|应立即订", row["reason"]), (
+                row
+            )  # waiting and hurrying don't go together
     assert steps["en"] == steps["zh"] == set(STEPS)  # twelve kinds of them
 
 
