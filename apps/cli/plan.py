@@ -145,8 +145,7 @@ def approve(
     if supplier is not None and not trusted:
         raise WrongArgument(flag="--supplier", problem="goes with --trusted only", problem_zh="只能与 --trusted 合用")
     older = a_day("--of", of_day)
-    newest = suggestions(out.settings.warehouse_dir, language=out.language, only_to_buy=False)
-    plan = newest if older is None else suggestions(out.settings.warehouse_dir, only_to_buy=False, as_of=older)
+    plan = suggestions(out.settings.warehouse_dir, language=out.language, only_to_buy=False, as_of=older)
     rows = {(row["sku"], row["location_code"]): row for row in plan.rows.iter_rows(named=True)}
     if trusted:
         chosen = [
@@ -165,8 +164,7 @@ def approve(
     as_of = plan.publication.as_of_date
     asked = ApproveSuggestions(
         [suggested(row, as_of_date=as_of, qty=qty, reason=reason) for row, qty in chosen],
-        newest.publication.as_of_date,
-        accepts_older=older is not None,
+        newest_plan_date=as_of if older is None else None,
         idem_key=key,
     )
     with out.store() as store:

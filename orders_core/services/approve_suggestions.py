@@ -70,14 +70,14 @@ class Suggested:
 
 @dataclass(frozen=True)
 class ApproveSuggestions:
-    """Buy or make what these suggestions say. `newest_plan_date` is the day of the newest plan there is.
+    """Buy or make what these suggestions say.
 
-    `accepts_older` lets suggestions of an older plan through, and those that a later order has overtaken.
+    `newest_plan_date` is the day of the newest plan there is; None lets suggestions of any plan through, and those that a
+    later order has overtaken.
     """
 
     suggestions: Sequence[Suggested]
-    newest_plan_date: date
-    accepts_older: bool = False
+    newest_plan_date: date | None
     idem_key: str | None = None
 
 
@@ -149,7 +149,7 @@ def approve_suggestions(uow: UnitOfWork, actor: Actor, command: ApproveSuggestio
     _must_be_trusted(command.suggestions, new)
     for asked in new:
         _must_be_sound(asked, skus[asked.sku])
-    if not command.accepts_older:
+    if command.newest_plan_date is not None:
         _must_be_newest(uow, new, sku_ids, command.newest_plan_date)
     groups: dict[tuple[str, str], list[Suggested]] = defaultdict(list)
     for asked in new:

@@ -115,6 +115,8 @@ def test_what_overrides_were_worth_is_listed_and_an_older_plan_needs_a_word(
     traded.run(set_override, build.PLANNER, SetOverride("LAMP", "WH1", *days, "set_daily", 5.0, "fair"))
     assert cli("run", "daily", "--as-of", str(last)).code == 0
     assert cli("plan", "overrides", "--json").data["overrides"] == []
+    of_that_day = ("plan", "approve", "LAMP@WH1", "--of", str(last), "--key", "k", "--json")
+    first = cli(*of_that_day)
     clock.advance(days=1)
     for _ in range(7):
         build.order(traded, "LAMP 5")
@@ -128,8 +130,9 @@ def test_what_overrides_were_worth_is_listed_and_an_older_plan_needs_a_word(
     said = cli("plan", "overrides", "--by", "reason")
     assert "fair" in said.out and "units of error less" in said.err
     assert "误差共减少" in cli("plan", "overrides", "--lang", "zh").err
-    old = cli("plan", "approve", "LAMP@WH1", "--of", str(last), "--json")
+    old = cli(*of_that_day)  # by now there is a newer plan; the same command is still the same
     assert old.code == 0 and old.data["as_of_date"] == str(last)
+    assert old.data["is_repeat"] and old.data["purchase_orders"] == first.data["purchase_orders"]
     new = cli("plan", "approve", "LAMP@WH1")
     assert new.err.split()[0] == "E_SUGGESTION_OVERTAKEN" and old.data["purchase_orders"][0] in new.err
     assert len(lines_bought(traded)) == 1

@@ -185,13 +185,13 @@ def test_an_older_plan_is_refused_unless_told(shop: Store) -> None:
     old = suggested("LAMP", as_of_date=PLAN - timedelta(days=1))
     with pytest.raises(SuggestionOld, match="2026-02-28"):
         shop.run(approve_suggestions, PLANNER, approve(old))
-    assert shop.run(approve_suggestions, PLANNER, approve(old, accepts_older=True)).approved[0].qty == 10
+    assert shop.run(approve_suggestions, PLANNER, approve(old, newest_plan_date=None)).approved[0].qty == 10
 
 
 def test_a_plan_made_before_the_last_order_is_refused_unless_told(shop: Store) -> None:
     """The plan of the 1st does not know what was ordered on the 2nd by the plan of the day before."""
     old = suggested("LAMP", as_of_date=PLAN - timedelta(days=1))
-    (number,) = shop.run(approve_suggestions, PLANNER, approve(old, accepts_older=True)).purchase_orders
+    (number,) = shop.run(approve_suggestions, PLANNER, approve(old, newest_plan_date=None)).purchase_orders
     with pytest.raises(SuggestionOvertaken, match=number) as refused:
         shop.run(approve_suggestions, PLANNER, approve(suggested("LAMP")))
     assert number in refused.value.text("zh")
@@ -248,7 +248,7 @@ def test_made_suggestions_follow_the_rules_of_bought_ones(shop: Store) -> None:
     old = cake(as_of_date=PLAN - timedelta(days=1))
     with pytest.raises(SuggestionOld, match="CAKE"):
         shop.run(approve_suggestions, PLANNER, approve(old))
-    (number,) = shop.run(approve_suggestions, PLANNER, approve(old, accepts_older=True)).production_orders
+    (number,) = shop.run(approve_suggestions, PLANNER, approve(old, newest_plan_date=None)).production_orders
     with pytest.raises(SuggestionOvertaken, match=number):
         shop.run(approve_suggestions, PLANNER, approve(cake(), suggested("LAMP")))
     shop.run(approve_suggestions, PLANNER, approve(suggested("LAMP")))

@@ -37,7 +37,9 @@ def show(screen: Screen) -> None:
     to_buy = published.rows.filter(pl.col("suggested_qty") > 0)
     _sentence(screen, to_buy)
     st.caption(escaped(published.aim))
-    rows = _filtered(screen, published)
+    with screen.store.reading() as conn:
+        known, places = approvals(conn, published.as_of_date), locations(conn, language=screen.language)
+    rows = _filtered(screen, published, places)
     if rows.is_empty():
         key = "plan.none" if to_buy.is_empty() else "plan.no_match"
         st.info(t(key), icon=":material/inbox:")
@@ -48,9 +50,7 @@ def show(screen: Screen) -> None:
     first = (page_no - 1) * ROWS + 1
     counted = t("plan.count", total=qty(rows.height), first=first, last=first + shown.height - 1)
     st.caption(f"{counted} {t('plan.pick_hint')}")
-    with screen.store.reading() as conn:
-        known = approvals(conn, published.as_of_date)
-    selected = _table(screen, shown, known)
+    selected = _table(screen, shown, known, places)
     if pages > 1:
         st.pagination(pages, key="page", bind="query-params")
     _ordered(screen, known)
@@ -91,7 +91,7 @@ def _sentence(screen: Screen, to_buy: pl.DataFrame) -> None:
     st.markdown(" · ".join(part for part in said if part))
 
 
-def _filtered(screen: Screen, published: Published) -> pl.DataFrame:
+def _filtered(screen: Screen, published: Published, places: Mapping[str, str]) -> pl.DataFrame:
     t = screen.t
     rows = published.rows
     counts = dict(rows.group_by("status").len().iter_rows())
@@ -117,8 +117,6 @@ def _filtered(screen: Screen, published: Published) -> pl.DataFrame:
         on_change=_first_page,
         label_visibility="collapsed",
     )
-    with screen.store.reading() as conn:
-        places = locations(conn, language=screen.language)
     known = sorted(rows["location_code"].unique())
     right.selectbox(
         t("plan.place"),
@@ -155,11 +153,11 @@ def _first_page() -> None:
         st.session_state["page"] = 1
 
 
-def _table(screen: Screen, shown: pl.DataFrame, known: Mapping[tuple[str, str], Any]) -> list[dict[str, Any]]:
+def _table(
+    screen: Screen, shown: pl.DataFrame, known: Mapping[tuple[str, str], Any], places: Mapping[str, str]
+) -> list[dict[str, Any]]:
     """The page's rows, product and quantity first so that a telephone shows both; returns the ticked ones."""
     t = screen.t
-    with screen.store.reading() as conn:
-        places = locations(conn, language=screen.language)
     name = "sku_name_en" if screen.language == "en" else "sku_name"
     currencies = set(shown.filter(pl.col("order_value_cents").is_not_null())["currency"])
     one = len(currencies) == 1 and None not in currencies  # a value of no known currency takes nobody's sign
