@@ -27,6 +27,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
@@ -137,7 +138,7 @@ class Planner:
     """
 
     def __init__(self, before: Panel) -> None:
-        features = Features(before)
+        features = Features(before, by_root=True)
         self.model = learn(features, until=before.periods, horizon=LEAD_WEEKS)
         means, actual, peaks = past_forecasts(features)
         # Of the demand from a week of the lead time to its last: the order has to last from the first of them that
@@ -146,12 +147,14 @@ class Planner:
             learn_spread(means[..., first:].sum(axis=-1), actual[..., first:].sum(axis=-1))
             for first in range(LEAD_WEEKS)
         ]
+        # Intervals are held against series that stay in stock for a whole window; those are calmer than the others.
+        like_scored = np.where(stays_in_stock(before, means.shape[1])[..., None], actual, np.nan)
         flat = (len(before.ids), -1)
-        self.weekly = learn_spread(means.reshape(flat), actual.reshape(flat), peaks.reshape(flat))
+        self.weekly = learn_spread(means.reshape(flat), like_scored.reshape(flat), peaks.reshape(flat))
         self.forecasts: list[tuple[Floats, Ints]] = []  # per round: means, and whether in peak weeks; series × week
 
     def order(self, revealed: Panel, stock: Stock) -> Floats:
-        features = Features(revealed)
+        features = Features(revealed, by_root=True)
         boosted = self.model.forecast(features, cutoff=revealed.periods, horizon=LEAD_WEEKS)
         means = (boosted + units(features, revealed.periods)) / 2
         self.forecasts.append((means, in_peaks(features, revealed.periods)))
@@ -188,6 +191,14 @@ def past_forecasts(features: Features) -> tuple[Floats, Floats, Ints]:
     actual = [features.panel.y[:, cutoff : cutoff + LEAD_WEEKS] for cutoff in cutoffs]
     peaks = [in_peaks(features, cutoff) for cutoff in cutoffs]
     return np.stack(means, axis=1), np.stack(actual, axis=1), np.stack(peaks, axis=1)
+
+
+def stays_in_stock(panel: Panel, cutoffs: int) -> NDArray[np.bool_]:
+    """Whether a series is in stock in all that is known of the window after each of the newest cutoffs that a forecast
+    can be held against: series × cutoff."""
+    known = ~np.isnan(panel.y)
+    end = panel.periods - LEAD_WEEKS + 1
+    return np.stack([known[:, cutoff : cutoff + WEEKS].all(axis=1) for cutoff in range(end - cutoffs, end)], axis=1)
 
 
 # --- the game -------------------------------------------------------------------------------------------------------

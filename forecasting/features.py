@@ -25,10 +25,17 @@ SHRINK_PERIODS = 40.0  # observations of the wider group that a group's season i
 
 
 class Features:
-    """Feature rows of a panel. What depends on the cutoff alone is worked out once and kept."""
+    """Feature rows of a panel. What depends on the cutoff alone is worked out once and kept.
 
-    def __init__(self, panel: Panel) -> None:
-        self.panel = panel
+    Args:
+        panel: The series.
+        by_root: In the season that all share a series counts by the root of its size, not by its size: the jumps of one
+            big product are no season of the others then. Where half the series are spare parts it changes nothing or
+            errs a little more (docs/decisions.md, section 14).
+    """
+
+    def __init__(self, panel: Panel, *, by_root: bool = False) -> None:
+        self.panel, self.by_root = panel, by_root
         self._known = ~np.isnan(panel.y)
         self._value = np.nan_to_num(panel.y)
         self._positions = panel.season_position(np.arange(panel.periods + 3 * panel.season_length))
@@ -142,13 +149,20 @@ class _Cutoff:
         positions = source._positions[:c]
         year = 52 if source.panel.period_days else 12
         length = source.panel.season_length
-        total, count = source._sums["total"]
-        whole = _season(total[:, :c], count[:, :c], positions, length, year, prior=None)
+        asked, expected = self._by_root() if source.by_root else (part[0, :c] for part in source._sums["total"])
+        whole = _season(asked[None], expected[None], positions, length, year, prior=None)
         found = {"total": whole}
         for name in source.panel.attributes:
             sums, counts = source._sums[name]
             found[name] = _season(sums[:, :c], counts[:, :c], positions, length, year, prior=whole)
         return found
+
+    def _by_root(self) -> tuple[Floats, Floats]:
+        """Demand of each period over the root of its series' size, summed, and what would be expected without a season:
+        a period in which a big series isn't known is no weak one."""
+        value, known = self.source._value[:, : self.cutoff], self.source._known[:, : self.cutoff]
+        size = ((value.sum(axis=1) + 0.5) / (known.sum(axis=1) + 0.5))[:, None]
+        return (value / np.sqrt(size)).sum(axis=0), (known * np.sqrt(size)).sum(axis=0)
 
 
 def _season(sums: Floats, counts: Floats, positions: Ints, length: int, year: int, prior: Floats | None) -> Floats:

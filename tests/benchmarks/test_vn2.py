@@ -94,6 +94,14 @@ def test_a_week_is_revealed_only_after_it_has_been_played(sales: vn2.Sales) -> N
     assert periods == [60, 61, 62, 63, 64, 65]
 
 
+def test_a_series_stays_in_stock_when_every_known_week_of_the_window_after_it_is() -> None:
+    y = np.ones((2, 30))
+    y[1, 22] = np.nan
+    stays = vn2.stays_in_stock(Panel(("a", "b"), START, y), 14)  # forecasts made before weeks 14 … 27
+    assert stays[0].all()
+    assert stays[1].tolist() == [True] + [False] * 8 + [True] * 5
+
+
 def test_a_window_costs_the_same_twice_and_weeks_after_it_change_nothing(sales: vn2.Sales) -> None:
     def figures(of: vn2.Sales) -> dict[str, object]:
         made = vn2.measure_window(of, 60, None)

@@ -103,3 +103,21 @@ def test_rows_asked_for_twice_are_the_same_and_forgetting_loses_nothing() -> Non
     first = features.rows(50, 1)[0].tobytes()
     features.forget(60)
     assert features.rows(50, 1)[0].tobytes() == first
+
+
+def test_the_jumps_of_one_big_product_are_less_of_a_season_when_series_count_by_their_root() -> None:
+    y = np.full((16, 104), 4.0)
+    y[0] = 20.0
+    y[0, 13:26] = 200.0  # in one of two years; nothing else has a season
+    made = Panel(tuple(f"S{i}" for i in range(16)), date(2021, 1, 4), y, {})
+    by_size, by_root = Features(made).season(104), Features(made, by_root=True).season(104)
+    jump = [season[15:25].mean() / season[30:50].mean() for season in (by_size, by_root)]
+    assert 1.0 < jump[1] < 0.75 * jump[0]
+
+
+def test_by_root_a_week_without_the_big_series_is_no_weak_week() -> None:
+    y = np.full((4, 104), 2.0)
+    y[0] = 60.0
+    y[0, [8, 60]] = np.nan  # the same week of both years
+    season = Features(Panel(tuple("abcd"), date(2021, 1, 4), y, {}), by_root=True).season(104)
+    assert season == pytest.approx(np.ones_like(season), abs=0.02)
