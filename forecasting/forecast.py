@@ -15,7 +15,7 @@ models, see `PlanSettings`), so a catalogue may be worked through in batches, st
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from typing import Any, Literal
@@ -55,6 +55,7 @@ from forecasting.models import (
 )
 from forecasting.paths import day_paths, day_shares, deviations, quantiles, seed_of, week_paths
 from forecasting.reasons import EVENT_WORDS, facts_json
+from forecasting.similar import NewSeries, start_new
 
 QUANTILES = (0.05, 0.10, 0.25, 0.50, 0.75, 0.90, 0.95, 0.98, 0.99)
 QUANTILE_COLUMNS = tuple(quantile_column(q) for q in QUANTILES)
@@ -106,6 +107,9 @@ ITEMS: dict[str, Any] = {
     "prior_daily_qty": pl.Float64,
     "use_slow_models": pl.Boolean,
     **dict.fromkeys(ATTRIBUTES, pl.String),
+    "name": pl.String,
+    "supplier": pl.String,
+    "price": pl.Float64,
 }
 
 
@@ -253,6 +257,8 @@ def plan_batches(
         step_weeks=settings.step_weeks,
         country=settings.country,
     )
+    horizon_weeks, young_days = -(-horizon_days // 7), 7 * (MIN_MODEL_WEEKS + 1)
+    new = start_new(known.rows, about, as_of=day, horizon_weeks=horizon_weeks, young_days=young_days)
     quarantined = set(known.exceptions.filter(pl.col("is_blocking"))["unique_id"])
     sizes = known.rows.group_by("unique_id").agg(pl.len().alias("n")).sort("unique_id")
     rows_of: dict[str, tuple[int, int]] = {}
@@ -275,6 +281,7 @@ def plan_batches(
             settings=settings,
             slow=slow,
             learned=learned,
+            new=new,
         )
         if number == 0:
             plan = replace(
@@ -359,6 +366,7 @@ class _Series:
     choice: Choice | None = None
     ahead: Floats = field(default_factory=lambda: np.zeros(0))
     events_ahead: Floats | None = None  # what they multiply each week by, where that is worth a word
+    ordinary: Floats | None = None  # weekly demand without them, there too
     reasons: list[str] = field(default_factory=list)
     facts: dict[str, Any] = field(default_factory=dict)
 
@@ -373,13 +381,13 @@ def _plan_piece(
     settings: PlanSettings,
     slow: frozenset[str],
     learned: Learned,
+    new: Mapping[str, NewSeries],
 ) -> DemandPlan:
     calendar = complete_calendar(known, closed_dates=closed)
     weeks = weekly(calendar.demand)
     is_masked = weekly(calendar.is_stock_out) > 0
     horizon_weeks = -(-horizon_days // 7)
     then, factors = learned.factors(calendar.ids, past_weeks=weeks.shape[1], ahead_weeks=horizon_weeks)
-    ordinary = weeks / factors[:, : weeks.shape[1]]
     found: list[dict[str, object]] = []
 
     series: list[_Series] = []
@@ -413,9 +421,9 @@ def _plan_piece(
         if one.names:
             default = learned.default(one.shape.demand_class)
             one.choice = choose(tested, series=one.at, names=one.names, default=default, weeks=weeks[one.at])
-            _settle(one, one.choice, ordinary[one.at], factors[one.at, weeks.shape[1] :], learned)
-            if one.model != "mean_so_far":
-                _note_events(one, factors[one.at], weeks.shape[1], calendar.as_of, learned)
+            _settle(one, one.choice, weeks[one.at], factors[one.at], learned, new.get(one.unique_id))
+            if one.model not in ("mean_so_far", "similar"):
+                _note_events(one, weeks[one.at], factors[one.at], calendar.as_of, learned)
             keep[one.at] = tuple(n for n in dict.fromkeys((one.model, one.choice.baseline_model)) if n in asked[one.at])
         failures = tested.failures.get(one.at, {}) if one.names else {}
         found.extend(
@@ -423,7 +431,7 @@ def _plan_piece(
             for said in failures.values()
         )
 
-    daily, totals = _future(series, calendar, ordinary, is_masked, horizon_days, closed, settings.paths, learned)
+    daily, totals = _future(series, calendar, weeks, is_masked, horizon_days, closed, settings.paths, learned)
     choices = pl.DataFrame([_choice_row(one, calendar) for one in series], schema=CHOICES, orient="row")
     return DemandPlan(
         forecasts=daily,
@@ -512,13 +520,13 @@ def _learned_folds(learned: Learned, ids: Sequence[str]) -> dict[str, Floats]:
     return found
 
 
-def _note_events(one: _Series, factors: Floats, past_weeks: int, as_of: date, learned: Learned) -> None:
+def _note_events(one: _Series, weeks: Floats, factors: Floats, as_of: date, learned: Learned) -> None:
     """Whether events move the weeks ahead or the last ones; says which one moves those ahead most."""
     moved = np.abs(factors - 1) > EVENT_TOLD
-    ahead = factors[past_weeks:]
-    if moved[max(0, past_weeks - LEVEL_WEEKS) :].any():
-        one.events_ahead = ahead
-    if learned.events is None or not moved[past_weeks:].any():
+    ahead = factors[weeks.size :]
+    if moved[max(0, weeks.size - LEVEL_WEEKS) :].any():
+        one.events_ahead, one.ordinary = ahead, weeks / factors[: weeks.size]
+    if learned.events is None or not moved[weeks.size :].any():
         return
     week = int(np.argmax(np.abs(np.log(ahead))))
     name = learned.events.names[learned.events.strongest[learned.at[one.unique_id], week]]
@@ -530,8 +538,11 @@ def _note_events(one: _Series, factors: Floats, past_weeks: int, as_of: date, le
     }
 
 
-def _settle(one: _Series, choice: Choice, weeks: Floats, events_ahead: Floats, learned: Learned) -> None:
-    """Settle the model of a series and its weekly forecast; `weeks` are ordinary ones, without what events did."""
+def _settle(
+    one: _Series, choice: Choice, demand: Floats, factors: Floats, learned: Learned, new: NewSeries | None
+) -> None:
+    """Settle the model of a series and its weekly forecast, learned from ordinary weeks: without what events did."""
+    weeks, events_ahead = demand / factors[: demand.size], factors[demand.size :]
     start, horizon_weeks = learning_start(weeks), events_ahead.size
     default = learned.default(one.shape.demand_class)
     row = learned.at.get(one.unique_id)
@@ -558,6 +569,10 @@ def _settle(one: _Series, choice: Choice, weeks: Floats, events_ahead: Floats, l
         since = one.days[one.shape.first_demand :] if not so_far or first == start else one.days[-7 * so_far :]
         daily = float(since.sum()) / max(MIN_SO_FAR_DAYS, since.size)
         one.model, one.ahead = "mean_so_far", np.full(horizon_weeks, 7 * daily)
+        if new is not None:
+            one.model, one.ahead = "similar", new.weeks
+            one.reasons.extend(new.reason_codes)
+            one.facts |= new.facts
     if choice.folds < MIN_FOLDS:
         one.reasons.insert(0, "short_history")
         one.facts["model"] = one.model
@@ -584,10 +599,8 @@ def _future(
     paths: int,
     learned: Learned,
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """The daily forecasts and the running totals of all series; says in each one's facts what its total is made of.
-
-    `weeks` are ordinary ones: demand without what events did to it."""
-    sold, demand = weekly(calendar.y), weekly(calendar.demand)
+    """The daily forecasts and the running totals of all series; says in each one's facts what its total is made of."""
+    sold = weekly(calendar.y)
     dates = [calendar.as_of + timedelta(days=d + 1) for d in range(horizon_days)]
     levels = np.array(QUANTILES)
     mean = np.zeros((len(series), horizon_days))
@@ -618,13 +631,13 @@ def _future(
             one.reasons.append("explained" if one.events_ahead is None else "explained_with_events")
             one.facts |= explain(
                 sold=sold[one.at],
-                demand=demand[one.at],
+                demand=weeks[one.at],
                 season_ratio=learned.season_ratio,
                 season_weight=season_weight,
                 open_total=float(every_day.sum()),
                 total=float(mean[row].sum()),
                 days=horizon_days,
-                ordinary=None if one.events_ahead is None else weeks[one.at],
+                ordinary=one.ordinary,
                 ordinary_total=float(np.outer(ordinary, shares.mean(axis=0)).ravel()[:horizon_days].sum()),
             )
         possible = week_paths(ahead, spread, level, paths=paths, rng=rng)

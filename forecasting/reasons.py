@@ -32,6 +32,7 @@ WORDS: dict[str, tuple[str, str]] = {
     "pooled": ("全部间歇商品的频率与数量", "rates and sizes of all such products"),
     "boosted_and_pooled": ("提升树与间歇商品频率的均值", "mean of boosted trees and the rates of all such products"),
     "mean_so_far": ("上市以来日均", "daily mean so far"),
+    "similar": ("参考相似商品", "similar products"),
     "prior": ("给定的日均需求", "given daily demand"),
     "no_demand": ("无需求", "no demand"),
     "discontinued": ("已停产停售", "discontinued"),

@@ -40,9 +40,10 @@ sells more than its analogues did in spring.
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any
@@ -79,6 +80,8 @@ SETTLED_WEEK = 8
 OUTLIER_FACTOR = 6.0  # times the upper quartile, as for weeks of one series in `models.outlier_cap`
 OWN_CAP_FACTOR = 20.0  # times what the analogues say: more in one week is learned as that much
 PATHS = 500
+NEEDS = ("name", "category", "supplier", "price", "location")
+MOST_TEACHERS, NAMED_ANALOGUES = 1_500, 3
 LEVELS = (0.05, 0.10, 0.25, 0.50, 0.75, 0.90, 0.95, 0.98, 0.99)
 
 FIRST_WEEKS = {"product": pl.String, "launch_date": pl.Date, "week": pl.Int64, "ds": pl.Date, "y": pl.Float64}
@@ -359,6 +362,61 @@ def cold_start(
             for i in at.tolist()
         ]
     return _result(items, served, paths, horizon_weeks, as_of)
+
+
+@dataclass(frozen=True)
+class NewSeries:
+    """A series too young for a model, told from similar ones.
+
+    Attributes:
+        weeks: Mean of each week ahead, units.
+        reason_codes, facts: Why, see `reasons`.
+    """
+
+    weeks: Floats
+    reason_codes: tuple[str, ...]
+    facts: dict[str, Any]
+
+
+def start_new(
+    rows: pl.DataFrame, about: Mapping[str, Mapping[str, Any]], *, as_of: date, horizon_weeks: int, young_days: int
+) -> dict[str, NewSeries]:
+    """`cold_start` of the series whose first demand is at most `young_days` old, each from those of its own location.
+
+    Args:
+        rows: Clean rows (see `demand.read_history`): unique_id, ds, y.
+        about: What is known of each: name, category, supplier, price, location. A series without name and category is left
+            out, and so are all of a location where fewer than eight launches are known.
+    """
+    begin = rows["ds"].min()
+    if not isinstance(begin, date):
+        return {}
+    asked = rows.filter((pl.col("y") > 0) & (pl.col("ds") <= as_of))
+    first = asked.group_by("unique_id").agg(launch_date=pl.col("ds").min()).sort("unique_id")
+    known = pl.DataFrame(
+        {name: [about.get(i, {}).get(name) for i in first["unique_id"]] for name in NEEDS},
+        schema={**dict.fromkeys(NEEDS, pl.String), "price": pl.Float64},
+    )
+    told = pl.col("name").is_not_null() | pl.col("category").is_not_null()
+    seen = pl.col("launch_date") >= begin + timedelta(days=FIRST_SEEN_DAYS)
+    launched = pl.concat([first, known], how="horizontal").filter(told & seen).rename({"unique_id": "product"})
+    is_young = pl.col("launch_date") > as_of - timedelta(days=young_days)
+    found: dict[str, NewSeries] = {}
+    for _, place in launched.group_by("location", maintain_order=True):
+        young = place.filter(is_young)
+        if not young.height or place.height - young.height < FEWEST_TEACHERS:
+            continue
+        newest = place.sort("launch_date", "product", descending=[True, False]).head(MOST_TEACHERS).sort("product")
+        history = rows.rename({"unique_id": "product"}).join(newest.select("product"), on="product", how="semi")
+        asked_about = newest.filter(is_young)["product"].to_list()
+        made = cold_start(asked_about, newest, history, as_of=as_of, horizon_weeks=horizon_weeks)
+        mean = dict(made.forecasts.group_by("product", maintain_order=True).agg("mean").iter_rows())
+        names = dict(newest.select("product", pl.coalesce("name", "product").alias("name")).iter_rows())
+        served = dict(made.analogues.group_by("product", maintain_order=True).agg("analogue").iter_rows())
+        for product, codes, facts in made.items.select("product", "reason_codes", "facts").iter_rows():
+            alike = ", ".join(names[other] for other in served[product][:NAMED_ANALOGUES])
+            found[product] = NewSeries(np.array(mean[product]), tuple(codes), {**json.loads(facts), "analogues": alike})
+    return found
 
 
 def _capped_weeks(days: Floats, most: Floats) -> Floats:

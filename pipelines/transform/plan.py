@@ -121,11 +121,12 @@ def country(con: duckdb.DuckDBPyConnection) -> str | None:
 
 def items(con: duckdb.DuckDBPyConnection, as_of: AsOf) -> pl.DataFrame:
     """One row per series with demand: unique_id, end_date (no forecast after it), unit_cost_cents, and the groups it
-    learns with: product (the SKU at all places), category, location."""
+    learns with: product (the SKU at all places), category, location; with name and supplier also what new ones are like."""
     return con.execute(f"""
       WITH series AS (SELECT DISTINCT sku, location_code FROM core.fct_demand_daily)
       SELECT {SERIES}, p.discontinued_date AS end_date, c.unit_cost_cents,
-        sku AS product, p.category_code AS category, location_code AS location
+        sku AS product, p.category_code AS category, location_code AS location, p.sku_name AS name,
+        c.supplier_code AS supplier
       FROM series JOIN core.dim_product p USING (sku) LEFT JOIN ({_sourcing(as_of)}) c USING (sku) ORDER BY 1""").pl()
 
 
