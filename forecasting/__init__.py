@@ -17,6 +17,8 @@ Three calls do the whole work; each takes Polars or pandas frames and gives back
 ``items`` (optional, grain: unique_id; every column but the first may be missing or NULL)
     unique_id, start_date (relaunch: nothing before it is learned from), end_date (discontinued: no forecast after it),
     unit_cost_cents (ranks who gets the slow models), prior_daily_qty (forecast for an item without history).
+    product, category, location, channel str (groups that learn together); name, supplier str and price float: with name or
+    category a series of less than four weeks is told from similar ones of its location (model ``similar``).
     An item that has no history at all is listed in ``exceptions`` as ``empty_history``.
 
 ``plan_demand(history, *, as_of, horizon_days=28, items=None, closed_dates=(), duplicates="error", settings=...)``
