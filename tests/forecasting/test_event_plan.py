@@ -30,11 +30,11 @@ def festive(end: date) -> float:
     return 3.0 if any(3 <= (first - end).days <= 20 for first in FESTIVALS) else 1.0
 
 
-def shop(weeks: int = WEEKS, *, series: int = SERIES) -> tuple[pl.DataFrame, np.ndarray]:
+def shop(weeks: int = WEEKS, *, series: int = SERIES, is_festive: bool = True) -> tuple[pl.DataFrame, np.ndarray]:
     """Demand of all weeks through `LAST`, and series × week of what comes after it, without chance."""
     rng = np.random.default_rng(3)
     ends = [LAST + timedelta(weeks=w + 1 - weeks) for w in range(weeks + AHEAD)]
-    lift = np.array([festive(end) for end in ends])
+    lift = np.array([festive(end) if is_festive else 1.0 for end in ends])
     level = 20 * 1.05 ** np.arange(series)
     frames = []
     for i in range(series):
@@ -106,6 +106,10 @@ def learned(history: pl.DataFrame) -> Learned:
     return learn_together(
         rows, as_of=LAST, about={}, horizon_weeks=AHEAD, fold_weeks=AHEAD, folds=2, step_weeks=2, country="CN"
     )
+
+
+def test_where_festivals_do_nothing_the_forecast_is_the_one_without_them() -> None:
+    assert learned(shop(is_festive=False)[0]).events is None
 
 
 def test_no_fold_sees_the_events_of_the_weeks_it_is_judged_by() -> None:
