@@ -641,6 +641,7 @@ def _future(
                 ordinary_total=float(np.outer(ordinary, shares.mean(axis=0)).ravel()[:horizon_days].sum()),
             )
         possible = week_paths(ahead, spread, level, paths=paths, rng=rng)
+        possible = learned.outcomes.bend(possible, ahead, spread.size)
         days = day_paths(possible, shares, days=horizon_days, rng=rng) * open_days
         of_day[row] = quantiles(days, levels)
         of_total[row] = quantiles(days.cumsum(axis=1), levels)

@@ -3,8 +3,9 @@
 Boosted trees (`boost`), and for demand that comes now and then what all series say of rates and sizes (`intermittent`).
 Each is fitted twice. One has seen no target after the oldest cutoff of the backtest and forecasts all its folds, so
 that what is chosen and graded was made without knowing what it is judged by; one has seen everything and forecasts what
-comes. From the folds of a sample of series each demand class gets its default: a learned forecast, its mean with another, or
-the class's own default, whichever had the smallest squared error in units of each series.
+comes. From the folds of a sample of series each demand class gets its default: the mean of the trees and the class's own
+default, unless a learned forecast alone, joined with another, or the class's own default had a clearly smaller squared error
+in units of each series.
 """
 
 from __future__ import annotations
@@ -30,9 +31,11 @@ from forecasting.models import (
     POOLED,
     default_model,
     forecast_weeks,
+    joined_model,
     learned_models,
     learning_start,
 )
+from forecasting.outcomes import Outcomes, learn_outcomes
 from forecasting.panel import Panel, attribute_codes, plausible
 
 ATTRIBUTES = ("product", "category", "location", "channel")
@@ -42,6 +45,9 @@ MOST_SERIES = 3_000  # learned from; the others are only forecast
 TAUGHT_STEPS = 8
 CLASS_SERIES = 300  # per class, for its default
 LEAST_IN_CLASS = 20
+# Half the class's own default, half the trees, unless another is so much better: the winner among near equals changes
+# from week to week, and every change orders something that can't be sent back.
+JOINED_MARGIN = 0.05
 LEAST_KNOWN_DAYS = 4  # of a week with stock-outs: fewer days say nothing about the week
 LEAST_EVENT_WEEKS = 52  # before the oldest cutoff: what is chosen there must know events as what comes does
 EVENTS_GAIN = 0.01  # of the error in the folds; where events do nothing, factors by chance stay within half of it
@@ -59,9 +65,9 @@ class Learned:
         ahead: Model -> series × week ahead: its forecast from the as-of day, units of ordinary weeks.
         season_ratio: Per week ahead: the season that all share over that of the last eight weeks.
         defaults: Demand class -> model a series of it gets unless its own backtest speaks strongly for another.
+        outcomes: How the defaults' forecasts of the folds ended, for a sample of series.
         events: What holidays and shopping days multiply each week by, past ones and those ahead, as known on the as-of day;
-            None without a country or a
-            year of weeks before the oldest cutoff. Ordinary weeks are demand ÷ factor.
+            None without a country or a year of weeks before the oldest cutoff. Ordinary weeks are demand ÷ factor.
         events_then: The same, series × past week, as known at the oldest cutoff of the backtest.
     """
 
@@ -70,6 +76,7 @@ class Learned:
     ahead: Mapping[str, Floats] = field(default_factory=dict)
     season_ratio: Floats = field(default_factory=lambda: np.ones(0))
     defaults: Mapping[str, str] = field(default_factory=dict)
+    outcomes: Outcomes = field(default_factory=Outcomes)
     events: EventFactors | None = None
     events_then: Floats | None = None
 
@@ -153,12 +160,14 @@ def learn_together(
     rates = [intermittent.expected(pool, then.y[:, :cutoff]).mean for cutoff in cutoffs]
     made = {BOOSTED: np.array(tested), POOLED: np.repeat(np.array(rates)[:, :, None], fold_weeks, axis=2)}
     rate_now = intermittent.expected(pool_now, now_panel.y).mean
+    defaults, outcomes = _defaults(panel, cutoffs, made, events_then)
     return Learned(
         at={unique_id: i for i, unique_id in enumerate(panel.ids)},
         folds=made,
         ahead={BOOSTED: ahead, POOLED: np.repeat(rate_now[:, None], horizon_weeks, axis=1)},
         season_ratio=coming / recent,
-        defaults=_defaults(panel, cutoffs, made, events_then),
+        defaults=defaults,
+        outcomes=outcomes,
         events=events,
         events_then=events_then,
     )
@@ -184,11 +193,9 @@ def _events_help(panel: Panel, factors: Floats, cutoffs: Sequence[int], weeks: i
 def learn_events(panel: Panel, ahead_weeks: int, country: str) -> EventFactors:
     """What events multiply demand by: learned for all, then for each category, then for each of the largest products."""
     each = np.arange(len(panel.ids))
-    category, product = (
-        panel.attributes.get(name, other) for name, other in (("category", 0 * each), ("product", each))
-    )
-    _, own = np.unique(np.column_stack([category, product]), axis=0, return_inverse=True)
-    own = own.reshape(-1)
+    category = panel.attributes.get("category", np.zeros_like(each))
+    pairs = np.column_stack([category, panel.attributes.get("product", each)])
+    own = np.unique(pairs, axis=0, return_inverse=True)[1].reshape(-1)
     sold = np.bincount(own, np.nansum(panel.y, axis=1))
     large = np.argsort(-sold, kind="stable")[:EVENT_PRODUCTS]
     levels = [category, np.where(np.isin(own, large), own, -1)]
@@ -266,35 +273,46 @@ def _part(panel: Panel, rows: np.ndarray) -> Panel:
 
 def _defaults(
     panel: Panel, cutoffs: Sequence[int], folds: Mapping[str, Floats], events: Floats | None
-) -> dict[str, str]:
-    """The default of each demand class with enough series."""
+) -> tuple[dict[str, str], Outcomes]:
+    """The default of each demand class with enough series, and how forecasts by it ended in the folds."""
     factors = np.ones_like(panel.y) if events is None else events
     oldest, weeks = cutoffs[-1], folds[BOOSTED].shape[2]
     order = sorted(range(len(panel.ids)), key=lambda i: zlib.crc32(panel.ids[i].encode()))
-    errors: dict[str, list[dict[str, float]]] = {}
+    tried: dict[str, list[tuple[int, dict[str, Floats]]]] = {}
     for i in order:
         known = np.nan_to_num(panel.y[i])
         shape = demand_shape(known[:oldest])
-        rows = errors.setdefault(shape.demand_class, [])
+        rows = tried.setdefault(shape.demand_class, [])
         if shape.demand_class == "no_demand" or len(rows) >= CLASS_SERIES:
             continue
         if oldest - learning_start(known[:oldest]) < LEAST_CUTOFF // 2:
             continue
-        home = default_model(shape.demand_class)
-        names = (home, *learned_models(shape.demand_class))
-        total = dict.fromkeys(names, 0.0)
+        names = (default_model(shape.demand_class), *learned_models(shape.demand_class))
+        ahead = {name: np.full((len(cutoffs), weeks), np.inf) for name in names}
         for fold, cutoff in enumerate(cutoffs):
-            actual = panel.y[i, cutoff : cutoff + weeks]
             given = {name: each[fold, i] for name, each in folds.items()}
             made, _ = forecast_weeks(known[:cutoff] / factors[i, :cutoff], weeks, names, given=given)
-            factor = factors[i, cutoff : cutoff + weeks]
-            for name in names:
-                total[name] += float(np.nansum((made[name] * factor - actual) ** 2)) if name in made else np.inf
-        scale = float(np.mean(known[:oldest] ** 2))
-        rows.append({name: error / scale for name, error in total.items()})
-    found = {}
-    for demand_class, rows in errors.items():
+            for name in made:
+                ahead[name][fold] = made[name] * factors[i, cutoff : cutoff + weeks]
+        rows.append((i, ahead))
+    actual = np.array([panel.y[:, c : c + weeks] for c in cutoffs])
+    found: dict[str, str] = {}
+    forecast: dict[int, Floats] = {}
+    for demand_class, rows in tried.items():
+        model = default_model(demand_class)
         if len(rows) >= LEAST_IN_CLASS:
-            mean = {name: float(np.mean([min(row[name], 1e6) for row in rows])) for name in rows[0]}
-            found[demand_class] = min(mean, key=lambda name: (mean[name], name))
-    return found
+            scale = [float(np.mean(np.nan_to_num(panel.y[i, :oldest]) ** 2)) for i, _ in rows]
+            error = {
+                name: float(np.mean([min(np.nansum((ahead[name] - actual[:, i]) ** 2) / size, 1e6)
+                                     for (i, ahead), size in zip(rows, scale, strict=True)]))
+                for name in rows[0][1]
+            }  # fmt: skip
+            model, best = joined_model(demand_class), min(error, key=lambda name: (error[name], name))
+            if error[model] > (1 + JOINED_MARGIN) * error[best]:
+                model = best
+            found[demand_class] = model
+        forecast |= {i: ahead[model] for i, ahead in rows}
+    if not forecast:
+        return found, Outcomes()
+    by_row = np.stack(list(forecast.values()), axis=1)
+    return found, learn_outcomes(panel.y, np.array(list(forecast)), by_row, np.array(cutoffs))

@@ -136,6 +136,11 @@ def default_model(demand_class: str) -> str:
     return "theta_and_mean" if demand_class in ("smooth", "erratic") else "tsb_and_imapa"
 
 
+def joined_model(demand_class: str) -> str:
+    """The class's own default joined with what all series taught."""
+    return "boosted_and_theta" if demand_class in ("smooth", "erratic") else "boosted_and_tsb"
+
+
 def learned_models(demand_class: str) -> tuple[str, ...]:
     """What may be chosen of what all series taught, with and without the class's own default."""
     if demand_class in ("smooth", "erratic"):

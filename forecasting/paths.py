@@ -3,9 +3,15 @@
 A path is built from the series' own past only:
 
 - each coming week is the forecast plus how far one of the last 52 weeks was from their mean, times sqrt(level now /
-  level then): a product that sells four times as much varies twice as much. Weeks below zero count as zero.
+  level then): a product that sells four times as much varies twice as much. Where it sells less than then the power is
+  3/4 (Taylor 1961, "Aggregation, variance and the mean": between 1/2 and 1); with the root, products out of season were
+  stocked for their season. Weeks below zero count as zero.
+- where less than one unit a week is expected, and less than last year, a coming week is one of last year's times what is
+  expected / what was usual: most of them stay zero, which deviations from a mean would turn into something.
 - the level itself was learned from about eight weeks, so every path shifts all its weeks by the mean of eight more
   such deviations.
+- one series' year says little about rare large totals: the totals move towards those that past forecasts of all series
+  ended at (`outcomes`).
 - the week is spread over its days like one of the past weeks was. That keeps days as lumpy as they are, and the days
   add up.
 
@@ -28,6 +34,8 @@ from forecasting.arrays import Floats
 from forecasting.models import WEEKS_OF_YEAR, learning_start, outlier_cap
 
 LEVEL_WEEKS = 8
+SLOW = 1.0  # units a week
+LESS_POWER = 0.75  # what sells far less than in its year varies less than the root of the ratio says
 MIN_WEEKS = 4  # fewer weeks say nothing about spread: counts around the mean are drawn instead (Poisson)
 
 
@@ -78,7 +86,13 @@ def week_paths(ahead: Floats, deviation: Floats, level: float, *, paths: int, rn
     if deviation.size < MIN_WEEKS:
         return rng.poisson(ahead, size=(paths, ahead.size)).astype(np.float64)
     now = float(ahead.mean())
-    scaled = deviation * np.sqrt(np.clip((now + 1) / (level + 1), 0.04, 25.0))
+    if now < min(SLOW, level):
+        week = np.maximum(0.0, deviation + level) / level
+        drawn = week[_evenly(week.size, paths * ahead.size, rng)].reshape(ahead.size, paths).T
+        shift = week[_evenly(week.size, paths * LEVEL_WEEKS, rng)].reshape(LEVEL_WEEKS, paths).mean(axis=0)
+        return np.asarray(ahead[None, :] * drawn * shift[:, None])
+    ratio = min(25.0, (now + 1) / (level + 1))
+    scaled = deviation * ratio ** (LESS_POWER if ratio < 1 else 0.5)
     drawn = scaled[_evenly(scaled.size, paths * ahead.size, rng)].reshape(ahead.size, paths).T
     shift = scaled[_evenly(scaled.size, paths * LEVEL_WEEKS, rng)].reshape(LEVEL_WEEKS, paths).mean(axis=0)
     out: Floats = np.maximum(0.0, ahead[None, :] + drawn + shift[:, None])
