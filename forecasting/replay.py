@@ -675,30 +675,41 @@ def invented_stock(history: Frame, unique_ids: Sequence[str], *, start: date, we
     return np.asarray(np.ceil(daily.sum(axis=1) / 13 * weeks).astype(np.int64))
 
 
-def cheapest_cover(
-    rule: Callable[[float], Policy],
+SERVICES = (None, 0.95, 0.9, 0.85, 0.8, 0.75)
+
+
+def cheapest(
+    rules: Sequence[Policy],
     history: Frame,
     terms: pl.DataFrame,
     *,
     start: date,
     days: int,
+    items: Frame | None = None,
+    closed_dates: Callable[[date], Collection[date]] = lambda as_of: (),
     is_lost: bool = True,
-) -> float:
-    """The cover in weeks (of `COVERS`) with which a rule of thumb would have cost least in the `days` before `start`.
+) -> Policy:
+    """The one of `rules` that would have cost least in the `days` before `start`; the first of equals.
 
     So that a rule is compared at its best, set by what was known when the replay begins. Stock at the start of those days is
-    `invented_stock`.
+    `invented_stock`; arguments as `replay` takes them.
     """
     before = start - timedelta(days=days)
     at = terms.sort("unique_id")
     stock = invented_stock(history, at["unique_id"].to_list(), start=before)
-    rules = {str(cover): rule(cover) for cover in COVERS}
-    at = at.with_columns(pl.Series("on_hand_qty", stock))
-    if "backordered_qty" in at.columns:
-        at = at.with_columns(pl.lit(0).alias("backordered_qty"))
-    tried = replay(history, at, rules, start=before, days=days, is_lost=is_lost).summary
+    at = at.with_columns(pl.Series("on_hand_qty", stock), pl.lit(0).alias("backordered_qty"))
+    tried = replay(
+        history,
+        at,
+        {str(number): rule for number, rule in enumerate(rules)},
+        start=before,
+        days=days,
+        items=items,
+        closed_dates=closed_dates,
+        is_lost=is_lost,
+    ).summary
     found = to_polars(tried, name="summary", needs=("cost_cents",)).sort("cost_cents", maintain_order=True)
-    return float(found["policy"][0])
+    return rules[int(found["policy"][0])]
 
 
 BEST_OF = (

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 POLICIES = {
     "ours": ("ours, by cost", "本系统（按成本）"),
+    "tuned": ("ours, to the service that was cheapest before", "本系统（按此前最省的周期服务率）"),
     "service": ("ours, to the service target", "本系统（按周期服务率）"),
     "mean13": ("13-week mean with cover", "13 周均值加安全天数"),
     "naive": ("same weeks a year ago with cover", "去年同期加安全天数"),
@@ -127,19 +128,32 @@ def replay(
 
 
 def policy_named(name: str, past: Past, terms: Any, service: float, is_lost: bool) -> Any:
-    """A policy by name; a rule's cover is the one that was cheapest in the same number of days before."""
+    """A policy by name; a rule's cover, and the service of `tuned`, are those that were cheapest in the same number of
+    days before."""
     from forecasting.forecast import PlanSettings
-    from forecasting.replay import MeanWithCover, Ours, SeasonalNaive, TextbookSafety, cheapest_cover
+    from forecasting.replay import COVERS, SERVICES, MeanWithCover, Ours, SeasonalNaive, TextbookSafety, cheapest
 
-    rules = {"mean13": MeanWithCover, "naive": SeasonalNaive}
-    if name in rules:
-        cover = cheapest_cover(rules[name], past.history, terms, start=past.start, days=past.days, is_lost=is_lost)
-        return rules[name](cover)
     if name == "statsforecast":
         return TextbookSafety(service)
     # half the work of the daily run's: it is done week after week
     settings = PlanSettings(folds=4, slow_series=0, country=past.country)
-    return Ours(settings, service if name == "service" else None)
+    rules = {
+        "mean13": [MeanWithCover(cover) for cover in COVERS],
+        "naive": [SeasonalNaive(cover) for cover in COVERS],
+        "tuned": [Ours(settings, ratio) for ratio in SERVICES],
+    }
+    if name not in rules:
+        return Ours(settings, service if name == "service" else None)
+    return cheapest(
+        rules[name],
+        past.history.join(terms.select("unique_id"), on="unique_id", how="semi", maintain_order="left"),
+        terms,
+        start=past.start,
+        days=past.days,
+        items=past.items,
+        closed_dates=past.closed_dates,
+        is_lost=is_lost,
+    )
 
 
 def _show(out: Context, data: dict[str, Any], currency: str) -> None:

@@ -17,13 +17,14 @@ from forecasting.errors import BadFrame, BadSetting
 from forecasting.forecast import PlanSettings
 from forecasting.replay import (
     AS_ORDERED,
+    COVERS,
     Known,
     MeanWithCover,
     Ours,
     Policy,
     SeasonalNaive,
     TextbookSafety,
-    cheapest_cover,
+    cheapest,
     compare,
     invented_stock,
     replay,
@@ -369,13 +370,12 @@ def test_a_rule_of_thumb_is_compared_with_the_cover_that_was_cheapest_before() -
         "lead_time_days": [7],
     }
     terms = pl.DataFrame({"unique_id": ["A"], **costs})
-    cover = [cheapest_cover(MeanWithCover, histories(each), terms, start=start, days=56) for each in (steady, wild)]
-    assert cover[0] == 0.0
-    assert cover[1] > 0.0
+    rules = [MeanWithCover(cover) for cover in COVERS]
+    found = [cheapest(rules, histories(each), terms, start=start, days=56) for each in (steady, wild)]
+    assert found[0] == MeanWithCover(0.0)
+    assert found[1] in rules[1:]
     changed = histories([*wild[:-56], *[99.0] * 56])
-    assert (
-        cheapest_cover(MeanWithCover, changed, terms, start=start, days=56) == cover[1]
-    )  # set before the replay begins
+    assert cheapest(rules, changed, terms, start=start, days=56) == found[1]  # set before the replay begins
     assert invented_stock(histories(steady), ["A", "Z"], start=start).tolist() == [112, 0]
 
 
