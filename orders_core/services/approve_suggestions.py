@@ -226,9 +226,11 @@ def _must_be_trusted(asked: Sequence[Suggested], new: Sequence[Suggested]) -> No
 
 def _must_be_sound(asked: Suggested, sku: Any) -> None:
     must_be_qty(asked.approved_qty, f"{asked.sku}@{asked.location}")
-    if asked.is_made != (sku.supply_mode == "make"):  # it was changed after the plan was made
-        problem = "bought_not_made" if asked.is_made else "made_not_bought"
-        raise InvalidCommand(field="suggestions", problem=problem, sku=asked.sku)
+    is_made_now = sku.supply_mode == "make"  # it may have changed after the plan was made
+    if asked.is_made and not is_made_now:
+        raise InvalidCommand(field="suggestions", problem="bought_not_made", sku=asked.sku)
+    if is_made_now and not asked.is_made:
+        raise InvalidCommand(field="suggestions", problem="made_not_bought", sku=asked.sku)
     if asked.supplier is None and not asked.is_made:
         raise InvalidCommand(field="suggestions", problem="no_supplier", sku=asked.sku)
     if asked.approved_qty != asked.suggested_qty and not (asked.reason or "").strip():
