@@ -326,9 +326,15 @@ def _with_stock_outs_estimated(
     return demand
 
 
-def weekly(days: np.ndarray) -> np.ndarray:
+def weekly(days: np.ndarray, first: np.ndarray | None = None) -> np.ndarray:
     """Sums of whole weeks along the last axis, the last week ending with the last day; days that fill no week at the
-    start are left out. So the newest week is never half a week, whatever weekday it ends on."""
+    start are left out. So the newest week is never half a week, whatever weekday it ends on.
+
+    With the `first` day of each series its own first week is none either unless it is whole, whoever else is in `days`.
+    """
+    if first is not None:
+        size = days.shape[-1]
+        days = np.where(np.arange(size) >= (size - (size - first) // 7 * 7)[:, None], days, 0)
     weeks = days.shape[-1] // 7
     return np.asarray(days[..., days.shape[-1] - 7 * weeks :].reshape(*days.shape[:-1], weeks, 7).sum(axis=-1))
 

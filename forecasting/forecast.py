@@ -384,7 +384,7 @@ def _plan_piece(
     new: Mapping[str, NewSeries],
 ) -> DemandPlan:
     calendar = complete_calendar(known, closed_dates=closed)
-    weeks = weekly(calendar.demand)
+    weeks = weekly(calendar.demand, calendar.first)
     is_masked = weekly(calendar.is_stock_out) > 0
     horizon_weeks = -(-horizon_days // 7)
     then, factors = learned.factors(calendar.ids, past_weeks=weeks.shape[1], ahead_weeks=horizon_weeks)
@@ -600,7 +600,7 @@ def _future(
     learned: Learned,
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """The daily forecasts and the running totals of all series; says in each one's facts what its total is made of."""
-    sold = weekly(calendar.y)
+    sold = weekly(calendar.y, calendar.first)
     dates = [calendar.as_of + timedelta(days=d + 1) for d in range(horizon_days)]
     levels = np.array(QUANTILES)
     mean = np.zeros((len(series), horizon_days))
