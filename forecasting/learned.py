@@ -3,9 +3,8 @@
 Boosted trees (`boost`), and for demand that comes now and then what all series say of rates and sizes (`intermittent`).
 Each is fitted twice. One has seen no target after the oldest cutoff of the backtest and forecasts all its folds, so
 that what is chosen and graded was made without knowing what it is judged by; one has seen everything and forecasts what
-comes. From the folds of a sample of series each demand class gets its default: the mean of the trees and the class's own
-default, unless a learned forecast alone, joined with another, or the class's own default had a clearly smaller squared error
-in units of each series.
+comes. From the folds of a sample of series each demand class gets its default: the trees joined with something slower
+(`models.joined_model`), unless another had a clearly smaller squared error in units of each series.
 """
 
 from __future__ import annotations
@@ -45,8 +44,8 @@ MOST_SERIES = 3_000  # learned from; the others are only forecast
 TAUGHT_STEPS = 8
 CLASS_SERIES = 300  # per class, for its default
 LEAST_IN_CLASS = 20
-# Half the class's own default, half the trees, unless another is so much better: the winner among near equals changes
-# from week to week, and every change orders something that can't be sent back.
+# `joined_model`, unless another is so much better: the winner among near equals changes from week to week, and every
+# change orders something that can't be sent back.
 JOINED_MARGIN = 0.05
 LEAST_KNOWN_DAYS = 4  # of a week with stock-outs: fewer days say nothing about the week
 LEAST_EVENT_WEEKS = 52  # before the oldest cutoff: what is chosen there must know events as what comes does
