@@ -277,12 +277,14 @@ class Calendar:
         ).with_columns(is_censored=pl.when(recorded).then(pl.col("is_censored")))
 
 
-def complete_calendar(history: History, *, closed_dates: Collection[date] = ()) -> Calendar:
-    """The clean rows on a calendar without holes; see the module's text for what a day without a row means."""
+def complete_calendar(history: History, *, closed_dates: Collection[date] = (), start: date | None = None) -> Calendar:
+    """The clean rows on a calendar without holes that begins with `start`, or with the first row; see the module's text for
+    what a day without a row means."""
     rows = history.rows
     ids = rows["unique_id"].unique().sort().to_list()
-    start = rows["ds"].min() if rows.height else history.as_of
-    assert isinstance(start, date)
+    if start is None:
+        earliest = rows["ds"].min()
+        start = earliest if isinstance(earliest, date) else history.as_of
     days = (history.as_of - start).days + 1
     at_series = rows["unique_id"].rle_id().to_numpy().astype(np.int64)  # rows are sorted: a run is a series
     at_day = _days_since(rows["ds"], start)

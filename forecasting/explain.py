@@ -1,6 +1,6 @@
 """Why a forecast is this many: what was sold lately, and what was added to it or taken off, in units that sum to it.
 
-level       what was sold in the last eight weeks, a week, times the weeks of the horizon
+level       what was sold in the last eight weeks (or since its first whole one), a week, times the weeks of the horizon
 stock_out   what would have been sold besides had the shelf not been empty (estimated demand − sold)
 season      the coming weeks against the last eight, by the season that all series share
 event       festivals and shopping days: what they do to the coming weeks, less what they did to the last eight
@@ -51,7 +51,7 @@ def explain(
     weeks = days / 7
     lately = sold[-LEVEL_WEEKS:].mean() if sold.size else 0.0
     estimated = demand[-LEVEL_WEEKS:].mean() if demand.size else 0.0
-    level = estimated if ordinary is None else ordinary[-LEVEL_WEEKS:].mean()
+    level = ordinary[-LEVEL_WEEKS:].mean() if ordinary is not None and ordinary.size else estimated
     inside = np.clip(weeks - np.arange(season_ratio.size), 0.0, 1.0)  # share of each week within the horizon
     parts = {
         "level_part_qty": lately * weeks,

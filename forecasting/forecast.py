@@ -267,6 +267,7 @@ def plan_batches(
         rows_of[unique_id] = (offset, n)
         offset += n
     slow = _slow_series(known, about, settings.slow_series)
+    start = known.rows["ds"].min()
     ids = sorted((set(rows_of) | set(about)) - quarantined - set(done))
     pieces = [ids[at : at + settings.batch_series] for at in range(0, len(ids), settings.batch_series)] or [[]]
     for number, piece in enumerate(pieces):
@@ -281,6 +282,7 @@ def plan_batches(
             settings=settings,
             slow=slow,
             learned=learned,
+            start=start if isinstance(start, date) else day,
             new=new,
         )
         if number == 0:
@@ -381,9 +383,10 @@ def _plan_piece(
     settings: PlanSettings,
     slow: frozenset[str],
     learned: Learned,
+    start: date,
     new: Mapping[str, NewSeries],
 ) -> DemandPlan:
-    calendar = complete_calendar(known, closed_dates=closed)
+    calendar = complete_calendar(known, closed_dates=closed, start=start)
     weeks = weekly(calendar.demand, calendar.first)
     is_masked = weekly(calendar.is_stock_out) > 0
     horizon_weeks = -(-horizon_days // 7)
@@ -626,22 +629,28 @@ def _future(
         every_day = np.outer(ahead, shares.mean(axis=0)).ravel()[:horizon_days]
         mean[row] = every_day * open_days
         if one.at >= 0:
+            began = weeks.shape[1] - one.days.size // 7  # its first whole week
             season_weight = COMBINATIONS.get(one.model, {one.model: 1.0}).get(BOOSTED, 0.0)
             ordinary = ahead if one.events_ahead is None else ahead / one.events_ahead
             one.reasons.append("explained" if one.events_ahead is None else "explained_with_events")
             one.facts |= explain(
-                sold=sold[one.at],
-                demand=weeks[one.at],
+                sold=sold[one.at, began:],
+                demand=weeks[one.at, began:],
                 season_ratio=learned.season_ratio,
                 season_weight=season_weight,
                 open_total=float(every_day.sum()),
                 total=float(mean[row].sum()),
                 days=horizon_days,
-                ordinary=one.ordinary,
+                ordinary=None if one.ordinary is None else one.ordinary[began:],
                 ordinary_total=float(np.outer(ordinary, shares.mean(axis=0)).ravel()[:horizon_days].sum()),
             )
         possible = week_paths(ahead, spread, level, paths=paths, rng=rng)
-        possible = learned.outcomes.bend(possible, ahead, spread.size)
+        possible = learned.outcomes.bend(
+            possible,
+            ahead,
+            own_weeks=spread.size,
+            age_weeks=(one.days.size - one.shape.first_demand) // 7 if one.at >= 0 else 0,
+        )
         days = day_paths(possible, shares, days=horizon_days, rng=rng) * open_days
         of_day[row] = quantiles(days, levels)
         of_total[row] = quantiles(days.cumsum(axis=1), levels)

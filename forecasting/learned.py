@@ -127,6 +127,9 @@ def learn_together(
         return NOTHING
     if np.isfinite(panel.y[:, : cutoffs[-1]]).sum() < LEAST_WEEKS:
         return NOTHING
+    sample = _sample(panel)
+    if not np.nansum(panel.y[sample, : cutoffs[-1]]) > 0:  # nothing was sold yet
+        return NOTHING
     events = events_then = None
     then = now_panel = panel
     if country is not None and cutoffs[-1] >= LEAST_EVENT_WEEKS:
@@ -137,7 +140,6 @@ def learn_together(
         events = learn_events(panel, horizon_weeks, country)
         then = replace(panel, y=panel.y / events_then)
         now_panel = replace(panel, y=panel.y / events.factors[:, : panel.periods])
-    sample = _sample(panel)
     teachers = _part(then, sample)
     steps = min(TAUGHT_STEPS, fold_weeks)
     all_features, features = Features(then), Features(teachers)

@@ -1,27 +1,25 @@
 """From a weekly forecast to possible futures of one series, day by day, and their quantiles.
 
-A path is built from the series' own past only:
+A path is built from the series' own past, and its total then moves towards what happened to all:
 
 - each coming week is the forecast plus how far one of the last 52 weeks was from their mean, times sqrt(level now /
   level then): a product that sells four times as much varies twice as much. Where it sells less than then the power is
   3/4 (Taylor 1961, "Aggregation, variance and the mean": between 1/2 and 1); with the root, products out of season were
   stocked for their season. Weeks below zero count as zero.
-- where less than one unit a week is expected, and less than last year, a coming week is one of last year's times what is
-  expected / what was usual: most of them stay zero, which deviations from a mean would turn into something.
-- the level itself was learned from about eight weeks, so every path shifts all its weeks by the mean of eight more
-  such deviations.
+- where it sells less than in its year and less than one unit a week is expected, a coming week is one of last year's times
+  what is expected / what was usual, and counts around that (Poisson): most of them stay zero, which deviations from a mean
+  would turn into something. Between one and two units a week the paths are some of each.
 - one series' year says little about rare large totals: the totals move towards those that past forecasts of all series
   ended at (`outcomes`).
 - the week is spread over its days like one of the past weeks was. That keeps days as lumpy as they are, and the days
   add up.
 
 Totals over several days are quantiles of the paths' running sums: quantiles of single days can't be added. The draws
-are seeded by the series' name, so the same series gives the same numbers in any company.
+are seeded by the series' name.
 
 Measured on UCI Online Retail (28-day totals): errors of the backtest folds, whole or mixed, covered too little (0.86 at
-0.95 for products that sell most weeks) and cost 10 to 50 % more pinball loss than the weeks of the last year (0.92). In
-the finished call (five dates, 1,480 products) 0.95 covered 0.92 to 0.95 of smooth, erratic, intermittent and lumpy
-products, and 0.80 of those with too short a history for a backtest: their spread is not known, and their grade is D.
+0.95 for products that sell most weeks) and cost 10 to 50 % more pinball loss than the weeks of the last year (0.92).
+With the totals of all series (five dates, 3,800 products) 0.95 covered 0.94 and 0.98 covered 0.97.
 """
 
 from __future__ import annotations
@@ -34,7 +32,7 @@ from forecasting.arrays import Floats
 from forecasting.models import WEEKS_OF_YEAR, learning_start, outlier_cap
 
 LEVEL_WEEKS = 8
-SLOW = 1.0  # units a week
+SLOW, FAST = 1.0, 2.0  # units a week
 LESS_POWER = 0.75  # what sells far less than in its year varies less than the root of the ratio says
 MIN_WEEKS = 4  # fewer weeks say nothing about spread: counts around the mean are drawn instead (Poisson)
 
@@ -86,17 +84,29 @@ def week_paths(ahead: Floats, deviation: Floats, level: float, *, paths: int, rn
     if deviation.size < MIN_WEEKS:
         return rng.poisson(ahead, size=(paths, ahead.size)).astype(np.float64)
     now = float(ahead.mean())
-    if now < min(SLOW, level):
-        week = np.maximum(0.0, deviation + level) / level
-        drawn = week[_evenly(week.size, paths * ahead.size, rng)].reshape(ahead.size, paths).T
-        shift = week[_evenly(week.size, paths * LEVEL_WEEKS, rng)].reshape(LEVEL_WEEKS, paths).mean(axis=0)
-        return np.asarray(ahead[None, :] * drawn * shift[:, None])
-    ratio = min(25.0, (now + 1) / (level + 1))
-    scaled = deviation * ratio ** (LESS_POWER if ratio < 1 else 0.5)
-    drawn = scaled[_evenly(scaled.size, paths * ahead.size, rng)].reshape(ahead.size, paths).T
-    shift = scaled[_evenly(scaled.size, paths * LEVEL_WEEKS, rng)].reshape(LEVEL_WEEKS, paths).mean(axis=0)
-    out: Floats = np.maximum(0.0, ahead[None, :] + drawn + shift[:, None])
-    return out
+    scaled = round(paths * float(np.clip((FAST - now) / (FAST - SLOW), 0.0, 1.0))) if now < level else 0
+    parts = []
+    if scaled:
+        parts.append(_scaled_year(ahead, np.maximum(0.0, deviation + level) / level, paths=scaled, rng=rng))
+    if scaled < paths:
+        ratio = min(25.0, (now + 1) / (level + 1))
+        own = deviation * ratio ** (LESS_POWER if ratio < 1 else 0.5)
+        drawn, shift = _drawn(own, ahead.size, paths - scaled, rng)
+        parts.append(np.maximum(0.0, ahead + drawn + shift))
+    return np.vstack(parts)
+
+
+def _scaled_year(ahead: Floats, week: Floats, *, paths: int, rng: np.random.Generator) -> Floats:
+    """Counts around the forecast × a week of last year × a mean of eight of them, `week` being over the year's mean."""
+    drawn, shift = _drawn(week, ahead.size, paths, rng)
+    return rng.poisson(ahead * drawn * shift).astype(np.float64)
+
+
+def _drawn(choices: Floats, weeks: int, paths: int, rng: np.random.Generator) -> tuple[Floats, Floats]:
+    """Draws for path × week, and for each path the mean of `LEVEL_WEEKS` more."""
+    drawn = choices[_evenly(choices.size, paths * weeks, rng)].reshape(weeks, paths).T
+    more = choices[_evenly(choices.size, paths * LEVEL_WEEKS, rng)].reshape(LEVEL_WEEKS, paths)
+    return drawn, more.mean(axis=0)[:, None]
 
 
 def _evenly(choices: int, draws: int, rng: np.random.Generator) -> np.ndarray:

@@ -694,6 +694,8 @@ def cheapest(
     So that a rule is compared at its best, set by what was known when the replay begins. Stock at the start of those days is
     `invented_stock`; arguments as `replay` takes them.
     """
+    if not terms.height:
+        return rules[0]
     before = start - timedelta(days=days)
     at = terms.sort("unique_id")
     stock = invented_stock(history, at["unique_id"].to_list(), start=before)

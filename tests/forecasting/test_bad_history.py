@@ -95,6 +95,9 @@ def test_case_67_missing_days_are_zero_but_closed_days_and_stock_outs_are_not() 
     assert frame["y"].to_list()[9] == 0.0
     assert frame["demand_estimate_qty"].to_list()[9] == 6.0  # the same weekday before, in stock
     assert frame["is_censored"].sum() == 1
+    early = complete_calendar(history, start=history.rows["ds"].min() - timedelta(days=9))  # that of the oldest series
+    assert early.y.shape[1] == complete_calendar(history).y.shape[1] + 9
+    assert not early.y[:, :9].any()
     unrecorded = complete_calendar(read_history(daily("A", values), as_of=END)).frame()
     assert unrecorded["is_censored"].is_null().all()
 

@@ -147,3 +147,9 @@ def test_groups_of_one_series_or_of_all_teach_nothing_and_are_left_out() -> None
     about = {name: {"category": g, "product": name, "location": "HEL"} for name, g in zip("ABC", "xyx", strict=True)}
     panel = weekly_panel(rows, as_of=END, about=about)
     assert {name: codes.tolist() for name, codes in panel.attributes.items()} == {"category": [0, 1, 0]}
+
+
+def test_a_shop_that_sold_nothing_before_the_oldest_cutoff_still_gets_a_plan() -> None:
+    opened = pl.concat([daily(f"S{i:02d}@HEL", [0.0] * 380 + [2.0] * 20) for i in range(40)])
+    plan = plan_demand(opened, as_of=END, settings=SMALL)
+    assert plan.totals.filter(pl.col("horizon_days") == 28)["mean"].min() > 10

@@ -43,6 +43,7 @@ def test_a_series_numbers_do_not_depend_on_its_company_or_the_batch() -> None:
     half = daily("HALF@HEL", [9.0] * 3 + weekly_pattern(20))  # its first week is three days
     beside = plan_demand(pl.concat([HISTORY, half]), as_of=END).totals.filter(pl.col("unique_id") == "HALF@HEL")
     assert_frame_equal(beside, plan_demand(half, as_of=END).totals, check_exact=True)
+    assert beside.height
     pieces = list(plan_batches(HISTORY, as_of=END, settings=PlanSettings(batch_series=2)))
     assert len(pieces) == 4
     for name in FRAMES:
