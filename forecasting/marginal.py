@@ -161,7 +161,11 @@ def need_of(
 
     before = through(net, lead) + np.where(lead > 0, 0.0, (backordered - on_hand)[:, None])
     if shortage == "lost":
-        lost_before = np.where(lead > 0, through(np.maximum(np.maximum.accumulate(net, axis=2), 0.0), lead), 0.0)
+        waiting = np.maximum(
+            0.0, np.maximum(0.0, backordered - on_hand)[:, None] - come[:, :sight]
+        )  # not lost: it waits
+        lost = np.maximum(np.maximum.accumulate(net - waiting[:, None, :], axis=2), 0.0)
+        lost_before = np.where(lead > 0, through(lost, lead), 0.0)
     else:
         lost_before = np.zeros((n, paths))
     steps = lead[:, :, None] + np.arange(width)

@@ -683,6 +683,8 @@ def _set_levels_over_paths(
             if lead[i][0]
             else 0
         )
+        # futures differ in what is lost before an order comes; the level counts it on average
+        case.reorder_point_qty = min(case.reorder_point_qty, case.order_up_to_qty)
 
 
 def _unit_facts(which: str, unit: NextUnit, i: int, rates: tuple[float, float, float]) -> dict[str, object]:

@@ -125,6 +125,14 @@ def replay(
         "policies": [row | {"difference": against.get(row["policy"])} for row in rows],
     }
     _show(out, data, past.currency)
+    if "tuned" in made:
+        ratio = made["tuned"].cycle_service_ratio
+        out.say(
+            f"the weeks before were cheapest {'by cost' if ratio is None else f'at {ratio:.0%} cycle service'}",
+            f"此前各周以{'按成本' if ratio is None else f'周期服务率 {ratio:.0%}'}最省",
+        )
+    if any(row["low_cents"] <= 0 <= row["high_cents"] for row in against.values()):
+        out.say("where the interval holds 0 no difference is proven", "区间含 0 时差异并无定论")
 
 
 def policy_named(name: str, past: Past, terms: Any, service: float, is_lost: bool) -> Any:

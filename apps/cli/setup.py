@@ -105,6 +105,8 @@ def target(
     out.emit(
         now.model_dump(), sentence(f"aims_at_{now.target}", now.model_dump(), "zh" if out.language == "zh" else "en")
     )
+    if not dry_run:
+        out.say("the next daily run plans with it", "下一次日运行起生效")
     if now.protects_channels:
         out.say("units are held back for the channel that earns most", "为利润最高的渠道保留库存")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -36,6 +36,7 @@ class Told:
     lost: float
     waiting: float  # units × periods late
     missed: float  # units not served from stock
+    lost_before: float  # before the order arrives
 
 
 def shelf(
@@ -44,7 +45,7 @@ def shelf(
 ) -> Told:  # fmt: skip
     """One path, the obvious way."""
     stock, waits = on_hand, backordered
-    left = lost = waiting = missed = 0.0
+    left = lost = waiting = missed = lost_before = 0.0
     for t in range(until):
         stock += arrivals[t] + (qty if t == lead else 0.0)
         served = min(stock, waits)
@@ -57,7 +58,9 @@ def shelf(
         if t >= lead:
             left, waiting, missed = left + stock, waiting + waits, missed + short
             lost += short if shortage == "lost" else 0.0
-    return Told(left, lost, waiting, missed)
+        else:
+            lost_before += short if shortage == "lost" else 0.0
+    return Told(left, lost, waiting, missed, lost_before)
 
 
 @dataclass(frozen=True)
@@ -109,6 +112,14 @@ def scenes(draw: st.DrawFn) -> Scene:
         until=lead + rng.integers(1, 5, size=paths),
         shortage=shortage,
     )
+
+
+@settings(max_examples=150)
+@given(scene=scenes(), waiting=st.integers(0, 12))
+def test_what_waits_already_is_not_lost_before_the_order_arrives(scene: Scene, waiting: int) -> None:
+    scene = replace(scene, backordered=waiting)
+    lost = float(np.mean([told.lost_before for told in scene.told(0)]))
+    assert float(scene.need().lost_before_qty[0]) == pytest.approx(lost, abs=1e-9)
 
 
 @settings(max_examples=150)
