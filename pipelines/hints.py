@@ -6,7 +6,7 @@ The command line and Dagster both hand them over by `publish_prices`.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,50 +18,28 @@ from pipelines.transform.as_of import AsOf
 from pipelines.warehouse.read import LiveWarehouse, live_warehouse
 
 if TYPE_CHECKING:
-    from orders_core.domain.permissions import Actor
-    from orders_core.ports import Clock
     from orders_core.services.publish_hints import HintsPublished
 
 SHORTAGE_OF_COST = 0.5
 """A unit short costs its margin; where price or cost is not known, so much of the cost."""
 
 
-def publish_prices(
-    database_url: str,
-    warehouse_dir: Path,
-    *,
-    zone: str,
-    actor: Actor | None = None,
-    clock: Clock | None = None,
-) -> HintsPublished | None:
+def publish_prices(database_url: str, warehouse_dir: Path, *, zone: str, **told: Any) -> HintsPublished | None:
     """Tell the core what a unit is worth where it lies, and what to hold back where planners switched that on, by the newest
-    plan; None, and nothing told, where that is of an earlier day than yesterday and says nothing of today.
-
-    Args:
-        actor: Who does it; the system where nobody does.
-        clock: Tells today; the system's.
+    plan; `told` is who does it and the clock, see `orders_core.services.publish_hints.publish_hints_to`.
 
     Raises:
         WarehouseMissing: Nothing was published yet.
         OrdersError: The core refuses.
     """
     # Here, because nothing else in the pipelines needs the store, and because no load may run while it is open.
-    from orders_core.domain.permissions import SYSTEM
-    from orders_core.services.publish_hints import PriceHint, ProtectionHint, PublishHints, publish_hints
-    from orders_core.store.uow import Store
+    from orders_core.services.publish_hints import PriceHint, ProtectionHint, PublishHints, publish_hints_to
 
     found = read_hints(warehouse_dir)
     hints = PublishHints(
         found.run_key, [PriceHint(**row) for row in found.prices], [ProtectionHint(**row) for row in found.protected]
     )
-    store = Store.open(database_url, clock=clock, zone=zone)
-    try:
-        today = store.clock.now().astimezone(store.zone).date()
-        if found.as_of < today - timedelta(days=1):
-            return None
-        return store.run(publish_hints, actor or SYSTEM, hints)
-    finally:
-        store.close()
+    return publish_hints_to(database_url, hints, planned_date=found.as_of, zone=zone, **told)
 
 
 @dataclass(frozen=True)

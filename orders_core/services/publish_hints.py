@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import date, timedelta
 
 from sqlalchemy import delete, insert, select
 
-from orders_core.domain.permissions import Actor
+from orders_core.domain.permissions import SYSTEM, Actor
 from orders_core.errors import InvalidCommand
+from orders_core.ports import Clock
 from orders_core.store.tables import Channel, Location, Sku, StockPrice, StockProtection
-from orders_core.store.uow import UnitOfWork
+from orders_core.store.uow import Store, UnitOfWork
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,33 @@ class HintsPublished:
     protected: int
     unknown: int
     is_repeat: bool
+
+
+def publish_hints_to(
+    database_url: str,
+    command: PublishHints,
+    *,
+    planned_date: date,
+    zone: str,
+    actor: Actor | None = None,
+    clock: Clock | None = None,
+) -> HintsPublished | None:
+    """`publish_hints` for a job that has no store open; None, and nothing told, where the plan is of an earlier day than
+    yesterday and says nothing of today.
+
+    Args:
+        planned_date: Last day the plan knows.
+        actor: Who does it; the system where nobody does.
+        clock: Tells today; the system's.
+    """
+    store = Store.open(database_url, clock=clock, zone=zone)
+    try:
+        today = store.clock.now().astimezone(store.zone).date()
+        if planned_date < today - timedelta(days=1):
+            return None
+        return store.run(publish_hints, actor or SYSTEM, command)
+    finally:
+        store.close()
 
 
 def publish_hints(uow: UnitOfWork, actor: Actor, command: PublishHints) -> HintsPublished:
