@@ -41,7 +41,7 @@ def test_the_figures_are_those_of_a_replay_through_the_product(
     benchmark.main()
     figures = json.loads(out.read_text("utf-8"))
     assert (figures["series"], figures["weeks"], figures["currency"]) == (3, 2, "GBP")  # postage is not stocked
-    assert list(figures["policies"]) == ["ours", "naive", "mean13", "statsforecast"]
+    assert list(figures["policies"]) == ["ours", "naive", "mean13", "statsforecast", "by_cost"]
     for policy in figures["policies"].values():
         assert policy["cost"] == pytest.approx(policy["holding"] + policy["shortage"] + policy["ordering"])
         assert 0 < policy["fill_rate"] <= 1
