@@ -32,7 +32,7 @@ PROJECT = Path(__file__).parents[2]
 START_SECONDS = 180
 DAYS = 1  # more make the test longer; test_dagster of pipelines builds a range
 PICTURE_VARIABLE = "DINGHUO_TEST_PICTURE_FOLDER"
-GROUPS = {"raw": len(RAW_TABLES), "core": len(CORE_TABLES), "mart": len(MART_TABLES), "meta": 1}
+GROUPS = {"raw": len(RAW_TABLES), "core": len(CORE_TABLES), "mart": len(MART_TABLES), "meta": 1, "orders": 1}
 
 
 @dataclass(frozen=True)
