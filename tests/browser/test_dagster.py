@@ -155,7 +155,7 @@ def test_the_asset_graph_shows_every_table_materialised_and_its_check_green(
         assert node["owners"]
 
     # What a person sees: the whole graph, every group green and with its number of tables, nothing else in it.
-    page.set_viewport_size({"width": 1600, "height": 900})  # in a narrower one the groups show no numbers
+    page.set_viewport_size({"width": 2200, "height": 900})  # in a narrower one the groups show no numbers
     page.goto(f"{dagster.url}/asset-groups")
     boxes = page.locator("[class*=collapsedGroupNodeContainer]")
     expect(boxes).to_have_count(len(GROUPS), timeout=60_000)
