@@ -68,7 +68,10 @@ def main() -> None:
         )
         to_url("lang", language_of(None, st.context.locale, settings))
 
-    screen = Screen(language, COLLEAGUES[role], store, settings.warehouse_dir, store.clock.now(), heading, freshness)
+    told = st.session_state.setdefault("told", [])
+    screen = Screen(
+        language, COLLEAGUES[role], store, settings.warehouse_dir, store.clock.now(), heading, freshness, told
+    )
     for name, (draw, is_listed) in PAGES.items():
         screen.pages[name] = st.Page(
             _page(draw, screen),

@@ -28,8 +28,9 @@ COLLEAGUES = {
     "manager": Actor("mei", frozenset({"manager"})),
 }
 
-_TOLD = "told"
 _TOLD_TOGETHER_SECONDS = 4  # a second click's answer stands beside the first one's
+
+Told = tuple[datetime, str, str]  # when a message was told, its kind, its words
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,7 @@ class Screen:
     now: datetime
     heading: Any  # the container the title goes into
     freshness: Any  # the container that says how old the data is
+    told: list[Told]  # the session's own list of messages for the next drawing of a page
     pages: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -78,9 +80,9 @@ class Screen:
         try:
             result = self.store.run(service, self.actor, command)
         except OrdersError as error:
-            tell(*self.refusal(error, number=number, asked=asked))
+            self.tell(*self.refusal(error, number=number, asked=asked))
             return False
-        tell("success", done(result))
+        self.tell("success", done(result))
         return True
 
     def act_in_dialog(self, service: Service, command: Any, *, asked: str, done: Callable[[Any], str]) -> None:
@@ -94,7 +96,7 @@ class Screen:
             kind, sentence = self.refusal(error, number="", asked=asked)
             {"info": st.info, "warning": st.warning}.get(kind, st.error)(sentence)
             return
-        tell("success", done(result))
+        self.tell("success", done(result))
         st.rerun()
 
     def refusal(self, error: OrdersError, *, number: str, asked: str) -> tuple[str, str]:
@@ -122,31 +124,31 @@ class Screen:
         if words is not None:
             st.caption(f":material/lock: {words}", width="content")
 
+    # ---------------------------------------------------------------------------------------- messages
 
-def tell(kind: str, text: str) -> None:
-    """Keep a message (`success`, `info`, `warning`, `error`) for the next drawing of the page.
+    def tell(self, kind: str, text: str) -> None:
+        """Keep a message (`success`, `info`, `warning`, `error`) for the next drawing of the page.
 
-    What was done now takes back the refusals before it.
-    """
-    at = datetime.now().astimezone()
-    young = at - timedelta(seconds=_TOLD_TOGETHER_SECONDS)
-    kept = [row for row in st.session_state.get(_TOLD, []) if row[0] >= young and row[2] != text]
-    if kind == "success":
-        kept = [row for row in kept if row[1] not in ("warning", "error")]
-    st.session_state[_TOLD] = [*kept, (at, kind, text)]
+        What was done now takes back the refusals before it. The list is changed in place: a button's callback that reads
+        `st.session_state` is cut off there when a second click already waits, and what was just done would go unsaid.
+        """
+        at = datetime.now().astimezone()
+        young = at - timedelta(seconds=_TOLD_TOGETHER_SECONDS)
+        kept = [row for row in self.told if row[0] >= young and row[2] != text]
+        if kind == "success":
+            kept = [row for row in kept if row[1] not in ("warning", "error")]
+        self.told[:] = [*kept, (at, kind, text)]
 
-
-def show_told(page: str) -> None:
-    """Draw the kept messages; those of another page are forgotten."""
-    if st.session_state.get("told_page") != page:
-        if "told_page" in st.session_state and not st.session_state.pop("told_travels", False):
-            st.session_state.pop(_TOLD, None)
-        st.session_state["told_page"] = page
-    icons = {"success": ":material/check:", "info": ":material/info:", "warning": ":material/warning:"}
-    for _, kind, text in st.session_state.get(_TOLD, []):
-        {"success": st.success, "info": st.info, "warning": st.warning, "error": st.error}[kind](
-            text, icon=icons.get(kind, ":material/error:")
-        )
+    def show_told(self, page: str) -> None:
+        """Draw the kept messages; those of another page are forgotten."""
+        if st.session_state.setdefault("told_page", page) != page:
+            self.told.clear()
+            st.session_state["told_page"] = page
+        icons = {"success": ":material/check:", "info": ":material/info:", "warning": ":material/warning:"}
+        for _, kind, text in self.told:
+            {"success": st.success, "info": st.info, "warning": st.warning, "error": st.error}[kind](
+                text, icon=icons.get(kind, ":material/error:")
+            )
 
 
 def from_url(name: str, default: str, allowed: Mapping[str, Any] | list[str] | None = None) -> str:

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NoReturn
 
 import pytest
+import streamlit as st
 from playwright.sync_api import Locator, Page, expect
 from sqlalchemy import func, select, update
+from streamlit.runtime.scriptrunner import StopException
 
+from apps.desk.screen import COLLEAGUES, Screen
 from orders_core.services.returns import RequestReturn, request_return
 from orders_core.services.review import ApproveOrder, approve_order
 from orders_core.services.warehouse import PickAll, pick_all
@@ -116,6 +122,24 @@ def test_two_quick_clicks_approve_once(desk: Desk, page: Page, pause_ms: int) ->
     settled(page)
     assert audits(desk, number, "order.approve") == 1
     assert order_row(desk.store, number).status == "ready"
+
+
+class CutOff(dict[str, Any]):
+    """Streamlit's session state once a second click waits: whoever reads it is stopped there."""
+
+    def __getitem__(self, key: str) -> NoReturn:
+        raise StopException
+
+    get = setdefault = __setitem__ = __getitem__  # type: ignore[assignment]
+
+
+def test_what_a_click_did_is_said_though_a_second_click_stops_it(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    number = to_review(desk)
+    screen = Screen("zh", COLLEAGUES["clerk"], desk.store, Path(), datetime.now(UTC), None, None, told=[])
+    monkeypatch.setattr(st, "session_state", CutOff())
+    for _ in range(2):
+        screen.act(approve_order, ApproveOrder(number), number=number, asked="approve", done=lambda _: "已审核")
+    assert [kind for _, kind, _ in screen.told] == ["success", "info"]
 
 
 def test_a_service_is_said_to_be_performed(desk: Desk, page: Page) -> None:
@@ -292,6 +316,7 @@ def test_a_parcel_without_its_number_is_asked_for_in_plain_words_and_the_answer_
     asked = page.get_by_text("请填写运单号：SF 要求每个包裹都有。")
     expect(asked).to_be_visible()
     expect(page.get_by_text("packages")).to_have_count(0)
+    settled(page)
     page.get_by_label("运单号").fill("SF-BOWL-1")
     send.click()
     expect(page.get_by_text("已发货。")).to_be_visible()

@@ -11,7 +11,7 @@ from apps.components.charts import backlog_bars
 from apps.components.figures import age, day, qty, short_money
 from apps.components.sentences import status_word
 from apps.desk.queue_grid import queue_grid
-from apps.desk.screen import Screen, show_told
+from apps.desk.screen import Screen
 from apps.readers import short_lines
 from orders_core.store.queries import OPEN_STATUSES, Tile, backlog_by_stage, home_tiles, order_queue
 
@@ -27,7 +27,7 @@ NEXT_UP = 10
 def show(screen: Screen) -> None:
     """Draw the home page."""
     screen.title(screen.t("nav.home"))
-    show_told("home")
+    screen.show_told("home")
     with screen.store.reading() as conn:
         tiles = home_tiles(conn, today=screen.today, now=screen.now)
         backlog = backlog_by_stage(conn, now=screen.now)

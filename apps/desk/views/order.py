@@ -22,7 +22,7 @@ from apps.components.sentences import (
     status_word,
 )
 from apps.components.words import has
-from apps.desk.screen import Screen, Service, show_told
+from apps.desk.screen import Screen, Service
 from apps.desk.views.home import promise_words
 from apps.readers import channels, locations
 from orders_core.domain.lifecycle import PERMISSIONS
@@ -81,7 +81,7 @@ def show(screen: Screen) -> None:
         st.warning(screen.t("order.missing", number=number), icon=":material/search_off:")
         return
     screen.title(number)
-    show_told(f"order:{number}")
+    screen.show_told(f"order:{number}")
     _headline(screen, page, channel_names)
     _steps(screen, page)
     _why(screen, page)

@@ -11,7 +11,7 @@ import streamlit as st
 from apps.components.figures import money, qty
 from apps.components.sentences import reason_sentence, status_word
 from apps.desk.queue_grid import queue_grid
-from apps.desk.screen import Screen, from_url, show_told, tell, to_url
+from apps.desk.screen import Screen, from_url, to_url
 from apps.readers import channels, short_lines
 from orders_core.domain.lifecycle import why_not
 from orders_core.services.review import ApproveOrder, approve_order, in_bulk
@@ -36,7 +36,7 @@ ROWS = 50
 def show(screen: Screen) -> None:
     """Draw the queue."""
     screen.title(screen.t("orders.title"))
-    show_told("orders")
+    screen.show_told("orders")
     view, search, channel, numbers, page_no = _filters(screen)
     with screen.store.reading() as conn:
         # Who pastes numbers wants these orders, wherever they stand.
@@ -212,4 +212,4 @@ def _approve_all(screen: Screen, commands: Sequence[ApproveOrder]) -> None:
     result = in_bulk(screen.store, approve_order, screen.actor, commands)
     words = [screen.t("orders.bulk.done", done=len(result.done), skipped=len(result.skipped))]
     words += [screen.refusal(error, number=number, asked="approve")[1] for number, error in result.skipped]
-    tell("success" if result.done else "warning", "\n\n".join(words))
+    screen.tell("success" if result.done else "warning", "\n\n".join(words))

@@ -16,7 +16,7 @@ from apps.components.figures import SIGNS, age, day, moment, money, qty, short_m
 from apps.components.ledger import ledger
 from apps.components.planning import STALE_AFTER, STATUSES, Published, override_value, published_plan
 from apps.components.sentences import escaped
-from apps.desk.screen import Screen, from_url, show_told, to_url
+from apps.desk.screen import Screen, from_url, to_url
 from apps.desk.views.approve import ask_approval, listed
 from apps.readers import approvals, locations
 
@@ -32,7 +32,7 @@ def show(screen: Screen) -> None:
         st.info(t("plan.missing"), icon=":material/inventory:")
         return
     screen.title(t("plan.title"), as_of=plan_age(screen, published.as_of_date, published.published_at))
-    show_told("plan")
+    screen.show_told("plan")
     warn_if_stale(screen, published.as_of_date, published.published_at)
     to_buy = published.rows.filter(pl.col("suggested_qty") > 0)
     _sentence(screen, to_buy)

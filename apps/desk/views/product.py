@@ -15,7 +15,7 @@ from apps.components.figures import day, money, percent, qty, signed
 from apps.components.ledger import ledger
 from apps.components.planning import product, projected_stock
 from apps.components.sentences import escaped
-from apps.desk.screen import Screen, show_told
+from apps.desk.screen import Screen
 from apps.desk.views.approve import ask_approval
 from apps.desk.views.plan import plan_age, warn_if_stale
 from apps.desk.views.plan_changes import ask_adjustment, ask_override, overridden_sentence, show_changes
@@ -40,7 +40,7 @@ def show(screen: Screen) -> None:
     name = _name(screen, plan)
     screen.title(" · ".join(part for part in (sku, name, where) if part), as_of=fresh)
     st.page_link(screen.pages["plan"], label=t("product.back"), icon=":material/arrow_back:")
-    show_told(f"product:{sku}@{place}")
+    screen.show_told(f"product:{sku}@{place}")
     warn_if_stale(screen, plan.publication.as_of_date, plan.publication.published_at)
     if plan.suggestion is None and plan.choice is None:
         st.warning(t("product.missing", sku=sku, place=where), icon=":material/search_off:")

@@ -10,7 +10,7 @@ import streamlit as st
 from apps.components.figures import day, moment, money, qty
 from apps.components.ledger import ledger
 from apps.components.sentences import escaped
-from apps.desk.screen import Screen, show_told
+from apps.desk.screen import Screen
 from apps.readers import locations, production_order, purchase_order
 
 
@@ -23,7 +23,7 @@ def show(screen: Screen) -> None:
         made = production_order(conn, number) if found is None else None
         places = locations(conn, language=screen.language)
     screen.title(t("purchase.title" if made is None else "production.title", number=number))
-    show_told(f"purchase:{number}")
+    screen.show_told(f"purchase:{number}")
     st.page_link(screen.pages["plan"], label=t("product.back"), icon=":material/arrow_back:")
     if made is not None:
         _made(screen, made, places)

@@ -9,7 +9,7 @@ import streamlit as st
 from apps.components.figures import age, moment, money, qty
 from apps.components.ledger import ledger
 from apps.components.sentences import escaped
-from apps.desk.screen import Screen, show_told
+from apps.desk.screen import Screen
 from apps.readers import ReturnPage, return_page, sku_names, waiting_returns
 from orders_core.services.returns import DecideReturn, ReturnState, decide_return
 
@@ -23,10 +23,10 @@ def show(screen: Screen) -> None:
         st.query_params["no"] = (
             number  # a link within one page reaches us but not the address: the next click would lose it
         )
-        show_told(f"returns:{number}")
+        screen.show_told(f"returns:{number}")
         _one(screen, number)
         return
-    show_told("returns")
+    screen.show_told("returns")
     with screen.store.reading() as conn:
         rows = waiting_returns(conn)
     if not rows:

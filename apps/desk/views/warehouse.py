@@ -10,7 +10,7 @@ import streamlit as st
 
 from apps.components.figures import day, qty
 from apps.components.sentences import escaped
-from apps.desk.screen import Screen, from_url, show_told, to_url
+from apps.desk.screen import Screen, from_url, to_url
 from apps.readers import carriers, locations, open_pick_lists, ready_to_ship, sku_names
 from orders_core.domain.lifecycle import REASONS
 from orders_core.errors import OrdersError
@@ -35,7 +35,7 @@ def show(screen: Screen) -> None:
     """Draw the queue of the chosen stage, or the pick list named by `?list=`."""
     number = st.query_params.get("list", "")
     screen.title(screen.t("warehouse.title"))
-    show_told("warehouse")
+    screen.show_told("warehouse")
     if number:
         _sheet(screen, number)
         return
