@@ -13,6 +13,7 @@ from typing import Any
 from sqlalchemy import Connection, func, select
 
 from orders_core.domain.returns import worth_cents
+from orders_core.store.queries import approved_suggestions
 from orders_core.store.tables import (
     AuditEntry,
     Carrier,
@@ -265,28 +266,9 @@ def return_page(conn: Connection, number: str) -> ReturnPage | None:
 def approvals(conn: Connection, as_of: date) -> Mapping[tuple[str, str], Any]:
     """What was approved of the plan of a day, by (SKU, location code).
 
-    Rows of approved_qty, suggested_qty, reason, approved_by, approved_at, and of the purchase order, or the production order
-    of a made SKU, number and status.
+    Rows of `orders_core.store.queries.approved_suggestions`.
     """
-    rows = conn.execute(
-        select(
-            Sku.sku,
-            Location.code.label("location_code"),
-            SuggestionApproval.approved_qty,
-            SuggestionApproval.suggested_qty,
-            SuggestionApproval.reason,
-            SuggestionApproval.approved_by,
-            SuggestionApproval.approved_at,
-            func.coalesce(PurchaseOrder.number, ProductionOrder.number).label("number"),
-            func.coalesce(PurchaseOrder.status, ProductionOrder.status).label("status"),
-        )
-        .join(Sku, Sku.id == SuggestionApproval.sku_id)
-        .join(Location, Location.id == SuggestionApproval.location_id)
-        .outerjoin(PurchaseOrderLine, PurchaseOrderLine.id == SuggestionApproval.purchase_order_line_id)
-        .outerjoin(PurchaseOrder, PurchaseOrder.id == PurchaseOrderLine.purchase_order_id)
-        .outerjoin(ProductionOrder, ProductionOrder.id == SuggestionApproval.production_order_id)
-        .where(SuggestionApproval.as_of_date == as_of)
-    )
+    rows = conn.execute(approved_suggestions().where(SuggestionApproval.as_of_date == as_of))
     return {(row.sku, row.location_code): row for row in rows}
 
 

@@ -19,8 +19,8 @@ from orders_core.services.idempotency import is_repeat
 from orders_core.services.lookups import location_named, must_be_qty, skus_named
 from orders_core.services.production import Wanted, open_production_orders
 from orders_core.services.receiving import CreatePurchaseOrder, PurchaseLine, create_purchase_order
+from orders_core.store.queries import approved_suggestions
 from orders_core.store.tables import (
-    Location,
     ProductionOrder,
     PurchaseOrder,
     PurchaseOrderLine,
@@ -165,16 +165,16 @@ def approve_suggestions(uow: UnitOfWork, actor: Actor, command: ApproveSuggestio
         Approved(
             *key,
             qty=known[key].approved_qty,
-            purchase_order=known[key].purchase_order,
-            production_order=known[key].production_order,
+            purchase_order=None if known[key].is_made else known[key].number,
+            production_order=known[key].number if known[key].is_made else None,
             approved_by=known[key].approved_by,
             is_repeat=key in repeated,
         )
         for key in asked_keys
     )
     oldest_first = sorted({known[key].order_id: known[key] for key in asked_keys}.items())
-    bought = tuple(row.purchase_order for _, row in oldest_first if row.purchase_order is not None)
-    made = tuple(row.production_order for _, row in oldest_first if row.production_order is not None)
+    bought = tuple(row.number for _, row in oldest_first if not row.is_made)
+    made = tuple(row.number for _, row in oldest_first if row.is_made)
     return ApprovedSuggestions(approved, bought, made, is_repeat=not new)
 
 
@@ -190,31 +190,13 @@ def _must_differ(keys: Sequence[Key]) -> None:
         seen.add(key)
 
 
-_APPROVED = (
-    select(
-        SuggestionApproval.as_of_date,
-        Sku.sku,
-        Location.code,
-        SuggestionApproval.approved_qty,
-        SuggestionApproval.approved_by,
-        SuggestionApproval.business_date,
-        PurchaseOrder.number.label("purchase_order"),
-        ProductionOrder.number.label("production_order"),
-        func.coalesce(PurchaseOrder.id, ProductionOrder.id).label("order_id"),
-    )
-    .join(Sku, Sku.id == SuggestionApproval.sku_id)
-    .join(Location, Location.id == SuggestionApproval.location_id)
-    .outerjoin(PurchaseOrderLine, PurchaseOrderLine.id == SuggestionApproval.purchase_order_line_id)
-    .outerjoin(PurchaseOrder, PurchaseOrder.id == PurchaseOrderLine.purchase_order_id)
-    .outerjoin(ProductionOrder, ProductionOrder.id == SuggestionApproval.production_order_id)
-)
-
-
 def _known(uow: UnitOfWork, sku_ids: Sequence[int], asked: Sequence[Suggested]) -> dict[Key, Any]:
     """What was approved of these days, SKUs and places, with the order of each."""
     days = sorted({one.as_of_date for one in asked})
-    rows = uow.rows(_APPROVED.where(SuggestionApproval.as_of_date.in_(days), SuggestionApproval.sku_id.in_(sku_ids)))
-    return {(row.as_of_date, row.sku, row.code): row for row in rows}
+    rows = uow.rows(
+        approved_suggestions().where(SuggestionApproval.as_of_date.in_(days), SuggestionApproval.sku_id.in_(sku_ids))
+    )
+    return {(row.as_of_date, row.sku, row.location_code): row for row in rows}
 
 
 def _must_be_trusted(asked: Sequence[Suggested], new: Sequence[Suggested]) -> None:
@@ -252,20 +234,22 @@ def _must_be_newest(uow: UnitOfWork, new: Sequence[Suggested], sku_ids: Sequence
     oldest = min((asked.as_of_date for asked in new), default=newest)
     ordered: dict[tuple[str, str], list[Any]] = defaultdict(list)
     for row in uow.rows(
-        _APPROVED.where(
+        approved_suggestions()
+        .where(
             SuggestionApproval.sku_id.in_(sku_ids),
             SuggestionApproval.business_date > oldest,
             func.coalesce(PurchaseOrder.status, ProductionOrder.status) != "cancelled",
-        ).order_by(SuggestionApproval.id.desc())
+        )
+        .order_by(SuggestionApproval.id.desc())
     ):
-        ordered[row.sku, row.code].append(row)
+        ordered[row.sku, row.location_code].append(row)
     for asked in new:
         for later in ordered[asked.sku, asked.location]:
             if later.as_of_date != asked.as_of_date and later.business_date > asked.as_of_date:
                 raise SuggestionOvertaken(
                     sku=asked.sku,
                     location=asked.location,
-                    number=later.purchase_order or later.production_order,
+                    number=later.number,
                     ordered_qty=later.approved_qty,
                     ordered_date=str(later.business_date),
                     as_of_date=str(asked.as_of_date),

@@ -28,6 +28,7 @@ from orders_core.store.tables import (
     Package,
     PickList,
     PickListLine,
+    ProductionOrder,
     PurchaseOrder,
     PurchaseOrderLine,
     ReturnAuthorization,
@@ -35,6 +36,7 @@ from orders_core.store.tables import (
     ShipmentLine,
     Sku,
     StockLevel,
+    SuggestionApproval,
     Supplier,
     Ticket,
     TrackingEvent,
@@ -455,3 +457,33 @@ def open_purchase_orders(conn: Connection, *, limit: int = 200) -> Sequence[Any]
         .order_by(PurchaseOrder.expected_date, PurchaseOrder.id)
         .limit(limit)
     ).all()
+
+
+def approved_suggestions() -> Any:
+    """The approvals of suggestions with the order each became, to narrow with `where`.
+
+    Rows of as_of_date, sku, location_code, suggested_qty, approved_qty, reason, approved_by, approved_at, business_date, and of
+    the purchase order, or the production order of a made SKU, order_id, number, status and is_made.
+    """
+    return (
+        select(
+            SuggestionApproval.as_of_date,
+            Sku.sku,
+            Location.code.label("location_code"),
+            SuggestionApproval.suggested_qty,
+            SuggestionApproval.approved_qty,
+            SuggestionApproval.reason,
+            SuggestionApproval.approved_by,
+            SuggestionApproval.approved_at,
+            SuggestionApproval.business_date,
+            func.coalesce(PurchaseOrder.id, ProductionOrder.id).label("order_id"),
+            func.coalesce(PurchaseOrder.number, ProductionOrder.number).label("number"),
+            func.coalesce(PurchaseOrder.status, ProductionOrder.status).label("status"),
+            SuggestionApproval.production_order_id.is_not(None).label("is_made"),
+        )
+        .join(Sku, Sku.id == SuggestionApproval.sku_id)
+        .join(Location, Location.id == SuggestionApproval.location_id)
+        .outerjoin(PurchaseOrderLine, PurchaseOrderLine.id == SuggestionApproval.purchase_order_line_id)
+        .outerjoin(PurchaseOrder, PurchaseOrder.id == PurchaseOrderLine.purchase_order_id)
+        .outerjoin(ProductionOrder, ProductionOrder.id == SuggestionApproval.production_order_id)
+    )
