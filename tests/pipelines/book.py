@@ -21,6 +21,12 @@ from orders_core.store.tables.orders import STOCK_LINE_KINDS
 from orders_core.store.uow import Store, UnitOfWork
 
 SHANGHAI = ZoneInfo("Asia/Shanghai")
+MONDAY = date(2026, 3, 2)
+
+
+def day(number: int) -> date:
+    """The day `number` days after MONDAY."""
+    return MONDAY + timedelta(days=number)
 
 
 def at(day: date, hour: float = 12, zone: ZoneInfo = SHANGHAI) -> datetime:

@@ -32,8 +32,8 @@ from pipelines.warehouse.errors import BuildFailed, ChecksFailed, SourceUnreadab
 from pipelines.warehouse.publish import generations, run_lock
 from pipelines.warehouse.tables import CORE_TABLES, MART_TABLES, RAW_TABLES, table
 from tests.conftest import StatedCount
-from tests.pipelines.book import Book, at
-from tests.pipelines.test_daily import PUBLISHED_AT, day, hashes, steady_sales
+from tests.pipelines.book import Book, at, day
+from tests.pipelines.test_daily import PUBLISHED_AT, hashes, steady_sales
 
 SQLITE = pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
 

@@ -4,7 +4,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import polars as pl
@@ -19,17 +19,11 @@ from pipelines.warehouse.errors import ChecksFailed, SourceUnreadable, Warehouse
 from pipelines.warehouse.publish import generations, run_lock
 from pipelines.warehouse.tables import TABLES
 from pipelines.warehouse.write import table_hash
-from tests.pipelines.book import Book, at
+from tests.pipelines.book import Book, at, day
 
-MONDAY = date(2026, 3, 2)
 # What the model makes of `raw` does not depend on where `raw` came from: test_extract proves that it is the same.
 ONE_DATABASE = pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
 PUBLISHED_AT = datetime(2026, 3, 20, 22, tzinfo=UTC)
-
-
-def day(number: int) -> date:
-    """The day `number` days after Monday, 2 March 2026."""
-    return MONDAY + timedelta(days=number)
 
 
 @pytest.fixture

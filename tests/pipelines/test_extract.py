@@ -4,7 +4,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
-from datetime import date, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import duckdb
@@ -22,9 +22,7 @@ from pipelines.warehouse.errors import SourceChanged, SourceDiffers, SourceUnrea
 from pipelines.warehouse.publish import find_violations
 from pipelines.warehouse.tables import RAW_TABLES, TABLES, table
 from pipelines.warehouse.write import create_tables, table_hash
-from tests.pipelines.book import Book, at
-
-MONDAY = date(2026, 3, 2)
+from tests.pipelines.book import MONDAY, Book, at
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +16,10 @@ from pipelines.daily import RunReport, run_daily
 from pipelines.transform.plan import PlanningDefaults
 from pipelines.warehouse import read
 from pipelines.warehouse.tables import PARTS
-from tests.pipelines.book import Book, at
+from tests.pipelines.book import Book, at, day
 
-MONDAY = date(2026, 3, 2)
 ONE_DATABASE = pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
 DAYS = 70
-
-
-def day(number: int) -> date:
-    return MONDAY + timedelta(days=number)
 
 
 @pytest.fixture

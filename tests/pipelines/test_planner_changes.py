@@ -1,7 +1,7 @@
 """Overrides and history adjustments on their way from the order database to the forecast, and what they were worth."""
 
 from collections.abc import Callable, Iterator
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +17,13 @@ from orders_core.services.plan_changes import (
 )
 from pipelines.daily import run_daily
 from pipelines.warehouse import read
-from tests.pipelines.book import Book, at
+from tests.pipelines.book import Book, at, day
 from tests.support.build import PLANNER
 
-MONDAY = date(2026, 3, 2)
 # What the model makes of `raw` does not depend on where `raw` came from; the first test shows that both databases give it.
 ONE_DATABASE = pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
 LAST = 41
 """The day, counted from Monday, that the plans below are made at the end of: six whole weeks."""
-
-
-def day(number: int) -> date:
-    return MONDAY + timedelta(days=number)
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +18,9 @@ from orders_core.store import tables as t
 from pipelines import plan
 from pipelines.daily import run_daily
 from pipelines.hints import read_hints
-from tests.pipelines.book import Book, at
+from tests.pipelines.book import Book, at, day
 
-MONDAY = date(2026, 3, 2)
 PIA, ANN = Actor("pia", frozenset({"planner"})), Actor("ann", frozenset({"clerk"}))
-
-
-def day(number: int) -> date:
-    return MONDAY + timedelta(days=number)
 
 
 @pytest.fixture
