@@ -98,7 +98,8 @@ def show(
         f"{len(rows)} of {total} suggestions, as of {known.as_of_date}, published {published}",
         f"共 {total} 条建议，显示 {len(rows)} 条；数据截至 {known.as_of_date}，发布于 {published}",
     )
-    out.say(aim(out.settings.warehouse_dir, language="en"), aim(out.settings.warehouse_dir, language="zh"))
+    aimed_at = aim(out.settings.warehouse_dir, language=out.language)
+    out.say(aimed_at, aimed_at)
 
 
 def approve(

@@ -149,3 +149,4 @@ def test_what_suggestions_aim_at_is_set_and_shown_in_a_line(traded: Store, cli: 
     assert said.out.strip() == "补货目标：满足率 97%"
     assert cli("run", "daily", "--as-of", LAST_DAY).code == 0  # before it was set
     assert "orders are for least expected cost" in cli("plan", "show").err
+    assert "补货目标：预期成本最低" in cli("plan", "show", "--lang", "zh").err
