@@ -132,6 +132,24 @@ def apply_overrides(
     return Overridden(daily, _moved(totals, running), steps)
 
 
+def move_pools(totals: pl.DataFrame, told: pl.DataFrame, pools: pl.DataFrame) -> pl.DataFrame:
+    """Totals of pools of places (unique_id is the pool_id) moved by what overrides changed at their places.
+
+    Args:
+        totals: Of `pools.plan_pools`.
+        told: `Overridden.totals`.
+        pools: unique_id, pool_id.
+    """
+    change = (
+        told.join(pools, on="unique_id", how="inner")
+        .group_by("pool_id", "ds")
+        .agg((pl.col("mean") - pl.col("model_mean")).sum().alias("change"))
+        .filter(pl.col("change") != 0)
+        .rename({"pool_id": "unique_id"})
+    )
+    return _moved(totals, change)
+
+
 def _each_day(changes: pl.DataFrame, number: str) -> pl.DataFrame:
     """One row per change and day of it, with the column `ds`."""
     days = changes.with_columns(pl.date_ranges("from_date", "through_date").alias("ds"))

@@ -41,6 +41,7 @@ POSITIONS: dict[str, tuple[Any, object]] = {  # column: type, value where it is 
     "supplier_code": (pl.String, None),
     "sku": (pl.String, None),
     "location_code": (pl.String, None),
+    "pool_id": (pl.String, None),  # of places that serve each other
     "currency": (pl.String, None),
     "unit_cost_cents": (pl.Float64, None),
     "unit_price_cents": (pl.Float64, None),
@@ -89,7 +90,8 @@ def of_totals(totals: Frame | None, asked: pl.DataFrame) -> Forecast:
         raise BadFrame("totals must be given where there are no paths")
     table = to_polars(totals, name="totals", needs=("unique_id", "horizon_days", "mean", *QUANTILE_COLUMNS))
     table = table.sort("unique_id", "horizon_days")
-    table = table.join(asked.select("unique_id"), on="unique_id", how="semi", maintain_order="left")
+    wanted = asked["unique_id"].append(asked["pool_id"].drop_nulls()).unique()
+    table = table.filter(pl.col("unique_id").is_in(wanted.implode()))
     spans = _spans(table)
     mean = table["mean"].to_numpy().astype(np.float64)
     spread = table.select(QUANTILE_COLUMNS).to_numpy()

@@ -290,6 +290,16 @@ REASONS: dict[str, tuple[str, str]] = {
         "到货前预计丢单，补货来不及，扣除（{lost_part_qty:+d}）",
         "demand expected to be lost before an order can arrive ({lost_part_qty:+d})",
     ),
+    "pooled": (
+        "{pool_places} 互相代发，合计补到 {pool_order_up_to_qty}（预期需求 {pool_demand_qty}，安全库存 {pool_safety_qty:+d}）；"
+        "本处预计发出其中 {pool_share_ratio}，目标库存 {order_up_to_qty}",
+        "{pool_places} send for each other: together up to {pool_order_up_to_qty} ({pool_demand_qty} expected, safety stock "
+        "{pool_safety_qty:+d}); this place is expected to send {pool_share_ratio} of it, so its level is {order_up_to_qty}",
+    ),
+    "served_elsewhere": (
+        "别处多于应有份额的库存可代发（{elsewhere_part_qty:+d}）",
+        "other places hold more than their share and send in its stead ({elsewhere_part_qty:+d})",
+    ),
     "transferred": (
         "从别处调拨更省（{transfer_part_qty:+d}）",
         "comes from another place, which is cheaper ({transfer_part_qty:+d})",

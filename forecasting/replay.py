@@ -15,12 +15,18 @@ where a review is due, the policy is asked how much to order. What is ordered in
 days is there in the morning of day t + L + 1, so that lead time + review period are the days one order has to cover, as in
 `replenishment`. The first review is in the evening before `start`.
 
+Places of one pool (`pool_id` of the terms) serve each other: what a place can't serve, waiting or of the day, goes out from the
+others of its pool, from the one with most left first (ties by unique_id); where that is not enough for all who ask, they are
+served by unique_id. Demand, and what nobody could serve, are counted where they were asked for. So it is under every policy
+and for what was really ordered; what sending from another place costs is not counted.
+
 A policy is anything that can be called with a `Known` and answers with one whole number per position. It is given history
 up to the evening of the review and no more, and the same lead times, minimums, packs and costs as every other policy.
 `Ours` is the product itself: `plan_demand` and `suggest`.
 
-On days on which stock was really out (`is_censored`) what was recorded is a lower bound: demand of the replay is then the
-estimate the forecast learns from (`demand`: eight earlier days of that weekday), in whole units, the same for everybody.
+On days on which stock was really out (`is_censored`; of a pool: everywhere) what was recorded is a lower bound: demand of the
+replay is then the estimate the forecast learns from (`demand`: eight earlier days of that weekday), in whole units, the same
+for everybody.
 Without it, what was really ordered would look better than it was: who met an empty shelf was not counted.
 
 Money. Holding: units on hand in the evening × holding_cost_cents (a unit and day). Shortage: shortage_cost_cents × units
@@ -47,6 +53,7 @@ from forecasting.demand import complete_calendar, read_history
 from forecasting.errors import BadFrame, BadSetting
 from forecasting.forecast import DemandPlan, PlanSettings, plan_demand
 from forecasting.frames import Frame, is_pandas, like, one_row_each, text_column, to_polars
+from forecasting.pools import plan_pools, read_pools, with_pooled_stock_outs
 from forecasting.replenishment import OrderSettings, suggest
 
 TERMS: dict[str, tuple[Any, object]] = {  # column: type, value where it is NULL or missing
@@ -96,8 +103,8 @@ class Known:
         as_of: Last day known.
         history: unique_id, ds, y, is_censored of every series through `as_of`, sorted.
         daily: The same demand as an array: one row per row of `positions`, the last column is `as_of`.
-        positions: One row per series that is reviewed today, sorted by unique_id: its terms and costs, and on_hand_qty,
-            on_order_qty, backordered_qty as this policy has brought them about.
+        positions: One row per series that is reviewed today, sorted by unique_id: its terms and costs, pool_id (NULL:
+            alone), and on_hand_qty, on_order_qty, backordered_qty as this policy has brought them about.
         items: What is known of the things themselves, as `plan_demand` takes it; an end_date only once it has passed.
         closed_dates: Days without business, past and coming, as they could be told on `as_of`.
         is_lost: Demand that meets no stock goes away; False: it waits.
@@ -207,7 +214,8 @@ def replay(
         history: unique_id, ds, y, is_censored, before `start` and through the replay; as `plan_demand` takes it. Days
             that can't be read (y below zero, no number) are no demand here.
         terms: One row per series to be replayed: columns of `TERMS`; on_hand_qty and backordered_qty are those of the
-            morning of `start`, before anything is received.
+            morning of `start`, before anything is received. Series with the same pool_id (text; NULL or missing: none)
+            serve each other; they are reviewed on the same days.
         policies: Name -> policy. The first is the one others are compared with, see `compare`.
         start: First day of demand; the evening before is the first review.
         days: Days of demand.
@@ -237,7 +245,8 @@ def replay(
     demand = _by_day(
         rows.with_columns(pl.col("y").round(0)), ids, "ds", "y", first=first, days=(start - first).days + days
     )
-    demand += _unrecorded(rows, ids, first=first, days=demand.shape[1])
+    out = with_pooled_stock_outs(rows, about) if about["pool_id"].is_not_null().any() else rows
+    demand += _unrecorded(out, ids, first=first, days=demand.shape[1])
     before = demand.shape[1] - days  # columns through the evening before `start`
     ahead = np.zeros((len(ids), days), dtype=np.int64)
     if under_way is not None:
@@ -288,6 +297,7 @@ class _Run:
 
     def __init__(self, about: pl.DataFrame, ahead: Ints, *, is_lost: bool) -> None:
         self.about, self.is_lost = about, is_lost
+        self.pool = about["pool_id"].rank("dense").fill_null(0).to_numpy().astype(np.int64)  # 0: alone
         self.on_hand, self.waiting = about["on_hand_qty"].to_numpy().copy(), about["backordered_qty"].to_numpy().copy()
         self.arrivals = ahead.copy()
         self.on_order = ahead.sum(axis=1)
@@ -335,16 +345,21 @@ class _Run:
         """What is due arrives, the waiting are served, then the day's demand."""
         self.on_hand += self.arrivals[:, day]
         self.on_order -= self.arrivals[:, day]
-        served = np.minimum(self.on_hand, self.waiting)
-        self.on_hand -= served
-        self.waiting -= served
-        sold = np.minimum(self.on_hand, demand)
-        self.on_hand -= sold
+        self.waiting -= self._serve(self.waiting)
+        sold = self._serve(demand)
         self.demand[:, day], self.short[:, day] = demand, demand - sold
         if not self.is_lost:
             self.waiting += demand - sold
             self.late[:, day] = self.waiting
         self.evening[:, day] = self.on_hand
+
+    def _serve(self, asked: Ints) -> Ints:
+        """Units served of what is asked at each place: from its own stock, then from that of its pool."""
+        served = np.minimum(self.on_hand, asked)
+        self.on_hand -= served
+        taken, given = _lend(self.on_hand, asked - served, self.pool)
+        self.on_hand -= taken
+        return np.asarray(served + given)
 
     def money(self, policy: str, start: date) -> pl.DataFrame:
         """One row per series and week, columns of `MONEY`."""
@@ -405,15 +420,49 @@ class _Run:
         return pl.concat([pl.DataFrame(schema=ORDERS), *made])
 
 
+def _lend(left: Ints, need: Ints, pool: Ints) -> tuple[Ints, Ints]:
+    """Units taken of what is left at each place, and given to each that needs some, within pools (0: alone).
+
+    Who has most left gives first, who comes first is given first.
+    """
+    taken, given = np.zeros_like(left), np.zeros_like(need)
+    asks = np.zeros(int(pool.max(initial=0)) + 1, dtype=np.bool_)
+    asks[pool[need > 0]] = True
+    asks[0] = False
+    at = np.flatnonzero(asks[pool])
+    if not at.size:
+        return taken, given
+    left, need, pool = left[at], need[at], pool[at]
+    has, lacks = (np.bincount(pool, weights=units).astype(np.int64) for units in (left, need))
+    moved = np.minimum(has, lacks)
+    taken[at] = _in_turn(left, pool, moved, np.lexsort((-left, pool)))
+    given[at] = _in_turn(need, pool, moved, np.lexsort((pool,)))
+    return taken, given
+
+
+def _in_turn(units: Ints, pool: Ints, moved: Ints, order: Ints) -> Ints:
+    """The part of `units` that `moved` of each pool takes when it goes through them in `order` (sorted by pool)."""
+    units, pool = units[order], pool[order]
+    before = np.cumsum(units) - units
+    begins = np.flatnonzero(np.diff(pool, prepend=-1))
+    before -= np.repeat(before[begins], np.diff(np.append(begins, pool.size)))
+    out = np.empty_like(units)
+    out[order] = np.clip(moved[pool] - before, 0, units)
+    return out
+
+
 def _read_terms(terms: Frame) -> pl.DataFrame:
     frame = one_row_each(terms, name="terms")
+    if "pool_id" not in frame.columns:
+        frame = frame.with_columns(pl.lit(None, dtype=pl.String).alias("pool_id"))
     columns = []
     for name, (dtype, default) in TERMS.items():
         value = pl.col(name).cast(dtype) if name in frame.columns else pl.lit(None, dtype=dtype).alias(name)
         columns.append(value.fill_null(default))
-    others = [name for name in frame.columns if name not in TERMS and name != "unique_id"]
+    others = [name for name in frame.columns if name not in TERMS and name not in ("unique_id", "pool_id")]
+    pooled = pl.when(pl.len().over("pool_id") > 1).then(text_column(frame, "pool_id")).alias("pool_id")
     try:
-        about = frame.select("unique_id", *columns, *others).sort("unique_id")
+        about = frame.select("unique_id", *columns, pooled, *others).sort("unique_id")
     except pl.exceptions.PolarsError as error:
         raise BadFrame(f"terms: {error}") from error
     for name, least in {**dict.fromkeys(TERMS, 0), "review_period_days": 1, "moq_qty": 1, "pack_qty": 1}.items():
@@ -421,6 +470,13 @@ def _read_terms(terms: Frame) -> pl.DataFrame:
         if wrong.height:
             unique_id, value = wrong.select("unique_id", name).row(0)
             raise BadFrame(f"terms: {name} of {unique_id} must be at least {least}, got {value}")
+    apart = read_pools(about).join(about.select("unique_id", "review_period_days"), on="unique_id")
+    apart = apart.group_by("pool_id").agg(pl.col("review_period_days").unique().sort()).sort("pool_id")
+    for pool_id, reviews in apart.filter(pl.col("review_period_days").list.len() > 1).iter_rows():
+        raise BadFrame(f"terms: review_period_days must be the same at all places of pool {pool_id}, got {reviews}")
+    both = about.filter(pl.col("unique_id").is_in(about["pool_id"].drop_nulls().unique().to_list()))
+    if both.height:
+        raise BadFrame(f"terms: {both['unique_id'][0]} is a unique_id and a pool_id; name the pool otherwise")
     return about
 
 
@@ -526,7 +582,15 @@ DIFFERENCES: dict[str, Any] = {
 }
 
 
-def compare(money: Frame, *, policy: str | None = None, draws: int = 2000, level: float = 0.95, seed: int = 7) -> Frame:
+def compare(
+    money: Frame,
+    *,
+    policy: str | None = None,
+    pools: Frame | None = None,
+    draws: int = 2000,
+    level: float = 0.95,
+    seed: int = 7,
+) -> Frame:
     """What `policy` costs less or more than each other one, with an interval by paired bootstrap over the series.
 
     Series are drawn with replacement, both policies' costs of a series together, and the differences summed; the interval
@@ -535,6 +599,8 @@ def compare(money: Frame, *, policy: str | None = None, draws: int = 2000, level
     Args:
         money: `Replay.money`.
         policy: Which one; the first in `money` when None.
+        pools: unique_id, pool_id, such as the terms: series of a pool are drawn together, because what one of them costs
+            depends on the stock of the others.
 
     Returns:
         One row per other policy: policy, compared_with, difference_cents (below 0: `policy` is cheaper), low_cents,
@@ -545,6 +611,10 @@ def compare(money: Frame, *, policy: str | None = None, draws: int = 2000, level
     policy = names[0] if policy is None else policy
     if policy not in names:
         raise BadSetting(f"policy {policy} is not in money; it has {', '.join(names)}")
+    if pools is not None:
+        table = table.join(read_pools(pools), on="unique_id", how="left", maintain_order="left").with_columns(
+            pl.coalesce("pool_id", "unique_id").alias("unique_id")
+        )
     costs = (
         table.group_by("unique_id", "policy")
         .agg(pl.col("cost_cents").sum())
@@ -584,7 +654,7 @@ class Ours:
         plan = self.plan(known)
         asked = known.positions.join(plan.totals.select("unique_id"), on="unique_id", how="semi", maintain_order="left")
         found = suggest(
-            plan.totals,
+            pl.concat([plan.totals, self.pool_totals(known, asked)]),
             asked.with_columns(
                 (7 * pl.col("holding_cost_cents")).alias("weekly_holding_cost_cents"),
                 pl.struct("lead_time_days", "lead_time_sd_days")
@@ -604,21 +674,33 @@ class Ours:
 
     def plan(self, known: Known) -> DemandPlan:
         """The forecast of the evening; one for all service targets, because it doesn't depend on stock."""
+        plan = self._once(known, "plan", plan_demand, known.history)
+        assert isinstance(plan, DemandPlan)
+        return plan
+
+    def pool_totals(self, known: Known, asked: pl.DataFrame) -> pl.DataFrame:
+        """The same of the summed demand of each pool of the positions `asked`; no rows where there is none."""
+        pools = read_pools(asked)
+        if not pools.height:
+            return self.plan(known).totals.clear()
+        totals = self._once(known, "pools", plan_pools, known.history, pools)
+        assert isinstance(totals, pl.DataFrame)
+        return totals.select(self.plan(known).totals.columns)
+
+    def _once(self, known: Known, name: str, made: Callable[..., Any], *of: pl.DataFrame) -> Any:
         longest = known.interval_days + np.ceil(2 * known.positions["lead_time_sd_days"].to_numpy())
         horizon_days = int(longest.max())
-        key = f"plan {horizon_days} {self.settings}"
+        key = f"{name} {horizon_days} {self.settings}"
         if key not in known.shared:
-            known.shared[key] = plan_demand(
-                known.history,
+            known.shared[key] = made(
+                *of,
                 as_of=known.as_of,
                 horizon_days=horizon_days,
                 items=known.items,
                 closed_dates=known.closed_dates,
                 settings=self.settings,
             )
-        plan = known.shared[key]
-        assert isinstance(plan, DemandPlan)
-        return plan
+        return known.shared[key]
 
 
 def _likely_lead_times(stated: Mapping[str, float]) -> list[int]:

@@ -18,6 +18,7 @@ supplier. Every step is a part in whole units, and the parts add up to suggested
     late_part          on order, but later than the next order would come
     lost_part (−)      expected to be asked for and lost before an order can arrive
     surplus_part       stock above the level (it makes the sum zero when nothing is needed)
+    elsewhere_part (−) other places of the pool hold more than their share and send in its stead
     transfer_part (−)  comes from another place, which has too much of it
     lot_part           more at once, because each order costs (EOQ), or by min/max
     moq_part, pack_part  to the least order and to whole packs; by cost also rounded down
@@ -25,6 +26,10 @@ supplier. Every step is a part in whole units, and the parts add up to suggested
     price_break_part   to the quantity from which on every unit is cheaper, where that costs less a year
     joint_part         to the supplier's least order value, or (−) waiting until there is enough
     budget_part (−)    what the budget doesn't reach
+
+Positions that share a `pool_id` serve each other (`forecasting.pools`): the level is found once, from the forecast of
+their summed demand, and shared out by what each is expected to send. What others hold above their share counts against the
+need of the rest, so that the orders of all places add up to what the pool lacks.
 
 When demand is normal with standard deviation σ a day, the quantile is μ(L+R) + z σ √(L+R), the textbook formula; here it
 comes from the forecast's paths, whatever their shape.
@@ -78,6 +83,7 @@ from forecasting.policies import (
     price_at,
     yearly_cost,
 )
+from forecasting.pools import share_out
 from forecasting.positions import (
     TARGETS,
     Forecast,
@@ -108,6 +114,7 @@ PARTS = (
     "late_part_qty",
     "lost_part_qty",
     "surplus_part_qty",
+    "elsewhere_part_qty",
     "transfer_part_qty",
     "lot_part_qty",
     "moq_part_qty",
@@ -245,6 +252,7 @@ def order_quantity(
     pack_qty: int = 1,
     late_qty: int = 0,
     lost_qty: int = 0,
+    elsewhere_qty: int = 0,
     transfer_qty: int = 0,
     least_qty: int = 0,
     extra_qty: int = 0,
@@ -259,7 +267,8 @@ def order_quantity(
         moq_qty, pack_qty: The supplier's least order, and the number it comes in multiples of.
         late_qty: Of what is on order, too late to count.
         lost_qty: Of the expected demand, lost before an order can arrive.
-        transfer_qty: Comes from another place; no more than is needed of it counts.
+        elsewhere_qty: Other places hold so much above their share; no more than is needed of it counts, as of
+        transfer_qty: Comes from another place.
         least_qty: At least so much when anything (EOQ).
         extra_qty: So much on top when anything (max − min).
         multiple_qty: Lots come in multiples of it, (R, Q).
@@ -271,7 +280,8 @@ def order_quantity(
     on_hand = on_hand_qty or 0
     gap = order_up_to_qty + backordered_qty - on_hand - on_order_qty + late_qty - lost_qty
     needed = max(0, gap)
-    left = max(0, needed - transfer_qty)
+    own = max(0, needed - elsewhere_qty)
+    left = max(0, own - transfer_qty)
     lot = whole_packs(max(left + extra_qty, least_qty), multiple_qty) if left else 0
     raised = max(lot, moq_qty) if lot else 0
     packed = whole_packs(raised, pack_qty)
@@ -291,7 +301,8 @@ def order_quantity(
         "late_part_qty": late_qty,
         "lost_part_qty": -lost_qty,
         "surplus_part_qty": needed - gap,
-        "transfer_part_qty": left - needed,
+        "elsewhere_part_qty": own - needed,
+        "transfer_part_qty": left - own,
         "lot_part_qty": lot - left,
         "moq_part_qty": raised - lot,
         "pack_part_qty": packed - raised,
@@ -338,7 +349,8 @@ def suggest(
 
     Args:
         totals: From `plan_demand`: demand from the day after `as_of` through each day. May be None with `paths`.
-        positions: unique_id and, where known, lead time, review period, stock, minimum and pack; see `forecasting`.
+        positions: unique_id and, where known, lead time, review period, stock, minimum and pack; see `forecasting`. Those
+            that share a pool_id are planned together where `totals` (or `paths`) hold their sum under that name.
         as_of: The day the forecast was made at. Ordering "today" means this day.
         cycle_service_ratio: Chance of no stock-out in a cycle, where a position names none; above 0, below 1.
         choices: From `plan_demand`; gives the suggestions their trust grade and what has to be known about the history.
@@ -352,7 +364,8 @@ def suggest(
         expiring: unique_id, ds, qty: units on hand that expire at the end of that day. Used with `paths`.
         closed_days: supplier_code, ds: days on which a supplier takes no order, doesn't work and doesn't deliver.
         suppliers: supplier_code, min_order_cents: the least value of all lines of one order.
-        routes: What moving goods between two locations costs; a position needs sku and location_code for that.
+        routes: What moving goods between two locations costs; a position needs sku and location_code for that, and none is
+            moved within a pool, whose places send for each other.
         budget_cents: All orders together cost no more.
 
     Returns:
@@ -385,8 +398,12 @@ def suggest(
             cases.append(case)
         else:
             found.append(case)
-    for at in range(0, len(cases), CHUNK):
-        _set_levels(cases[at : at + CHUNK], forecast, settings, aging)
+    pools = _pools(cases, forecast, day, closed, settings, dated, aging)
+    alone = [*(case for case in cases if not case.is_pooled), *(pool.case for pool in pools)]
+    for at in range(0, len(alone), CHUNK):
+        _set_levels(alone[at : at + CHUNK], forecast, settings, aging)
+    for pool in pools:
+        _share_level(pool)
     for case in cases:
         _set_policy(case, settings, about.get(case.unique_id))
     moved = joint.transfers(_places(cases), routes) if routes else []
@@ -455,6 +472,8 @@ class _Case:
     fill_rate_ratio: float | None = None
     late_qty: int = 0
     lost_qty: int = 0
+    is_pooled: bool = False
+    elsewhere_qty: int = 0
     transfer_qty: int = 0
     least_qty: int = 0
     extra_qty: int = 0
@@ -687,6 +706,90 @@ def _set_levels_over_paths(
         case.reorder_point_qty = min(case.reorder_point_qty, case.order_up_to_qty)
 
 
+# ----------------------------------------------------------------------------------- places that serve each other
+
+
+@dataclass(frozen=True)
+class _Pool:
+    """Positions that serve each other, and one case for all of them together."""
+
+    case: _Case
+    members: tuple[_Case, ...]
+
+
+def _pools(
+    cases: Sequence[_Case],
+    forecast: Forecast,
+    day: date,
+    closed: Mapping[str, frozenset[date]],
+    settings: OrderSettings,
+    arrivals: Mapping[str, list[tuple[int, int]]],
+    aging: dict[str, list[tuple[int, int]]],
+) -> list[_Pool]:
+    """The pools of two cases and more whose summed demand is forecast; what expires in them is noted under their name.
+
+    A case with a rule of its own stands outside. Terms are those of the member that waits longest for its orders.
+    """
+    by_pool: dict[str, list[_Case]] = {}
+    for case in cases:
+        p = case.position
+        if p["pool_id"] in forecast.rows and p["policy"] == "order_up_to" and p["min_qty"] is None:
+            by_pool.setdefault(p["pool_id"], []).append(case)
+    pools = []
+    for pool_id, members in by_pool.items():
+        slowest = max(members, key=lambda case: max(case.timing.interval_days))
+        known = [case.position["on_hand_qty"] for case in members if case.position["on_hand_qty"] is not None]
+        sums = {name: sum(case.position[name] for case in members) for name in ("on_order_qty", "backordered_qty")}
+        together = slowest.position | sums | {"unique_id": pool_id, "on_hand_qty": sum(known) if known else None}
+        due = sorted(pair for case in members for pair in arrivals.get(case.unique_id, []))
+        pool = _case(together, forecast, day, closed, settings, due)
+        if len(members) < 2 or not isinstance(pool, _Case) or {c.target for c in members} != {pool.target}:
+            continue
+        aging[pool_id] = sorted(pair for case in members for pair in aging.get(case.unique_id, []))
+        for case in members:
+            case.is_pooled = True
+        pools.append(_Pool(pool, tuple(members)))
+    return pools
+
+
+def _share_level(pool: _Pool) -> None:
+    """Give each place its share of the pool's level, and what the others hold above theirs."""
+    whole, members = pool.case, pool.members
+    until = whole.timing.interval_days[0] - 1
+    expected = [float(case.mean[min(until, case.mean.size - 1)]) for case in members]
+    shares = [qty / sum(expected) if sum(expected) > 0 else 1 / len(members) for qty in expected]
+    on_order = [case.position["on_order_qty"] for case in members]
+    parts = zip(
+        members,
+        shares,
+        share_out(whole.order_up_to_qty, shares),
+        share_out(whole.reorder_point_qty, shares),
+        share_out(whole.lost_qty, shares),
+        share_out(whole.late_qty, on_order),
+        strict=True,
+    )
+    demand = math.floor(whole.expected_qty + 0.5)
+    for case, share, level, point, lost, late in parts:
+        case.order_up_to_qty, case.reorder_point_qty, case.lost_qty, case.late_qty = level, point, lost, late
+        case.expected_qty = whole.expected_qty * share
+        case.cycle_service_ratio, case.fill_rate_ratio = whole.cycle_service_ratio, whole.fill_rate_ratio
+        case.reasons += ["pooled", *whole.reasons]
+        case.facts |= whole.facts | {
+            "pool_places": ", ".join(str(one.position["location_code"] or one.unique_id) for one in members),
+            "pool_order_up_to_qty": whole.order_up_to_qty,
+            "pool_demand_qty": demand,
+            "pool_safety_qty": whole.order_up_to_qty - demand,
+            "pool_share_ratio": round(share, 6),
+        }
+    lacking = [max(0, case.gap_qty) for case in members]
+    needed = max(0, whole.gap_qty)
+    for case, lacks, needs in zip(members, lacking, share_out(needed, lacking), strict=True):
+        case.elsewhere_qty = lacks - needs
+        if whole.cost is not None:
+            others = needed - needs
+            case.cost = lambda qty, others=others: whole.cost(others + qty)
+
+
 def _unit_facts(which: str, unit: NextUnit, i: int, rates: tuple[float, float, float]) -> dict[str, object]:
     """What the last unit of the level, or the next one, is expected to save and to cost."""
     holding, short, waste = rates
@@ -789,6 +892,7 @@ def _set_quantity(case: _Case, settings: OrderSettings) -> None:
         pack_qty=p["pack_qty"],
         late_qty=case.late_qty,
         lost_qty=case.lost_qty,
+        elsewhere_qty=case.elsewhere_qty,
         transfer_qty=moved,
         least_qty=case.least_qty,
         extra_qty=case.extra_qty,
@@ -843,7 +947,7 @@ def _places(cases: Sequence[_Case]) -> list[joint.Place]:
     places = []
     for case in cases:
         p, gap = case.position, case.gap_qty
-        if p["sku"] is None or p["location_code"] is None:
+        if p["sku"] is None or p["location_code"] is None or case.is_pooled:
             continue
         there = max(0, (p["on_hand_qty"] or 0) - p["backordered_qty"])
         places.append(
@@ -972,6 +1076,7 @@ def _row(case: _Case, as_of: date, choice: Mapping[str, Any] | None, settings: O
     told = {
         "late_part_qty": "on_order_late",
         "lost_part_qty": "lost_before_arrival",
+        "elsewhere_part_qty": "served_elsewhere",
         "transfer_part_qty": "transferred",
         "lot_part_qty": "up_to_max"
         if case.extra_qty
@@ -1067,6 +1172,8 @@ WORKED_OUT = (
     "expires_unsold",
     "on_order_late",
     "lost_before_arrival",
+    "pooled",
+    "served_elsewhere",
     "transferred",
     "min_max",
     "min_max_given",

@@ -48,6 +48,7 @@ SOURCES = {f"raw.{model.name}": model.keys for model in READ_MODELS if model.key
 PLANNED = (
     "mart.demand_forecast",
     "mart.demand_forecast_total",
+    "mart.pool_forecast_total",
     "mart.forecast_override",
     "mart.forecast_choice",
     "mart.forecast_exception",
@@ -502,7 +503,8 @@ def build_forecast(settings: RunSettings, con: duckdb.DuckDBPyConnection, positi
     """Forecast every product and place with demand, as far ahead as `plan.positions` need it; returns what the forecast
     counted."""
     from forecasting.forecast import PlanSettings, plan_demand
-    from forecasting.overrides import apply_adjustments, apply_overrides, note_adjustments, note_overrides
+    from forecasting.overrides import apply_adjustments, apply_overrides, move_pools, note_adjustments, note_overrides
+    from forecasting.pools import plan_pools
 
     history, items, names = plan.history(con, settings.known), plan.items(con, settings.known), plan.series_names(con)
     longest = plan.longest_interval_days(positions, plan.closed_days(con), settings.as_of)
@@ -510,19 +512,23 @@ def build_forecast(settings: RunSettings, con: duckdb.DuckDBPyConnection, positi
     closed = plan.closed_dates(plan.order_dates(con), as_of=settings.as_of, horizon_days=horizon_days)
     adjustments, overrides = plan.adjustments(con), plan.overrides(con)
     adjusted = apply_adjustments(history, adjustments)
-    result = plan_demand(
-        adjusted.history,
-        as_of=settings.as_of,
-        horizon_days=horizon_days,
-        items=items,
-        closed_dates=closed,
-        settings=PlanSettings(country=plan.country(con)),
-    )
+    how: dict[str, Any] = {
+        "as_of": settings.as_of,
+        "horizon_days": horizon_days,
+        "items": items,
+        "closed_dates": closed,
+        "settings": PlanSettings(country=plan.country(con)),
+    }
+    result = plan_demand(adjusted.history, **how)
+    pools = positions.select("unique_id", "pool_id")
+    together = plan_pools(adjusted.history, pools, **how)
     told = apply_overrides(result.forecasts, result.totals, overrides, as_of=settings.as_of)
     reasoned = note_overrides(note_adjustments(result.choices, adjusted, adjustments), told.steps, overrides)
     choices, steps = table("mart.forecast_choice"), table("mart.forecast_override")
     replace_with_frame(con, table("mart.demand_forecast"), plan.forecast_table(told.forecasts, names))
     replace_with_frame(con, table("mart.demand_forecast_total"), plan.forecast_table(told.totals, names))
+    moved = move_pools(together, told.totals, pools)
+    replace_with_frame(con, table("mart.pool_forecast_total"), plan.pool_table(moved, positions))
     replace_with_frame(con, steps, plan.override_table(told.steps, names, steps.column_names))
     replace_with_frame(con, choices, plan.choice_table(reasoned, names, choices.column_names))
     replace_with_frame(con, table("mart.forecast_exception"), plan.exception_table(result.exceptions))

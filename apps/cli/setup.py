@@ -93,6 +93,15 @@ def target(
             help=both("hold stock back for the channel that earns most", "是否为利润最高的渠道保留库存"),
         ),
     ] = None,
+    pool: Annotated[
+        bool | None,
+        typer.Option(
+            "--pool-places/--places-apart",
+            help=both(
+                "whether places send for each other and share one safety stock", "各处是否互相代发、共用安全库存"
+            ),
+        ),
+    ] = None,
     reason: Annotated[str, typer.Option("--reason", help=both("why, in a few words", "原因"))] = "",
     dry_run: DryRun = False,
 ) -> None:
@@ -101,12 +110,14 @@ def target(
     from orders_core.services.plan_changes import SetPlanning, set_planning
 
     with out.store() as store:
-        now = out.run(store, set_planning, SetPlanning(by, ratio, protect, reason), dry_run=dry_run)
+        now = out.run(store, set_planning, SetPlanning(by, ratio, pool, protect, reason), dry_run=dry_run)
     out.emit(
         now.model_dump(), sentence(f"aims_at_{now.target}", now.model_dump(), "zh" if out.language == "zh" else "en")
     )
     if not dry_run:
         out.say("the next daily run plans with it", "下一次日运行起生效")
+    if not now.pools_places:
+        out.say("every place is planned for itself", "各处分别计划")
     if now.protects_channels:
         out.say("units are held back for the channel that earns most", "为利润最高的渠道保留库存")
 

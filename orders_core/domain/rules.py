@@ -104,6 +104,7 @@ class Planning(_Part):
     target: Literal["cost", "cycle_service", "fill_rate"] = "cost"
     cycle_service_ratio: float = Field(default=0.95, gt=0, lt=1)  # also where costs are not known
     fill_rate_ratio: float = Field(default=0.98, gt=0, lt=1)
+    pools_places: bool = True  # places of one product send for each other: one safety stock for all of them
     protects_channels: bool = False  # hold units back for the channel that earns most by them
 
 

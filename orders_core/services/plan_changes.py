@@ -65,12 +65,14 @@ class SetPlanning:
     Attributes:
         target: "cost" (least expected cost), "cycle_service" or "fill_rate".
         ratio: What the named service is to reach; with "cost" the cycle service where costs are not known.
+        pools_places: Whether the places of one product are planned together, because they send for each other.
         protects_channels: Whether the nightly run holds units back for the channel that earns most by them.
         reason: Why, for the trail.
     """
 
     target: str | None = None
     ratio: float | None = None
+    pools_places: bool | None = None
     protects_channels: bool | None = None
     reason: str = ""
 
@@ -94,8 +96,9 @@ def set_planning(uow: UnitOfWork, actor: Actor, command: SetPlanning) -> Plannin
     changed: dict[str, Any] = {"target": target}
     if command.ratio is not None:
         changed["fill_rate_ratio" if target == "fill_rate" else "cycle_service_ratio"] = command.ratio
-    if command.protects_channels is not None:
-        changed["protects_channels"] = command.protects_channels
+    for switch in ("pools_places", "protects_channels"):
+        if getattr(command, switch) is not None:
+            changed[switch] = getattr(command, switch)
     wanted = now.model_copy(update=changed)
     if wanted != now:
         new_rules(uow, actor, ChangeRules({"planning": wanted.model_dump()}, command.reason))

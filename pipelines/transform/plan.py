@@ -35,6 +35,7 @@ class PlanningDefaults:
         transfer_unit_cents, transfer_fixed_cents: Cost of moving goods between any two of our places; no unit cost: no
             transfers are suggested.
         budget_cents: What all orders of a day together may cost; None: no limit.
+        pools_places: Whether the places of one product send for each other and are planned together.
         protects_channels: Whether units are held back for the channel that earns most by them (`pipelines.hints`).
     """
 
@@ -49,6 +50,7 @@ class PlanningDefaults:
     transfer_unit_cents: int | None = None
     transfer_fixed_cents: int = 0
     budget_cents: int | None = None
+    pools_places: bool = True
     protects_channels: bool = False
 
 
@@ -135,7 +137,8 @@ def positions(con: duckdb.DuckDBPyConnection, as_of: AsOf, defaults: PlanningDef
 
     Open demand takes stock first: `reserved_qty` is the part of `on_hand_qty` (NULL where stock is not recorded) that
     covers it, `backordered_qty` what it lacks. `lead_times_days` are lead times that are as likely as each other, from real
-    receipts and what the supplier states; NULL where `lead_time_days` is taken for certain.
+    receipts and what the supplier states; NULL where `lead_time_days` is taken for certain. `pool_id` names the places that
+    send for each other: all of a SKU that record their stock; NULL where each is planned for itself.
     """
     found = con.execute(
         f"""
@@ -162,7 +165,8 @@ def positions(con: duckdb.DuckDBPyConnection, as_of: AsOf, defaults: PlanningDef
         coalesce(moq_qty, 1) AS moq_qty, coalesce(pack_qty, 1) AS pack_qty,
         coalesce(source.lead_time_days, $lead_time_days)::BIGINT AS lead_time_days,
         coalesce(source.review_period_days, $review_period_days)::BIGINT AS review_period_days,
-        $cycle_service_ratio::DOUBLE AS cycle_service_ratio
+        $cycle_service_ratio::DOUBLE AS cycle_service_ratio,
+        CASE WHEN $pools_places AND is_tracked THEN sku || '@*' END AS pool_id
       FROM series LEFT JOIN stock USING (sku, location_code) LEFT JOIN under_way u USING (sku, location_code)
         LEFT JOIN source USING (sku) LEFT JOIN sold ON sold.sku = series.sku AND sold.currency = source.currency
         LEFT JOIN made USING (sku) ORDER BY unique_id""",
@@ -170,6 +174,7 @@ def positions(con: duckdb.DuckDBPyConnection, as_of: AsOf, defaults: PlanningDef
             "lead_time_days": defaults.lead_time_days,
             "review_period_days": defaults.review_period_days,
             "cycle_service_ratio": defaults.cycle_service_ratio,
+            "pools_places": defaults.pools_places,
         },
     ).pl()
     return _with_lead_times(con, as_of, found)
@@ -347,6 +352,12 @@ def forecast_table(forecasts: pl.DataFrame, names: pl.DataFrame) -> pl.DataFrame
     return forecasts.rename(renamed).join(names, on="unique_id", how="left", validate="m:1").drop("unique_id")
 
 
+def pool_table(totals: pl.DataFrame, positions: pl.DataFrame) -> pl.DataFrame:
+    """`pools.plan_pools` with declared names."""
+    names = positions.select(unique_id="pool_id", sku="sku").drop_nulls().unique()
+    return forecast_table(totals, names)
+
+
 def override_table(steps: pl.DataFrame, names: pl.DataFrame, columns: tuple[str, ...]) -> pl.DataFrame:
     """`Overridden.steps` with declared names."""
     renamed = {"ds": "demand_date", "before_mean": "before_mean_qty", "after_mean": "after_mean_qty"}
@@ -374,11 +385,12 @@ def exception_table(exceptions: pl.DataFrame) -> pl.DataFrame:
 
 
 def stored_totals(con: duckdb.DuckDBPyConnection) -> pl.DataFrame:
-    """`mart.demand_forecast_total` as `forecasting` knows it."""
+    """`mart.demand_forecast_total` and `mart.pool_forecast_total` as `forecasting` knows them."""
     quantiles = ", ".join(f"{q}_qty AS {q}" for q in QUANTILES)
+    columns = f"demand_date AS ds, horizon_days, mean_qty AS mean, {quantiles}, model"
     return con.execute(f"""
-      SELECT {SERIES}, demand_date AS ds, horizon_days, mean_qty AS mean, {quantiles}, model
-      FROM mart.demand_forecast_total ORDER BY unique_id, ds""").pl()
+      SELECT {SERIES}, {columns} FROM mart.demand_forecast_total
+      UNION ALL SELECT sku || '@*', {columns} FROM mart.pool_forecast_total ORDER BY unique_id, ds""").pl()
 
 
 def stored_choices(con: duckdb.DuckDBPyConnection) -> pl.DataFrame:
@@ -404,6 +416,7 @@ def positions_for_suggestions(positions: pl.DataFrame, totals: pl.DataFrame) -> 
         "supplier_code",
         "sku",
         "location_code",
+        "pool_id",
         "currency",
         "unit_cost_cents",
         "unit_price_cents",
