@@ -60,26 +60,35 @@ def show(
     limit: Annotated[int | None, typer.Option("--limit", min=1, help=both("rows at most", "最多行数"))] = None,
     as_csv: Csv = False,
 ) -> None:
-    """One row per product and location."""
+    """One row per product and location, with the number of the order it became where it was approved."""
+    from apps.components.planning import most_urgent_first
+    from apps.components.words import say
+    from apps.readers import approvals
     from pipelines.plan import aim, suggestions
 
     plan = suggestions(
         out.settings.warehouse_dir, language=out.language, only_to_buy=not everything, sku=sku, location_code=location
     )
+    known = plan.publication
+    with out.store() as store, store.reading() as conn:
+        approved = approvals(conn, known.as_of_date)
     if limit is None:  # a person reads the first ones, a program all of them
         limit = plan.rows.height if out.is_json or as_csv else SHOWN_ROWS
-    rows = plan.rows.head(limit).to_dicts()
+    rows = most_urgent_first(plan.rows, known.as_of_date).head(limit).to_dicts()
     for row in rows:
+        became = approved.get((row["sku"], row["location_code"]))
+        row["approved_number"] = became.number if became else None
+        row["approved_qty"] = became.approved_qty if became else None
+        row["approved_by"] = became.approved_by if became else None
         row["facts"] = json.loads(row["facts"]) if isinstance(row.get("facts"), str) else row.get("facts")
         if out.language == "en":
             row["sku_name"] = row["sku_name_en"] or row["sku_name"]
-    known = plan.publication
     if not (out.is_json or as_csv):
         for row in rows:
-            if row.get("order_value_cents") is not None and row.get("currency"):
-                row["value"] = money(row["order_value_cents"], row["currency"])
+            row["status"] = say(out.language, f"plan.status.{row['status']}")
     out.emit_rows(
         {
+            "status": ("status", "状态"),
             "sku": ("sku", "货号"),
             "sku_name": ("name", "名称"),
             "location_code": ("location", "仓"),
@@ -87,6 +96,7 @@ def show(
             "order_by_date": ("order by", "最迟下单"),
             "stockout_date": ("runs out", "预计断货"),
             "supplier_code": ("supplier", "供应商"),
+            "approved_number": ("ordered as", "已生成"),
             "reason": ("because", "原因"),
         },
         rows,

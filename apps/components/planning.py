@@ -28,8 +28,7 @@ class Published:
 def published_plan(warehouse_dir: Path, language: str) -> Published | None:
     """The plan of the live generation; None when nothing was published yet.
 
-    Its rows are those of `pipelines.plan.suggestions` with a `status`: `out` (nothing free on the shelf), `now` (the day to
-    order has come), `soon` (it comes within a week), `later`, `enough` (nothing to order).
+    Its rows are those of `pipelines.plan.suggestions`, the most urgent first, with a `status` (see `most_urgent_first`).
     """
     from pipelines.warehouse.publish import live_generation
 
@@ -47,6 +46,22 @@ def _read(_generation: str, warehouse_dir: str, language: str) -> Published:
 
     plan = suggestions(Path(warehouse_dir), language=language, only_to_buy=False)
     as_of = plan.publication.as_of_date
+    rows = most_urgent_first(plan.rows, as_of)
+    said = aim(Path(warehouse_dir), language=language)
+    return Published(as_of, plan.publication.published_at, rows, said)
+
+
+def most_urgent_first(rows: pl.DataFrame, as_of: date) -> pl.DataFrame:
+    """The order in which a planner looks at suggestions, on the desk and on the command line, and why.
+
+    Args:
+        rows: Of `pipelines.plan.suggestions`.
+        as_of: The day the plan knows.
+
+    Returns:
+        The rows with a `status`: `out` (nothing free on the shelf), `now` (the day to order has come), `soon` (it comes within
+        a week), `later`, `enough` (nothing to order). Sorted by status, then by the day to order, then the most money first.
+    """
     shelf_is_empty = pl.col("on_hand_qty").is_not_null() & (pl.col("on_hand_qty") <= pl.col("reserved_qty"))
     status = (
         pl.when(pl.col("suggested_qty") == 0)
@@ -60,8 +75,13 @@ def _read(_generation: str, warehouse_dir: str, language: str) -> Published:
         .otherwise(pl.lit("later"))
         .alias("status")
     )
-    said = aim(Path(warehouse_dir), language=language)
-    return Published(as_of, plan.publication.published_at, plan.rows.with_columns(status), said)
+    return rows.with_columns(status).sort(
+        pl.col("status").replace_strict({name: i for i, name in enumerate(STATUSES)}),
+        "order_by_date",
+        pl.col("order_value_cents").fill_null(0) * -1,
+        nulls_last=True,
+        maintain_order=True,
+    )
 
 
 def product(warehouse_dir: Path, sku: str, location_code: str, language: str) -> Any:

@@ -44,7 +44,7 @@ def test_the_plan_says_what_to_restock_and_why(traded: Store, cli: Cli) -> None:
     assert lamp["suggested_qty"] > 0
     assert lamp["reason"]
     zh = cli("plan", "show", "--lang", "zh")
-    assert (zh.out.split()[0], LAST_DAY in zh.err) == ("货号", True)
+    assert (zh.out.split()[1], LAST_DAY in zh.err) == ("货号", True)
     (row,) = csv.DictReader(io.StringIO(cli("plan", "show", "--csv").out))
     assert int(row["suggested_qty"]) == lamp["suggested_qty"]
     assert cli("plan", "show", "--sku", "RUG", "--json").data["total"] == 0

@@ -5,10 +5,12 @@ from __future__ import annotations
 import csv
 import io
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from sqlalchemy import text
 
+from apps.components.planning import published_plan
 from orders_core.ports import FixedClock, SystemClock
 from orders_core.services.receiving import ReceivedLine, ReceiveGoods, receive_goods
 from orders_core.store.uow import Store
@@ -22,7 +24,7 @@ LAST_DAY = "2026-03-30"
 def traded(shop: Store, clock: FixedClock) -> Store:
     """A company that sold lamps and rugs for four weeks; forecasts of so short a history have grade D."""
     build.rules(shop, shortage={"policy": "backorder"}, checks={"duplicate": "ignore"})
-    build.supplier(shop, "S1", "LAMP 450, RUG 200")
+    build.supplier(shop, "S1", "LAMP 450, RUG 100")
     for day in range(28):
         build.order(shop, f"LAMP {1 + day % 3}, RUG 1")
         clock.advance(days=1)
@@ -64,6 +66,34 @@ def test_a_suggestion_approved_twice_is_one_purchase_order_and_a_changed_one_has
     approved = again["approved"]
     assert {each["sku"] for each in approved} == trusted and all(each["is_repeat"] for each in approved)
     assert again["totals"] == [], "nothing was ordered a second time, so nothing is added up"
+
+
+@pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
+def test_the_plan_is_listed_in_the_order_of_the_desk_and_says_what_was_approved(
+    traded: Store, cli: Cli, clock: FixedClock
+) -> None:
+    """LAMP is the most money, but lies on the shelf; RUG is out of stock."""
+    clock.advance(days=-1)
+    last = str(clock.now().astimezone(traded.zone).date())
+    traded.run(receive_goods, build.PICKER, ReceiveGoods("WH1", [ReceivedLine("LAMP", 42, unit_cost_cents=450)]))
+    assert cli("run", "daily", "--as-of", last).code == 0
+    desk = published_plan(Path("warehouse"), "en")
+    assert desk is not None
+    shown = cli("plan", "show", "--json").data["suggestions"]
+    assert [(row["sku"], row["status"]) for row in shown] == [("RUG", "out"), ("LAMP", "now")]
+    assert [row["sku"] for row in shown] == desk.rows["sku"].to_list()
+    assert shown[0]["order_value_cents"] < shown[1]["order_value_cents"]
+    assert {row["approved_number"] for row in shown} == {None}
+    (number,) = cli("plan", "approve", "RUG@WH1:7", "--reason", "fair", "--as", "pia", "--json").data["purchase_orders"]
+    rug, lamp = cli("plan", "show", "--json").data["suggestions"]
+    assert (rug["approved_number"], rug["approved_qty"], rug["approved_by"]) == (number, 7, "pia")
+    assert lamp["approved_number"] is None
+    english, chinese = (cli("plan", "show", "--lang", language).out.splitlines() for language in ("en", "zh"))
+    assert "ordered as" in english[0] and "已生成" in chinese[0]
+    assert english[1].startswith("▲ out") and chinese[1].startswith("▲ 已断货")
+    assert [number in line for line in (*english[1:3], *chinese[1:3])] == [True, False] * 2
+    rows = list(csv.DictReader(io.StringIO(cli("plan", "show", "--csv").out)))
+    assert [(row["status"], row["approved_number"]) for row in rows] == [("out", number), ("now", "")]
 
 
 def test_an_override_is_set_listed_and_withdrawn(shop: Store, cli: Cli) -> None:

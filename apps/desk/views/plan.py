@@ -138,14 +138,7 @@ def _filtered(screen: Screen, published: Published, places: Mapping[str, str]) -
                 for name in ("sku", "sku_name", "sku_name_en")
             )
         )
-    order = {name: i for i, name in enumerate(STATUSES)}
-    return rows.sort(
-        pl.col("status").replace_strict(order),
-        pl.col("order_by_date"),
-        pl.col("order_value_cents").fill_null(0) * -1,
-        nulls_last=True,
-        maintain_order=True,
-    )
+    return rows
 
 
 def _first_page() -> None:
