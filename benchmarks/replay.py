@@ -1,25 +1,28 @@
 """What ordering by the product would have cost on real demand, beside rules of thumb and a textbook policy.
 
     python -m benchmarks.replay [--data DIR | --file FILE.parquet] [--weeks N] [--end DATE] [--sample N] [--no-demo]
-                                [--out FILE.json] [--record]
+                                [--places-apart] [--out FILE.json] [--record]
 
 Online Retail (real invoices of one firm) goes in by the product's own import, a daily run models it, and the last `--weeks`
 weeks are replayed: in the evening of each seventh day every policy orders for each product, with what was known then.
 Between those evenings a daily run changes no order, so it is not repeated. Then the demo company is built and its last 26
-weeks are replayed beside what it really ordered (`--no-demo` leaves that out).
+weeks are replayed beside what it really ordered (`--no-demo` leaves that out): once as its orders are routed, once with
+every place standing alone (`--places-apart`: only so, and the JSON has `demo_places_apart` without `demo`).
 
 The rules, the same for every policy:
 
 - products asked for in the year before (codes that begin with five digits: the others are postage, fees and vouchers)
 - no stock is recorded, so all begin with 4 weeks of the mean demand of the 13 weeks before, rounded up, nothing on order
 - lead time 14 days, review every 7 (the product's defaults); unmet demand is lost
+- the places of a product serve each other, as orders are routed: what one can't serve goes out from the one with most left;
+  ours orders for them together, the other policies for each place (Online Retail has one place)
 - a unit costs half its mean price of the year before; holding 25 % of that a year; an order line costs `--order-cost`
 - a lost unit costs what makes 95 % cycle service just worth its stock (`forecasting.replay.service_costs`)
 - ours orders to the service that was cheapest in the same number of weeks before (`by_cost`: by these costs as they are);
   statsforecast's best model per product (by backtest) gets textbook safety stock at the same 95 %; the 13-week mean and the
   seasonal naive get the cover that was cheapest in the same weeks before
 
-Intervals are a paired bootstrap over products.
+Intervals are a paired bootstrap over products, all places of one together.
 """
 
 from __future__ import annotations
@@ -57,6 +60,7 @@ def main() -> int:
     parser.add_argument("--sample", type=int, help="only so many products")
     parser.add_argument("--order-cost", type=int, default=0, help="cents per order line (default 0)")
     parser.add_argument("--no-demo", action="store_true", help="leave the demo company out")
+    parser.add_argument("--places-apart", action="store_true", help="no place of a product sends for another")
     parser.add_argument("--out", help="write the figures to this JSON file")
     parser.add_argument("--record", action="store_true", help="also write them to benchmarks/RESULTS.md")
     asked = parser.parse_args()
@@ -77,25 +81,35 @@ def main() -> int:
             order_cost_cents=asked.order_cost,
             only=r"^\d{5}",
             console=console,
+            places_apart=asked.places_apart,
         )
         _print(console, "Online Retail", result["online_retail"])
         if not asked.no_demo:
             console.print("building the demo company …")
             warehouse = demo_company(Path(folder) / "demo")
-            result["demo"] = measure(
-                warehouse,
-                ["ours", "as_ordered", "mean13", "by_cost"],
-                weeks=DEMO_WEEKS,
-                sample=None,
-                order_cost_cents=asked.order_cost,
-                only="",
-                console=console,
-            )
-            _print(console, "The demo company", result["demo"])
+            for key, places_apart in (("demo", False), ("demo_places_apart", True)):
+                if places_apart or not asked.places_apart:
+                    result[key] = measure(
+                        warehouse,
+                        ["ours", "as_ordered", "mean13", "by_cost"],
+                        weeks=DEMO_WEEKS,
+                        sample=None,
+                        order_cost_cents=asked.order_cost,
+                        only="",
+                        console=console,
+                        places_apart=places_apart,
+                    )
+            if "demo" in result:
+                _print(console, "The demo company", result["demo"])
+            console.print(_plain_line(result["demo_places_apart"]), soft_wrap=True)
     result = result["online_retail"] | result | whole_run()
     write_json(asked.out, result)
     if asked.record:
-        for section, name in (("replay of Online Retail", "online_retail"), ("replay of the demo company", "demo")):
+        for section, name in (
+            ("replay of Online Retail", "online_retail"),
+            ("replay of the demo company", "demo"),
+            ("replay of the demo company, no place sends for another", "demo_places_apart"),
+        ):
             if name in result:
                 record(section, _figures(result[name]))
     console.print({name: result[name] for name in ("wall_seconds", "cpu_seconds", "peak_mb")})
@@ -152,15 +166,16 @@ def measure(
     order_cost_cents: int,
     only: str,
     console: Console,
+    places_apart: bool = False,
 ) -> dict[str, Any]:
     """Replay the last weeks of a warehouse: cost, holding, shortage, orders per policy, and differences of the first."""
     from apps.cli.replay import policy_named
     from forecasting.replay import AS_ORDERED, compare, replay, with_service_costs
     from pipelines.replay import past as past_of
+    from pipelines.replay import pools_of, sample_of
 
-    past = past_of(warehouse, weeks=weeks)
-    terms = past.terms.filter(pl.col("unique_id").str.contains(only)).sort("unique_id")
-    terms = terms.sample(min(sample or terms.height, terms.height), seed=7).sort("unique_id")
+    past = past_of(warehouse, weeks=weeks, places_apart=places_apart)
+    terms = sample_of(past.terms.filter(pl.col("unique_id").str.contains(only)), sample)
     terms = with_service_costs(
         terms, holding_ratio=HOLDING_RATIO, cycle_service_ratio=SERVICE, order_cost_cents=float(order_cost_cents)
     )
@@ -184,11 +199,14 @@ def measure(
             tell=lambda done, total: bar.update(task, completed=done, total=total),
         )
     rows = {row["policy"]: row for row in result.summary.iter_rows(named=True)}
-    apart = {row["compared_with"]: row for row in compare(result.money, policy="ours").iter_rows(named=True)}
+    apart = {
+        row["compared_with"]: row for row in compare(result.money, policy="ours", pools=terms).iter_rows(named=True)
+    }
     return {
         "first_date": past.start,
         "weeks": weeks,
         "series": terms.height,
+        "pools": pools_of(terms),
         "currency": past.currency,
         "policies": {
             name: {
@@ -231,6 +249,11 @@ def _figures(part: dict[str, Any]) -> list[Figure]:
     return figures
 
 
+def _plain_line(part: dict[str, Any]) -> str:
+    costs = ", ".join(f"{name} {policy['cost']:,.2f}" for name, policy in part["policies"].items())
+    return f"With every place standing alone: {costs} {part['currency']}."
+
+
 def _print(console: Console, title: str, part: dict[str, Any]) -> None:
     head = f"{title}: {part['series']:,} products, {part['weeks']} weeks from {part['first_date']}, {part['currency']}"
     table = Table(
@@ -248,6 +271,10 @@ def _print(console: Console, title: str, part: dict[str, Any]) -> None:
             f"{apart['low']:+,.0f} … {apart['high']:+,.0f}" if apart else "",
         )
     console.print(table)
+    if part["pools"]:
+        console.print(
+            f"  {part['pools']:,} products lie at several places, which send for each other under every policy"
+        )
     for name, policy in part["policies"].items():
         console.print(f"  {name}: {policy['rule']}", soft_wrap=True)
 

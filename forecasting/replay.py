@@ -653,8 +653,11 @@ class Ours:
     def __call__(self, known: Known) -> Ints:
         plan = self.plan(known)
         asked = known.positions.join(plan.totals.select("unique_id"), on="unique_id", how="semi", maintain_order="left")
+        pools, totals = read_pools(asked), plan.totals
+        if pools.height:  # the same of their summed demand
+            totals = pl.concat([totals, self._once(known, "pools", plan_pools, known.history, pools)])
         found = suggest(
-            pl.concat([plan.totals, self.pool_totals(known, asked)]),
+            totals,
             asked.with_columns(
                 (7 * pl.col("holding_cost_cents")).alias("weekly_holding_cost_cents"),
                 pl.struct("lead_time_days", "lead_time_sd_days")
@@ -677,15 +680,6 @@ class Ours:
         plan = self._once(known, "plan", plan_demand, known.history)
         assert isinstance(plan, DemandPlan)
         return plan
-
-    def pool_totals(self, known: Known, asked: pl.DataFrame) -> pl.DataFrame:
-        """The same of the summed demand of each pool of the positions `asked`; no rows where there is none."""
-        pools = read_pools(asked)
-        if not pools.height:
-            return self.plan(known).totals.clear()
-        totals = self._once(known, "pools", plan_pools, known.history, pools)
-        assert isinstance(totals, pl.DataFrame)
-        return totals.select(self.plan(known).totals.columns)
 
     def _once(self, known: Known, name: str, made: Callable[..., Any], *of: pl.DataFrame) -> Any:
         longest = known.interval_days + np.ceil(2 * known.positions["lead_time_sd_days"].to_numpy())

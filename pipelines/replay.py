@@ -9,6 +9,7 @@ from pathlib import Path
 
 import polars as pl
 
+from forecasting.pools import read_pools
 from forecasting.replay import invented_stock
 from pipelines.transform import plan
 from pipelines.transform.as_of import AsOf
@@ -30,6 +31,8 @@ class Past:
         history: As `plan_demand` takes it, through the last day.
         terms: As `replay` takes it, without costs of holding and shortage: one row per product and place that was asked
             for in the year before `start` and is bought, where anybody sells it; amounts of other currencies left out.
+            pool_id names the places of a product that record their stock and send for each other, by the planning rules
+            of the last day.
         items: As `plan_demand` takes it.
         under_way, as_ordered: As `replay` takes them; empty where nothing was ever bought.
         order_dates: Days on which anybody ordered.
@@ -58,10 +61,13 @@ class Past:
         return plan.closed_dates(known, as_of=as_of, horizon_days=91)
 
 
-def past(warehouse_dir: Path, *, weeks: int) -> Past:
+def past(warehouse_dir: Path, *, weeks: int, places_apart: bool = False) -> Past:
     """The last `weeks` weeks of the live generation.
 
     Demand is what the newest generation knows of it: a cancellation that came later is left out of its day.
+
+    Args:
+        places_apart: No place sends for another, whatever the planning rules say: pool_id is NULL everywhere.
 
     Raises:
         WarehouseMissing: Nothing was published yet.
@@ -72,7 +78,7 @@ def past(warehouse_dir: Path, *, weeks: int) -> Past:
         start = as_of.day - timedelta(days=7 * weeks - 1)
         positions = plan.positions(live.con, as_of, plan.planning_defaults(live.con, as_of)).select(
             "unique_id", "sku", "location_code", "supplier_code", "unit_cost_cents", "currency", "moq_qty", "pack_qty",
-            "lead_time_days", "review_period_days",
+            "lead_time_days", "review_period_days", "pool_id",
         )  # fmt: skip
         history = plan.history(live.con, as_of)
         found = positions.join(_known_at(live, start), on="unique_id", how="inner", maintain_order="left")
@@ -89,6 +95,7 @@ def past(warehouse_dir: Path, *, weeks: int) -> Past:
     begin = invented_stock(history, found["unique_id"].to_list(), start=start)
     terms = found.join(spread, on="supplier_code", how="left", maintain_order="left").select(
         "unique_id",
+        pl.lit(None, dtype=pl.String).alias("pool_id") if places_apart else pl.col("pool_id"),
         "lead_time_days",
         "lead_time_sd_days",
         "review_period_days",
@@ -113,6 +120,19 @@ def past(warehouse_dir: Path, *, weeks: int) -> Past:
         invented_count=int(is_invented.sum()),
         unpriced_count=int(is_unpriced.sum()),
     )
+
+
+def sample_of(terms: pl.DataFrame, products: int | None) -> pl.DataFrame:
+    """So many products of `terms`, drawn; places that send for each other stay together. None: all."""
+    whose = pl.coalesce("pool_id", "unique_id")
+    there = terms.select(whose.alias("whose").unique(maintain_order=True))
+    drawn = there if products is None else there.sample(min(products, there.height), seed=7)
+    return terms.filter(whose.is_in(drawn["whose"].to_list())).sort("unique_id")
+
+
+def pools_of(terms: pl.DataFrame) -> int:
+    """How many products lie at several places that send for each other."""
+    return read_pools(terms)["pool_id"].n_unique()
 
 
 def _known_at(live: LiveWarehouse, start: date) -> pl.DataFrame:

@@ -55,10 +55,13 @@ def replay(
         int, typer.Option("--order-cost", min=0, help=both("cents per ordered product", "每次订货成本（分）"))
     ] = 0,
     sample: Annotated[
-        int | None, typer.Option("--sample", min=1, help=both("only so many products at a place", "只抽样若干商品×仓"))
+        int | None, typer.Option("--sample", min=1, help=both("only so many products", "只抽样若干商品"))
     ] = None,
     backorders: Annotated[
         bool, typer.Option("--backorders", help=both("what is short waits and isn't lost", "缺货等待（不丢单）"))
+    ] = False,
+    places_apart: Annotated[
+        bool, typer.Option("--places-apart", help=both("no place sends for another", "各仓独立，互不代发"))
     ] = False,
 ) -> None:
     """Replay the live generation's last weeks; nothing is written."""
@@ -80,8 +83,9 @@ def replay(
     from forecasting.replay import AS_ORDERED, compare, with_service_costs
     from forecasting.replay import replay as run_replay
     from pipelines.replay import past as past_of
+    from pipelines.replay import pools_of, sample_of
 
-    past = past_of(out.settings.warehouse_dir, weeks=weeks)
+    past = past_of(out.settings.warehouse_dir, weeks=weeks, places_apart=places_apart)
     if not past.terms.height:
         raise WrongArgument(
             flag="--weeks",
@@ -91,9 +95,11 @@ def replay(
     if AS_ORDERED in names and not past.as_ordered.height:
         names = [name for name in names if name != AS_ORDERED]
         out.say("nothing was bought in these weeks: as_ordered is left out", "期间没有采购：不含实际采购")
-    terms = past.terms.sample(min(sample or past.terms.height, past.terms.height), seed=7).sort("unique_id")
     terms = with_service_costs(
-        terms, holding_ratio=holding, cycle_service_ratio=service, order_cost_cents=float(order_cost)
+        sample_of(past.terms, sample),
+        holding_ratio=holding,
+        cycle_service_ratio=service,
+        order_cost_cents=float(order_cost),
     )
     made = {name: policy_named(name, past, terms, service, not backorders) for name in names if name != AS_ORDERED}
     with out.progress() as progress:
@@ -110,13 +116,16 @@ def replay(
             is_lost=not backorders,
             tell=lambda done, total: progress("replay", done, total) if progress is not None else None,
         )
-    against = {row["compared_with"]: row for row in compare(result.money, policy=names[0]).iter_rows(named=True)}
+    against = {
+        row["compared_with"]: row for row in compare(result.money, policy=names[0], pools=terms).iter_rows(named=True)
+    }
     rows = sorted(result.summary.to_dicts(), key=lambda row: names.index(row["policy"]))
     data = {
         "first_date": past.start,
         "last_date": past.publication.as_of_date,
         "currency": past.currency,
         "series": terms.height,
+        "pools": pools_of(terms),
         "series_with_invented_stock": past.invented_count,
         "series_with_cost_from_price": past.unpriced_count,
         "cycle_service_ratio": service,
@@ -125,6 +134,13 @@ def replay(
         "policies": [row | {"difference": against.get(row["policy"])} for row in rows],
     }
     _show(out, data, past.currency)
+    if data["pools"]:
+        out.say(
+            f"{data['pools']:,} products lie at several places, which send for each other under every way of ordering",
+            f"{data['pools']:,} 个商品存于多仓；无论哪种订货方式，各仓互相代发",
+        )
+    elif places_apart:
+        out.say("no place sends for another", "各仓独立，互不代发")
     if "tuned" in made:
         ratio = made["tuned"].cycle_service_ratio
         out.say(
