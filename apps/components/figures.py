@@ -9,10 +9,30 @@ import math
 from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
+from babel.numbers import get_currency_precision
+
 from forecasting.money import SIGNS
 from forecasting.money import money as money
 
 _WEEKDAYS = "一二三四五六日"
+
+
+def decimals(currency: str) -> int:
+    """How many decimals an amount of the currency has.
+
+    >>> decimals("CNY"), decimals("JPY")
+    (2, 0)
+    """
+    return int(get_currency_precision(currency))
+
+
+def whole_units(cents: int, currency: str) -> float:
+    """An amount of minor units in the currency's own unit, for a grid that writes the numbers itself.
+
+    >>> whole_units(1234, "CNY"), whole_units(1234, "JPY")
+    (12.34, 1234.0)
+    """
+    return cents / 10 ** decimals(currency)
 
 
 def short_money(cents: int, currency: str, language: str) -> str:
@@ -20,8 +40,10 @@ def short_money(cents: int, currency: str, language: str) -> str:
 
     >>> short_money(4_130_000, "CNY", "zh"), short_money(4_130_000, "CNY", "en"), short_money(93_200, "CNY", "en")
     ('¥4.1万', '¥41.3K', '¥932')
+    >>> short_money(41_300, "JPY", "en")
+    'JPY 41.3K'
     """
-    units = abs(cents) / 100
+    units = abs(whole_units(cents, currency))
     steps = ((1e8, "亿"), (1e4, "万")) if language == "zh" else ((1e6, "M"), (1e3, "K"))
     for size, word in steps:
         if units >= size:

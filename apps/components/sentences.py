@@ -94,10 +94,8 @@ def error_sentence(
         action = say(language, f"action.{error.action}") if has(f"action.{error.action}") else error.action
         return "warning", say(language, "told.not_allowed", number=error.key, action=action, reason=reason)
     if isinstance(error, CreditExceeded):
-        # Credit is kept in the customer's currency; the desk shows it where the order names it, here plainly.
-        amounts = {
-            name: money(error.facts[f"{name}_cents"], error.facts.get("currency", "CNY"))
-            for name in ("used", "asked", "limit")
+        amounts = {  # credit is kept in the customer's currency
+            name: money(error.facts[f"{name}_cents"], error.facts["currency"]) for name in ("used", "asked", "limit")
         }
         return "warning", say(language, "told.credit", customer=error.customer, **amounts)
     if isinstance(error, PermissionDenied):

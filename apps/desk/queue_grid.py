@@ -8,7 +8,7 @@ from typing import Any
 
 import streamlit as st
 
-from apps.components.figures import SIGNS, money
+from apps.components.figures import SIGNS, decimals, money, whole_units
 from apps.components.sentences import status_word, why_it_waits
 from apps.desk.screen import Screen
 from apps.readers import channels
@@ -36,7 +36,7 @@ def queue_grid(
     t = screen.t
     currencies = {row.currency for row in rows}
     is_one_currency = len(currencies) == 1
-    sign = SIGNS.get(next(iter(currencies)), "") if is_one_currency else ""
+    currency = next(iter(currencies)) if is_one_currency else ""
     numbers = [row.number for row in rows]
     mark = hashlib.sha256("|".join(numbers).encode()).hexdigest()[:12]
     day = "MM-DD" if screen.language == "zh" else "D MMM"
@@ -54,7 +54,9 @@ def queue_grid(
             args=(f"open_{name}_{mark}", numbers),
         ),
         "customer": st.column_config.TextColumn(t("col.customer"), width=140),
-        "total": st.column_config.NumberColumn(t("col.total"), format=f"{sign}%,.2f", width=100)
+        "total": st.column_config.NumberColumn(
+            t("col.total"), format=f"{SIGNS.get(currency, f'{currency} ')}%,.{decimals(currency)}f", width=100
+        )
         if is_one_currency
         else st.column_config.TextColumn(t("col.total"), alignment="right", width=100),
         "promised": st.column_config.DateColumn(t("col.promised"), format=day, width=75),
@@ -88,7 +90,7 @@ def _row(
     return {
         "number": row.number,
         "customer": row.customer,
-        "total": row.total_cents / 100 if as_number else money(row.total_cents, row.currency),
+        "total": whole_units(row.total_cents, row.currency) if as_number else money(row.total_cents, row.currency),
         "promised": row.promised_by_date,
         "left": _left(screen, row),
         "stage": status_word(row.status, screen.language),

@@ -12,7 +12,7 @@ import polars as pl
 import streamlit as st
 
 from apps.approving import is_bulk, is_made, totals_by_order, why_not
-from apps.components.figures import SIGNS, age, day, moment, money, qty, short_money, signed
+from apps.components.figures import SIGNS, age, day, moment, money, qty, short_money, signed, whole_units
 from apps.components.ledger import ledger
 from apps.components.planning import STALE_AFTER, STATUSES, Published, override_value, published_plan
 from apps.components.sentences import escaped
@@ -154,7 +154,7 @@ def _table(
     name = "sku_name_en" if screen.language == "en" else "sku_name"
     currencies = set(shown.filter(pl.col("order_value_cents").is_not_null())["currency"])
     one = len(currencies) == 1 and None not in currencies  # a value of no known currency takes nobody's sign
-    sign = SIGNS.get(next(iter(currencies)), "") if one else ""
+    currency = next(iter(currencies)) if one else ""
     given = list(shown.iter_rows(named=True))
     rows = [
         {
@@ -186,7 +186,7 @@ def _table(
         "status": st.column_config.TextColumn(t("col.status"), width=95),
         "trust": st.column_config.TextColumn(t("col.trust"), alignment="center", width=60),
         "order_by": st.column_config.DateColumn(t("col.order_by"), format=date_format, width=85),
-        "value": st.column_config.NumberColumn(t("col.value"), format=f"{sign}%,.0f", width=90)
+        "value": st.column_config.NumberColumn(t("col.value"), format=f"{SIGNS.get(currency, f'{currency} ')}%,.0f", width=90)
         if one
         else st.column_config.TextColumn(t("col.value"), alignment="right", width=90),
         "ordered": st.column_config.TextColumn(t("col.became"), width=165),
@@ -315,7 +315,7 @@ def _say_left_out(screen: Screen, left_out: Mapping[str, Sequence[str]]) -> None
 def _value(row: dict[str, Any], *, as_number: bool) -> Any:
     cents = row["order_value_cents"]
     if as_number:
-        return None if cents is None else cents / 100
+        return None if cents is None else whole_units(cents, row["currency"])
     return "" if cents is None or not row["currency"] else money(cents, row["currency"])
 
 
