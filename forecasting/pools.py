@@ -12,7 +12,7 @@ multi-location newsboy problem", Management Science 25). And demand went unrecor
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from datetime import date
+from datetime import date, timedelta
 
 import numpy as np
 import polars as pl
@@ -21,7 +21,7 @@ from forecasting.arrays import Floats
 from forecasting.forecast import PlanSettings, plan_demand
 from forecasting.frames import Frame, one_row_each, text_column, to_polars
 
-CARRIED_DAYS = 182  # a place is part of its pool from its first day of history until so long after its last
+CARRIED_DAYS = 182  # a place is part of its pool on days of its history and until so long after each
 
 
 def read_pools(pools: Frame) -> pl.DataFrame:
@@ -102,7 +102,7 @@ def share_out(qty: int, weights: Sequence[float] | Floats) -> list[int]:
         parts = np.ones(parts.size)
     exact = abs(qty) * parts / parts.sum()
     whole = np.floor(exact + 1e-9).astype(np.int64)
-    nearest = np.argsort(-(exact - whole), kind="stable")
+    nearest = np.argsort(-np.round(exact - whole, 9), kind="stable")  # of equal remainders the first
     whole[nearest[: abs(qty) - int(whole.sum())]] += 1
     return [int(part) if qty >= 0 else -int(part) for part in whole]
 
@@ -122,18 +122,23 @@ def _rows(history: Frame, pools: Frame) -> pl.DataFrame:
 
 def _is_out(rows: pl.DataFrame) -> pl.DataFrame:
     """One row per pool and day of it: whether all its places were out; NULL where no place records its stock."""
-    carried = rows.group_by("pool_id", "unique_id").agg(
-        first=pl.col("ds").min(), last=pl.col("ds").max() + pl.duration(days=CARRIED_DAYS)
-    )
     days = rows.group_by("pool_id", "ds").agg(
         out=pl.col("unique_id").filter(pl.col("is_censored")).n_unique(),
         is_told=pl.col("is_censored").is_not_null().any(),
     )
+    places = rows.select("pool_id", "unique_id").unique()
     there = (
-        days.join(carried, on="pool_id")
-        .filter(pl.col("ds").is_between("first", "last"))
+        days.join(places, on="pool_id")
+        .sort("ds")
+        .join_asof(
+            rows.select("pool_id", "unique_id", "ds", last="ds").sort("ds"),
+            on="ds",
+            by=["pool_id", "unique_id"],
+            tolerance=timedelta(days=CARRIED_DAYS),
+            check_sortedness=False,
+        )
         .group_by("pool_id", "ds")
-        .agg(places=pl.len())
+        .agg(places=pl.col("last").count())
     )
     return days.join(there, on=["pool_id", "ds"]).select(
         "pool_id", "ds", is_censored=pl.when("is_told").then(pl.col("out") >= pl.col("places"))

@@ -110,7 +110,7 @@ def target(
     from orders_core.services.plan_changes import SetPlanning, set_planning
 
     with out.store() as store:
-        now = out.run(store, set_planning, SetPlanning(by, ratio, pool, protect, reason), dry_run=dry_run)
+        now = out.run(store, set_planning, SetPlanning(by, ratio, protect, reason, pool), dry_run=dry_run)
     out.emit(
         now.model_dump(), sentence(f"aims_at_{now.target}", now.model_dump(), "zh" if out.language == "zh" else "en")
     )

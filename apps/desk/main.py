@@ -47,7 +47,7 @@ def main() -> None:
     controls = top.container(horizontal=True, width="content", vertical_alignment="center", gap="small")
     freshness = controls.container(width="content")
     with controls:
-        role_key = from_url("role", "clerk", COLLEAGUES)
+        role_key = from_url("role", "clerk", COLLEAGUES, language=language)
         st.selectbox(
             say(language, "role"),
             list(COLLEAGUES),
@@ -56,7 +56,7 @@ def main() -> None:
             label_visibility="collapsed",
             width=230,
         )
-        role = to_url("role", "clerk")
+        role = to_url("role", "clerk", language=language)
         from_url("lang", language, ["zh", "en"])
         st.segmented_control(
             say(language, "language"),

@@ -151,12 +151,15 @@ class Screen:
             )
 
 
-def from_url(name: str, default: str, allowed: Mapping[str, Any] | list[str] | None = None) -> str:
+def from_url(
+    name: str, default: str, allowed: Mapping[str, Any] | list[str] | None = None, *, language: str | None = None
+) -> str:
     """The session-state key of a widget that is bound to the URL parameter `name`; call `to_url` after drawing it.
 
     Streamlit's own binding writes the words a reader sees into the URL, which differ by language; this writes the code.
+    Give a select box the `language`: under the same key it would go on showing the words of the language before.
     """
-    key = f"url_{name}"
+    key = _url_key(name, language)
     if key not in st.session_state:
         value = st.query_params.get(name, default)
         st.session_state[key] = value if allowed is None or value in allowed else default
@@ -165,11 +168,15 @@ def from_url(name: str, default: str, allowed: Mapping[str, Any] | list[str] | N
     return key
 
 
-def to_url(name: str, default: str) -> str:
+def to_url(name: str, default: str, *, language: str | None = None) -> str:
     """Write the widget's value to the URL (nothing when it is the default) and return it."""
-    value = st.session_state.get(f"url_{name}") or default
+    value = st.session_state.get(_url_key(name, language)) or default
     if value != default:
         st.query_params[name] = value
     elif name in st.query_params:
         del st.query_params[name]
     return str(value)
+
+
+def _url_key(name: str, language: str | None) -> str:
+    return f"url_{name}" if language is None else f"url_{name}_{language}"

@@ -65,16 +65,16 @@ class SetPlanning:
     Attributes:
         target: "cost" (least expected cost), "cycle_service" or "fill_rate".
         ratio: What the named service is to reach; with "cost" the cycle service where costs are not known.
-        pools_places: Whether the places of one product are planned together, because they send for each other.
         protects_channels: Whether the nightly run holds units back for the channel that earns most by them.
         reason: Why, for the trail.
+        pools_places: Whether the places of one product are planned together, because they send for each other.
     """
 
     target: str | None = None
     ratio: float | None = None
-    pools_places: bool | None = None
     protects_channels: bool | None = None
     reason: str = ""
+    pools_places: bool | None = None
 
 
 def set_planning(uow: UnitOfWork, actor: Actor, command: SetPlanning) -> Planning:

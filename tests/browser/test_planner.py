@@ -231,6 +231,21 @@ def test_of_ticked_rows_the_doubtful_are_left_out_and_named(desk: Desk, page: Pa
     assert [sku for sku, _ in bought(desk)] == [good]
 
 
+def test_the_select_boxes_change_their_language_with_the_page_and_keep_what_was_chosen(desk: Desk, page: Page) -> None:
+    desk.app.visit(page, "plan?role=planner&lang=en&at=WH9")
+    boxes = page.get_by_test_id("stSelectbox").locator("input")
+    expect(boxes.first).to_have_value("Demo role: Planner pia")
+    page.get_by_test_id("stSegmentedControl").get_by_text("中文").click()
+    expect(page.get_by_role("heading", name="买、调还是等")).to_be_visible()
+    expect(boxes.first).to_have_value("演示角色：计划员 pia")
+    expect(boxes.nth(1)).to_have_value("WH9")
+    page.get_by_role("combobox", name="仓").click()
+    page.get_by_role("option", name="全部").click()
+    page.get_by_test_id("stSegmentedControl").get_by_text("EN").click()
+    expect(boxes.nth(1)).to_have_value("All locations")
+    expect(boxes.first).to_have_value("Demo role: Planner pia")
+
+
 @PHONE_AND_DESKTOP
 def test_ticked_rows_that_cannot_be_ordered_are_named_with_the_reason(desk: Desk, window: Page, locale: str) -> None:
     """CUP was approved already: ticked alone, there is no button but a reason; with others, both."""

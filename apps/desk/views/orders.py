@@ -90,12 +90,12 @@ def _filters(screen: Screen) -> tuple[str, str | None, str | None, list[str], in
     middle.selectbox(
         screen.t("orders.channel"),
         ["", *names],
-        key=from_url("channel", "", ["", *names]),
+        key=from_url("channel", "", ["", *names], language=screen.language),
         format_func=lambda code: names[code] if code else screen.t("orders.all_channels"),
         on_change=_first_page,
         label_visibility="collapsed",
     )
-    channel = to_url("channel", "")
+    channel = to_url("channel", "", language=screen.language)
     with right.popover(screen.t("orders.paste"), icon=":material/content_paste:", width="stretch"):
         st.text_area(
             screen.t("orders.paste"),
@@ -127,12 +127,12 @@ def _say_what_was_pasted(screen: Screen, numbers: Sequence[str], found: Page) ->
 def _empty(screen: Screen, *, is_filtered: bool) -> None:
     st.info(screen.t("orders.empty" if is_filtered else "orders.empty.view"), icon=":material/inbox:")
     if is_filtered:
-        st.button(screen.t("clear_filters"), on_click=_clear, icon=":material/filter_alt_off:")
+        st.button(screen.t("clear_filters"), on_click=_clear, args=(screen.language,), icon=":material/filter_alt_off:")
 
 
-def _clear() -> None:
-    for key, value in (("q", ""), ("url_channel", ""), ("url_nos", "")):
-        st.session_state[key] = value
+def _clear(language: str) -> None:
+    for key in ("q", f"url_channel_{language}", "url_nos"):
+        st.session_state[key] = ""
     _first_page()
 
 

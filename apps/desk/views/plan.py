@@ -121,12 +121,12 @@ def _filtered(screen: Screen, published: Published, places: Mapping[str, str]) -
     right.selectbox(
         t("plan.place"),
         ["", *known],
-        key=from_url("at", "", ["", *known]),
+        key=from_url("at", "", ["", *known], language=screen.language),
         format_func=lambda code: places.get(code, code) if code else t("warehouse.all"),
         on_change=_first_page,
         label_visibility="collapsed",
     )
-    place = to_url("at", "")
+    place = to_url("at", "", language=screen.language)
     rows = rows.filter(pl.col("status") != "enough") if status == "all" else rows.filter(pl.col("status") == status)
     if place:
         rows = rows.filter(pl.col("location_code") == place)

@@ -43,7 +43,7 @@ def show(screen: Screen) -> None:
         names = locations(conn, language=screen.language)
         every = pick_queue(conn, limit=500)
     left, right = st.columns([3, 1], vertical_alignment="bottom")
-    place_key = from_url("at", "", ["", *names])
+    place_key = from_url("at", "", ["", *names], language=screen.language)
     stage_key = from_url("stage", "release", list(STAGES))
     right.selectbox(
         screen.t("col.place"),
@@ -52,7 +52,7 @@ def show(screen: Screen) -> None:
         format_func=lambda code: names[code] if code else screen.t("warehouse.all"),
         label_visibility="collapsed",
     )
-    place = to_url("at", "") or None
+    place = to_url("at", "", language=screen.language) or None
     waiting = [row for row in every if row.status == "planned" and (place is None or row.location_code == place)]
     with screen.store.reading() as conn:
         lists = open_pick_lists(conn, location_code=place)
@@ -347,7 +347,10 @@ def _to_ship(screen: Screen, picked: Sequence[Any], names: Any) -> None:
         if is_courier:
             left, right = st.columns(2)
             left.selectbox(
-                t("warehouse.carrier"), list(couriers), key="ship_carrier", format_func=lambda code: couriers[code]
+                t("warehouse.carrier"),
+                list(couriers),
+                key=f"ship_carrier_{screen.language}",
+                format_func=lambda code: couriers[code],
             )
             right.text_input(t("col.tracking"), key=f"tracking_{chosen.shipment}")
         st.form_submit_button(
@@ -367,7 +370,7 @@ def _ship(screen: Screen, chosen: Any) -> None:
     # As a callback, before the page is drawn: a page that ended its drawing to start again lost its URL
     # to who clicked in that moment.
     is_courier = chosen.delivery_method == "courier"
-    carrier = st.session_state["ship_carrier"] if is_courier else None
+    carrier = st.session_state[f"ship_carrier_{screen.language}"] if is_courier else None
     tracking = st.session_state[f"tracking_{chosen.shipment}"].strip() or None if is_courier else None
 
     def done(result: Any) -> str:
