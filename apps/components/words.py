@@ -588,7 +588,10 @@ WORDS: dict[str, tuple[str, str]] = {
     # planner
     "plan.title": ("买、调还是等", "Buy, move or wait"),
     "plan.decisions": ("{n} 项建议", "{n} decisions"),
-    "plan.trusted": ("可信度 A–B 的 {n} 项", "{n} with trust A–B"),
+    "plan.trusted": (
+        "可信的待审 {n} 项（可信度 A–B，或按最小/最大库存）",
+        "{n} trusted and not approved yet (grade A–B, or by min/max)",
+    ),
     "plan.stale": (
         "计划数据截至 {day}，发布于 {age}前。请运行 `dinghuo run daily` 更新；以下为旧数据。",
         "The plan knows everything up to {day} and is {age} old. Run `dinghuo run daily`; what follows is the old plan.",
@@ -624,6 +627,10 @@ WORDS: dict[str, tuple[str, str]] = {
     "plan.ordered": ("本计划已生成 {n} 张单：", "Orders made from this plan ({n}):"),
     "plan.approve_n": ("审核 {n} 项 {worth}", "Approve {n} · {worth}"),
     "plan.approve_trusted": ("审核可信的 {n} 项 {worth}", "Approve the {n} trusted · {worth}"),
+    "plan.approve_trusted_shown": (
+        "审核筛选出的可信 {n} 项 {worth}",
+        "Approve the {n} trusted of this choice · {worth}",
+    ),
     "plan.worth": (
         "预测调整的效果：{n} 条已有实际数据，误差共减少 {units} 件",
         "What overrides were worth: {n} with known days, {units} units of error less",
@@ -807,10 +814,16 @@ WORDS: dict[str, tuple[str, str]] = {
     "part.total": ("建议订货", "order"),
     "product.backtest": ("预测可信吗", "Can the forecast be trusted"),
     "product.backtest.sentence": (
-        "可信度 **{grade}**。回测 {folds} 次，误差（WAPE）{wape}，简单规则「{baseline}」{baseline_wape}，"
+        "可信度 **{grade}**。回测 {folds} 次，各周合计的误差为需求的 {wape}（WAPE），简单规则「{baseline}」为 {baseline_wape}，"
         "{skill}。偏差每周 {bias} 件。",
-        "Trust **{grade}**. In {folds} backtests its error (WAPE) was {wape}, the simple rule “{baseline}” "
-        "{baseline_wape}: {skill}. Bias {bias} units a week.",
+        "Trust **{grade}**. In {folds} backtests the total of all weeks ahead was off by {wape} of demand (WAPE), that of "
+        "the simple rule “{baseline}” by {baseline_wape}: {skill}. Bias {bias} units a week.",
+    ),
+    "product.backtest.weekly": (
+        "合计误差按整段预测期算，因为下单看合计，可信度由它决定。下文的“周误差”是单周误差的均方根（件），"
+        "模型由它选出。两者可能一个更好、另一个更差。",
+        "The error of the total counts for ordering, so it decides the grade. The weekly error named below is how far single "
+        "weeks were off (root mean square, units); it decides the model. One may be better and the other worse.",
     ),
     "skill.better": ("好 {percent}", "{percent} better"),
     "skill.worse": ("差 {percent}", "{percent} worse"),
@@ -820,20 +833,22 @@ WORDS: dict[str, tuple[str, str]] = {
         "Too little history to test; the default rule is used.",
     ),
     "grade.A": (
-        "误差不超过需求的 30 %，且不差于简单规则：可以批量审批。",
-        "The error is at most 30 % of demand and not worse than the simple rule: may be approved in bulk.",
+        "合计误差不超过需求的 30 %，且不差于简单规则：可以批量审核。",
+        "The error of the total is at most 30 % of demand and not worse than the simple rule: may be approved in bulk.",
     ),
     "grade.B": (
-        "误差不超过需求的 50 %：看过大单后可以批量审批。",
-        "The error is at most 50 % of demand: in bulk, after a look at the large ones.",
+        "合计误差不超过需求的 50 %，比简单规则最多差 5 %：看过大单后可以批量审核。",
+        "The error of the total is at most 50 % of demand, and at most 5 % worse than the simple rule: in bulk, after a look "
+        "at the large ones.",
     ),
     "grade.C": (
-        "误差不超过需求的 100 %：逐项看过再审批。",
-        "The error is at most 100 % of demand: look before approving.",
+        "合计误差不超过需求的 100 %，比简单规则最多差 25 %：逐项看过再审核。",
+        "The error of the total is at most 100 % of demand, and at most 25 % worse than the simple rule: look before "
+        "approving.",
     ),
     "grade.D": (
-        "不要依赖：误差大，或历史太短无法检验。",
-        "Don't rely on it: a large error, or too little history to test.",
+        "不要依赖：合计误差大或比简单规则差得多，或历史太短无法检验。",
+        "Don't rely on it: a large error, one much worse than the simple rule, or too little history to test.",
     ),
     "product.back": ("返回补货计划", "Back to the plan"),
 }

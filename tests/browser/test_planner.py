@@ -26,7 +26,9 @@ from tests.support.build import PLANNER, rows
 PICTURES = os.environ.get("DINGHUO_TEST_PICTURE_FOLDER")
 SAYS = {
     "zh-CN": {
-        "trusted": re.compile("审核可信的"), "go": re.compile(r"审核通过 \d+ 项"),
+        "trusted": re.compile("审核可信的"), "to_trust": "可信的待审 {} 项",
+        "trusted_shown": re.compile("审核筛选出的可信 1 项"), "both": "合计误差按整段预测期算",
+        "go": re.compile(r"审核通过 \d+ 项"),
         "done": re.compile(r"已审核 \d+ 项，已生成：PO-"),
         "one": re.compile(r"审核 [\d,]+ 件"), "left_out": "不能批量审核", "why": "请填写原因", "worth": "预测调整的效果",
         "override": "调整预测", "set": "保存调整", "reason": "原因", "kept": "已保存", "expires": "失效）", "back": "撤回",
@@ -39,7 +41,9 @@ SAYS = {
         "too_many": "不是 0 到 9,999,999 的数", "inactive": "已不再向 JDZ 采购",
     },
     "en-US": {
-        "trusted": re.compile(r"Approve the \d+ trusted"), "go": re.compile(r"Order \d+"),
+        "trusted": re.compile(r"Approve the \d+ trusted"), "to_trust": "{} trusted and not approved yet",
+        "trusted_shown": re.compile("Approve the 1 trusted of this choice"), "both": "The error of the total counts",
+        "go": re.compile(r"Order \d+"),
         "done": re.compile(r"\d+ approved; orders: PO-"),
         "one": re.compile(r"Approve [\d,]+ units"), "left_out": "are left out", "why": "Say why",
         "worth": "What overrides were worth",
@@ -156,6 +160,26 @@ def test_the_trusted_are_approved_together_after_a_look_at_the_totals(desk: Desk
     window.get_by_role("link", name=numbers[0]).click()
     expect(window.get_by_role("heading", name=numbers[0])).to_be_visible()
     shoot(window, f"purchase_{locale}")
+
+
+@pytest.mark.parametrize("locale", ["zh-CN", "en-US"])
+def test_the_page_counts_as_trusted_what_its_button_approves(desk: Desk, page: Page, locale: str) -> None:
+    """Those that go by min/max, too, and none that was approved; a choice of rows says that it is one."""
+    says = SAYS[locale]
+    row = next(row for row in plan_rows(desk) if row["sku"] == "POT")
+    asked = suggested(row, as_of_date=row["as_of_date"])
+    desk.store.run(approve_suggestions, PLANNER, ApproveSuggestions([asked], row["as_of_date"]))
+    desk.app.visit(page, "plan?role=planner")
+    shown = button(page, says["trusted"])
+    expect(shown).to_be_visible()
+    left = len(planned(desk, in_bulk=True)) - 1
+    assert left > 0
+    assert re.search(r"\d+", shown.inner_text())[0] == str(left)  # type: ignore[index]
+    expect(page.get_by_text(says["to_trust"].format(left))).to_be_visible()
+    shoot(page, f"trusted_{locale}")
+    page.get_by_role("searchbox").fill("JAM")
+    page.get_by_role("searchbox").press("Enter")
+    expect(button(page, says["trusted_shown"])).to_be_visible()
 
 
 @DESKTOP_AND_PHONE
@@ -303,6 +327,7 @@ def test_an_override_is_set_shown_with_who_and_why_and_taken_back(desk: Desk, wi
     shoot(window, f"override_{locale}")
     button(dialog, says["set"]).click()
     expect(window.get_by_text(says["kept"]).first).to_be_visible()
+    expect(window.get_by_text(says["both"])).to_be_visible()
     expect(window.get_by_role("heading", name=says["title"])).to_be_visible()
     expect(window.get_by_text("pia: new *menu*" if locale == "en-US" else "pia：new *menu*")).to_be_visible()
     expect(window.get_by_text(says["expires"])).to_be_visible()

@@ -21,6 +21,7 @@ from apps.desk.views.approve import ask_approval, listed
 from apps.readers import approvals, locations
 
 ROWS = 50
+Known = Mapping[tuple[str, str], Any]  # what was approved, by SKU and location: `readers.approvals`
 
 
 def show(screen: Screen) -> None:
@@ -35,10 +36,10 @@ def show(screen: Screen) -> None:
     screen.show_told("plan")
     warn_if_stale(screen, published.as_of_date, published.published_at)
     to_buy = published.rows.filter(pl.col("suggested_qty") > 0)
-    _sentence(screen, to_buy)
-    st.caption(escaped(published.aim))
     with screen.store.reading() as conn:
         known, places = approvals(conn, published.as_of_date), locations(conn, language=screen.language)
+    _sentence(screen, to_buy, known)
+    st.caption(escaped(published.aim))
     rows = _filtered(screen, published, places)
     if rows.is_empty():
         key = "plan.none" if to_buy.is_empty() else "plan.no_match"
@@ -77,8 +78,8 @@ def warn_if_stale(screen: Screen, as_of: date, published_at: Any) -> None:
         )
 
 
-def _sentence(screen: Screen, to_buy: pl.DataFrame) -> None:
-    """How many decisions, how much money, how many of them can be trusted."""
+def _sentence(screen: Screen, to_buy: pl.DataFrame, known: Known) -> None:
+    """How many decisions, how much money, how many of them may be approved together."""
     t = screen.t
     value = to_buy.filter(pl.col("order_value_cents").is_not_null()).group_by("currency").agg(
         pl.col("order_value_cents").sum()
@@ -86,7 +87,7 @@ def _sentence(screen: Screen, to_buy: pl.DataFrame) -> None:
     amounts = [
         short_money(cents, currency, screen.language) for currency, cents in value.iter_rows() if currency is not None
     ]
-    trusted = to_buy.filter(pl.col("grade").is_in(["A", "B"])).height
+    trusted = len(_trusted(to_buy, known))
     said = [t("plan.decisions", n=qty(to_buy.height)), " + ".join(amounts), t("plan.trusted", n=qty(trusted))]
     st.markdown(" · ".join(part for part in said if part))
 
@@ -146,9 +147,7 @@ def _first_page() -> None:
         st.session_state["page"] = 1
 
 
-def _table(
-    screen: Screen, shown: pl.DataFrame, known: Mapping[tuple[str, str], Any], places: Mapping[str, str]
-) -> list[dict[str, Any]]:
+def _table(screen: Screen, shown: pl.DataFrame, known: Known, places: Mapping[str, str]) -> list[dict[str, Any]]:
     """The page's rows, product and quantity first so that a telephone shows both; returns the ticked ones."""
     t = screen.t
     name = "sku_name_en" if screen.language == "en" else "sku_name"
@@ -217,13 +216,13 @@ def _table(
     return [given[i] for i in event["selection"]["rows"] if i < len(given)]
 
 
-def _ordered_number(known: Mapping[tuple[str, str], Any], row: Mapping[str, Any]) -> str:
+def _ordered_number(known: Known, row: Mapping[str, Any]) -> str:
     """The purchase or production order a suggestion became, if it was approved."""
     approval = known.get((row["sku"], row["location_code"]))
     return "" if approval is None else f"✓ {approval.number}"
 
 
-def _ordered(screen: Screen, known: Mapping[tuple[str, str], Any]) -> None:
+def _ordered(screen: Screen, known: Known) -> None:
     """The orders made from this plan."""
     numbers = sorted({row.number for row in known.values()})
     if not numbers:
@@ -271,14 +270,13 @@ def _actions(
     published: Published,
     rows: pl.DataFrame,
     selected: list[dict[str, Any]],
-    known: Mapping[tuple[str, str], Any],
+    known: Known,
 ) -> None:
-    """The bar at the bottom: approve what is ticked, or else all that may be approved unseen."""
+    """The bar at the bottom: approve what is ticked, or else all of `rows` that may be approved unseen."""
     t = screen.t
-    asked = selected or [row for row in rows.iter_rows(named=True) if is_bulk(row)]
     chosen, left_out = [], defaultdict[str, list[str]](list)
-    for row in asked:
-        reason = "approved" if (row["sku"], row["location_code"]) in known else why_not(row)
+    for row in selected or _trusted(rows, known):
+        reason = _why_not(row, known)
         if reason is None:
             chosen.append(row)
         else:
@@ -296,11 +294,25 @@ def _actions(
     if any(total["value_cents"] is None or not total["currency"] for total in totals):
         parts.append("?")  # some of it has no known cost
     worth = " + ".join(parts)
+    is_whole = (
+        rows.filter(pl.col("suggested_qty") > 0).height == published.rows.filter(pl.col("suggested_qty") > 0).height
+    )
     with st.bottom, st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        label = t("plan.approve_n" if selected else "plan.approve_trusted", n=len(chosen), worth=worth)
+        trusted = "plan.approve_trusted" if is_whole else "plan.approve_trusted_shown"
+        label = t("plan.approve_n" if selected else trusted, n=len(chosen), worth=worth)
         if st.button(label, type="primary", key="approve_plan", disabled=not screen.may("purchase.order")):
             ask_approval(screen, chosen, as_of_date=published.as_of_date)
         screen.say_role("purchase.order")
+
+
+def _why_not(row: Mapping[str, Any], known: Known) -> str | None:
+    """Why a row can't be approved (any more); None when it can."""
+    return "approved" if (row["sku"], row["location_code"]) in known else why_not(row)
+
+
+def _trusted(rows: pl.DataFrame, known: Known) -> list[dict[str, Any]]:
+    """The rows that may be approved together and are not yet: what the page counts is what its button approves."""
+    return [row for row in rows.iter_rows(named=True) if is_bulk(row) and _why_not(row, known) is None]
 
 
 def _say_left_out(screen: Screen, left_out: Mapping[str, Sequence[str]]) -> None:

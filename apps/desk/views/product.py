@@ -226,7 +226,8 @@ def _backtest(screen: Screen, choice: Mapping[str, Any] | None) -> None:
         return
     t = screen.t
     st.subheader(t("product.backtest"), anchor=False)
-    if choice["wape_ratio"] is None or choice["baseline_wape_ratio"] is None:
+    is_tested = choice["wape_ratio"] is not None and choice["baseline_wape_ratio"] is not None
+    if not is_tested:
         st.markdown(t("product.backtest.none"))
     else:
         from forecasting.reasons import WORDS as MODELS
@@ -249,4 +250,6 @@ def _backtest(screen: Screen, choice: Mapping[str, Any] | None) -> None:
         )
     if choice["grade"]:
         st.caption(t(f"grade.{choice['grade']}"))
+    if is_tested:
+        st.caption(t("product.backtest.weekly"))
     st.caption(escaped(choice["reason"]))
