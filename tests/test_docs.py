@@ -84,11 +84,14 @@ _PYTHON = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
 @pytest.mark.parametrize("readme", ["README.md", "README.zh.md"])
-def test_the_library_example_runs_on_a_plain_csv(
+def test_the_library_example_runs_on_a_plain_csv_and_sets_a_bad_row_aside(
     readme: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     days = [date(2026, 6, 30) - timedelta(days=back) for back in range(200)]
     rows = [f"{name},{day},{level + day.weekday()}" for name, level in (("LAMP", 3), ("ROPE", 9)) for day in days]
+    rows += [
+        f"VASE,{day},{'sold out' if day == days[20] else 2}" for day in days
+    ]  # far below what tells a column's type
     (tmp_path / "demand.csv").write_text("\n".join(["unique_id,ds,y", *rows]), encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     (example,) = _PYTHON.findall((PROJECT / readme).read_text(encoding="utf-8"))
@@ -100,4 +103,6 @@ def test_the_library_example_runs_on_a_plain_csv(
     assert bought["unique_id"].to_list() == ["LAMP", "ROPE"]
     assert bought.filter(pl.col("unique_id") == "ROPE")["suggested_qty"].item() % 6 == 0
     assert bought.filter(pl.col("unique_id") == "ROPE")["suggested_qty"].item() > 12 * 10
+    (broken,) = scope["plan"].exceptions.rows(named=True)  # type: ignore[attr-defined]
+    assert (broken["unique_id"], broken["ds"], broken["code"]) == ("VASE", days[20], "bad_value")
     assert "order_by_date" in capsys.readouterr().out
