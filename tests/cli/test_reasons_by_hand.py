@@ -26,6 +26,12 @@ HEAD = {
 STEPS = {  # what a step is called in print: en, zh; its terms are the numbers it names, its part stands in brackets
     "late": (r"(\d+) units on order come only after", r"在途中有 (\d+) 件要到下次"),
     "lost": (r"demand expected to be lost before an order can arrive", r"到货前预计丢单"),
+    "pooled": (
+        r"together up to (\d+) \((\d+) expected, safety stock ([+-]\d+)\); this place is expected to send "
+        r"([\d.]+)% of it, so its level is (\d+)",
+        r"合计补到 (\d+)（预期需求 (\d+)，安全库存 ([+-]\d+)）；本处预计发出其中 ([\d.]+)%，目标库存 (\d+)",
+    ),
+    "elsewhere": (r"other places hold more than their share", r"别处多于应有份额的库存可代发"),
     "min_max": (r"min (\d+) / max (\d+)", r"最小 (\d+) / 最大 (\d+)"),
     "to_max": (r"up to the max of (\d+)", r"补到最大库存 (\d+)"),
     "minimum": (r"raised to the minimum order quantity (\d+)", r"按起订量 (\d+) 提高"),
@@ -78,6 +84,11 @@ def by_hand(reason: str, language: str) -> tuple[int, set[str]]:
                 parts[step] = int(part[1]) if part else 0
     qty = max(0, gap + parts.get("late", 0) + parts.get("lost", 0))
     assert ("nothing_needed" in terms) == (qty == 0)
+    if "pooled" in terms:
+        together, expected, kept, percent, level_here = terms["pooled"]
+        assert together == expected + kept and abs(together * percent / 100 - level_here) < 1 + together / 10_000
+        assert "min_max" in terms or level_here == level
+    qty += parts.get("elsewhere", 0)
     assert parts.get("late", 0) == (terms["late"][0] if "late" in terms else 0)
     if "to_max" in terms:  # below the min: up to the max
         least, most = terms["min_max"]
@@ -114,7 +125,30 @@ def test_the_printed_reason_is_enough_to_work_each_quantity_out_again(demo: Path
             assert qty or not re.search("order now|应立即订", row["reason"]), (
                 row
             )  # waiting and hurrying don't go together
-    assert steps["en"] == steps["zh"] == set(STEPS)  # twelve kinds of them
+    assert steps["en"] == steps["zh"] == set(STEPS)  # fourteen kinds of them
+
+
+def test_the_orders_of_places_that_send_for_each_other_add_up_to_what_they_lack_together(demo: Path, cli: Cli) -> None:
+    printed = cli("plan", "show", "--all", "--csv", "--lang", "en", "-C", str(demo)).out
+    lacking: dict[str, list[tuple[int, int]]] = {}
+    with_rules_of_their_own: set[str] = set()
+    for row in csv.DictReader(io.StringIO(printed)):
+        if " min " in row["reason"]:
+            with_rules_of_their_own.add(row["sku"])
+        elif "send for each other" in row["reason"]:
+            head = re.match(HEAD["en"], row["reason"])
+            assert head
+            parts = {
+                step: int(found[1])
+                for step in ("late", "lost", "elsewhere")
+                if (found := re.search(STEPS[step][0] + r".*?\(([+-]\d+)\)", row["reason"]))
+            }
+            gap = int(head[8]) + parts.get("late", 0) + parts.get("lost", 0)
+            lacking.setdefault(row["sku"], []).append((gap, max(0, gap) + parts.get("elsewhere", 0)))
+    lacking = {sku: places for sku, places in lacking.items() if sku not in with_rules_of_their_own}
+    assert len(lacking) > 10
+    for sku, places in lacking.items():
+        assert sum(needed for _, needed in places) == max(0, sum(gap for gap, _ in places)), (sku, places)
 
 
 def test_the_printed_costs_show_why_the_target_is_not_one_more_or_less(demo: Path, cli: Cli) -> None:
