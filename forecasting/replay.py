@@ -53,7 +53,7 @@ from forecasting.demand import complete_calendar, read_history
 from forecasting.errors import BadFrame, BadSetting
 from forecasting.forecast import DemandPlan, PlanSettings, plan_demand
 from forecasting.frames import Frame, is_pandas, like, one_row_each, text_column, to_polars
-from forecasting.pools import plan_pools, read_pools, with_pooled_stock_outs
+from forecasting.pools import plan_pools, pooled_history, read_pools, with_pooled_stock_outs
 from forecasting.replenishment import OrderSettings, suggest
 
 TERMS: dict[str, tuple[Any, object]] = {  # column: type, value where it is NULL or missing
@@ -245,8 +245,7 @@ def replay(
     demand = _by_day(
         rows.with_columns(pl.col("y").round(0)), ids, "ds", "y", first=first, days=(start - first).days + days
     )
-    out = with_pooled_stock_outs(rows, about) if about["pool_id"].is_not_null().any() else rows
-    demand += _unrecorded(out, ids, first=first, days=demand.shape[1])
+    demand += _unrecorded(rows, about, first=first, days=demand.shape[1])
     before = demand.shape[1] - days  # columns through the evening before `start`
     ahead = np.zeros((len(ids), days), dtype=np.int64)
     if under_way is not None:
@@ -297,7 +296,7 @@ class _Run:
 
     def __init__(self, about: pl.DataFrame, ahead: Ints, *, is_lost: bool) -> None:
         self.about, self.is_lost = about, is_lost
-        self.pool = about["pool_id"].rank("dense").fill_null(0).to_numpy().astype(np.int64)  # 0: alone
+        self.pool = _pool_numbers(about)
         self.on_hand, self.waiting = about["on_hand_qty"].to_numpy().copy(), about["backordered_qty"].to_numpy().copy()
         self.arrivals = ahead.copy()
         self.on_order = ahead.sum(axis=1)
@@ -509,11 +508,34 @@ def _by_day(frame: pl.DataFrame, ids: Sequence[str], day: str, value: str, *, fi
     return out
 
 
-def _unrecorded(rows: pl.DataFrame, ids: Sequence[str], *, first: date, days: int) -> Floats:
+def _unrecorded(rows: pl.DataFrame, about: pl.DataFrame, *, first: date, days: int) -> Floats:
     """Whole units that were probably asked for on days without stock beyond what was recorded: series × day.
 
-    The part of a unit that one such day leaves is carried to the next.
+    Of a pool it is what its summed demand lacks, put where its places lack it: who asked at one of them on such a day
+    didn't ask at the others too. The part of a unit that one such day leaves is carried to the next.
     """
+    ids, pools = about["unique_id"].to_list(), read_pools(about)
+    if not pools.height:
+        lacks = _lacking(rows, ids, first=first, days=days)
+    else:
+        lacks = _lacking(with_pooled_stock_outs(rows, pools), ids, first=first, days=days)
+        names = pools["pool_id"].unique().sort().to_list()
+        together = _lacking(pooled_history(rows, pools), names, first=first, days=days)
+        number = _pool_numbers(about)
+        at = np.flatnonzero(number)
+        whose = number[at] - 1
+        apart = np.zeros_like(together)
+        np.add.at(apart, whose, lacks[at])
+        equal = 1 / np.bincount(whose)[:, None]
+        scale = np.divide(together, apart, out=np.zeros_like(together), where=apart > 0)
+        lacks[at] = np.where(apart[whose] > 0, lacks[at] * scale[whose], (together * equal)[whose])
+    some = np.flatnonzero(lacks.any(axis=1))
+    lacks[some] = np.diff(np.floor(np.cumsum(lacks[some], axis=1) + 1e-9), axis=1, prepend=0.0)
+    return lacks
+
+
+def _lacking(rows: pl.DataFrame, ids: Sequence[str], *, first: date, days: int) -> Floats:
+    """What the estimate of a day without stock lies above what was recorded: series × day."""
     out = np.zeros((len(ids), days))
     short = rows.filter(pl.col("is_censored")).select("unique_id").unique()
     if not short.height:
@@ -527,11 +549,14 @@ def _unrecorded(rows: pl.DataFrame, ids: Sequence[str], *, first: date, days: in
     for row, unique_id in enumerate(calendar.ids):
         if unique_id in where:
             estimate = calendar.demand[row, -days:]
-            more = np.where(
-                calendar.is_stock_out[row, -days:], np.maximum(0.0, estimate - calendar.y[row, -days:]), 0.0
-            )
-            out[where[unique_id], days - estimate.size :] = np.diff(np.floor(np.cumsum(more) + 1e-9), prepend=0.0)
+            more = np.maximum(0.0, estimate - calendar.y[row, -days:])
+            out[where[unique_id], days - estimate.size :] = np.where(calendar.is_stock_out[row, -days:], more, 0.0)
     return out
+
+
+def _pool_numbers(about: pl.DataFrame) -> Ints:
+    """Number of the pool of each series, from 1 in the order of their names; 0: alone."""
+    return np.asarray(about["pool_id"].rank("dense").fill_null(0).to_numpy().astype(np.int64))
 
 
 def _lead_days(about: pl.DataFrame, as_of: date, seed: int) -> Ints:

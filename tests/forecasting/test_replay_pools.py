@@ -188,11 +188,30 @@ def test_a_neighbour_that_sent_the_goods_leaves_nothing_unrecorded() -> None:
         money = replay(history, terms, {"note": note}, start=START, days=DAYS).money
         return dict(money.group_by("unique_id").agg(pl.col("demand_qty").sum()).iter_rows())
 
-    # of the last three days, on which nobody had any, each is given what it sent on eight such weekdays before: 21/8, 27/8
+    # the last three days, on which nobody had any, lack six each: shared as 21 to 27, what each sent on eight such weekdays
     assert asked(terms) == {"A": 7, "B": 6 * 11 + 10}
     assert asked(terms.drop("pool_id"))["A"] == 3 * DAYS
     assert_frame_equal(seen[0], history.filter(pl.col("ds") < START))  # what was recorded stays as it was
     assert with_pooled_stock_outs(history, terms)["is_censored"].sum() == 2 * 3
+
+
+def test_who_asked_in_vain_at_one_place_is_not_counted_at_the_others() -> None:
+    """Two a day are asked for, first at A, then at B, and in the replay's days at A again, where they wait: all is recorded."""
+    a = daily("A", [2.0] * 70 + [None] * 70 + [2.0] * DAYS, censored=range(140, 154))
+    b = daily("B", [None] * 70 + [2.0] * 70 + [0.0] * DAYS, censored=range(140, 154))
+    terms = pl.DataFrame({"unique_id": ["A", "B"], "pool_id": ["P", "P"]})
+
+    def asked(history: pl.DataFrame, terms: pl.DataFrame = terms) -> int:
+        found: int = (
+            replay(history, terms, {"mean": MeanWithCover()}, start=START, days=DAYS).summary["demand_qty"].item()
+        )
+        return found
+
+    assert asked(pl.concat([a, b])) == 2 * DAYS
+    # nobody waits and nothing is recorded: the same two a day are missing once
+    unrecorded = a.with_columns(pl.when(pl.col("ds") < START).then("y").otherwise(0.0).alias("y"))
+    assert asked(pl.concat([unrecorded, b])) == 2 * DAYS
+    assert asked(pl.concat([a, b]), terms.drop("pool_id")) > 2 * DAYS
 
 
 def test_ours_orders_for_a_pool_what_it_lacks_together() -> None:
