@@ -1,0 +1,88 @@
+"""Two places that send for each other in the nightly plan: one forecast for both, an order that looks at both, a switch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from orders_core.domain.permissions import Actor
+from orders_core.services.plan_changes import SetPlanning, set_planning
+from pipelines import plan
+from pipelines.daily import run_daily
+from pipelines.warehouse.read import live_warehouse
+from tests.pipelines.book import Book, at, day
+
+PIA = Actor("pia", frozenset({"planner"}))
+DAYS = 60
+
+
+@pytest.fixture
+def book(database_url: str) -> Iterator[Book]:
+    """LAMP sold at Helsinki, six a day, and at Turku, three; Turku is sold out for ten days, in which Helsinki sends nine.
+
+    POT is sold at Helsinki only.
+    """
+    book = Book(database_url)
+    book.location("HEL", default=True)
+    book.location("TKU")
+    book.sku("LAMP", "POT")
+    book.supplier("ACME", 7, "LAMP", cost=250)
+    book.move(at(day(0), 8), "LAMP@HEL: 420", "LAMP@TKU: 90", "POT@HEL: 200")
+    for number in range(DAYS):
+        is_out = 30 <= number < 40
+        lines = [f"LAMP@HEL: {9 if is_out else 6}", "POT@HEL: 1"] + ([] if is_out else ["LAMP@TKU: 3"])
+        book.order(f"A{number}", at(day(number)), *lines)
+        book.ship(f"A{number}", at(day(number), 15))
+        if number == 39:
+            book.move(at(day(number), 20), "LAMP@TKU: 120")
+    yield book
+    book.close()
+
+
+def planned(database_url: str, folder: Path, as_of: date) -> dict[str, dict[str, Any]]:
+    run_daily(database_url, folder, as_of=as_of, run_id=f"r-{as_of}", now=lambda: datetime(2026, 9, 1, tzinfo=UTC))
+    rows = plan.suggestions(folder, only_to_buy=False).rows
+    return {f"{row['sku']}@{row['location_code']}": row for row in rows.iter_rows(named=True)}
+
+
+def together(folder: Path) -> pl.DataFrame:
+    with live_warehouse(folder) as live:
+        return live.query("FROM mart.pool_forecast_total ORDER BY sku, demand_date")
+
+
+def test_two_places_are_ordered_for_as_one_until_a_planner_says_otherwise(
+    book: Book, database_url: str, tmp_path: Path
+) -> None:
+    rows = planned(database_url, tmp_path / "w", day(DAYS - 1))
+    helsinki, turku = rows["LAMP@HEL"], rows["LAMP@TKU"]
+    assert "pooled" in helsinki["reason_codes"] and "pooled" in turku["reason_codes"]
+    assert "pooled" not in rows["POT@HEL"]["reason_codes"]
+    facts = json.loads(helsinki["facts"])
+    assert facts["pool_order_up_to_qty"] == helsinki["order_up_to_qty"] + turku["order_up_to_qty"]
+    # 60 units at Turku are too many for it; Helsinki, which has 30, needs the less
+    assert turku["suggested_qty"] == 0 and helsinki["elsewhere_part_qty"] < 0 < helsinki["suggested_qty"]
+    totals = together(tmp_path / "w")
+    assert totals["sku"].unique().to_list() == ["LAMP"]
+    # nine a day were sent, in the ten days too: nothing of it was lost
+    assert totals["mean_qty"][13] == pytest.approx(14 * 9, rel=0.03)
+
+    book.clock.set(at(day(DAYS), 9))
+    book.store.run(set_planning, PIA, SetPlanning(reason="two firms now", pools_places=False))
+    apart = planned(database_url, tmp_path / "w", day(DAYS))
+    assert all("pooled" not in row["reason_codes"] for row in apart.values())
+    assert together(tmp_path / "w").is_empty()
+
+
+def test_the_history_of_the_plan_keeps_the_part_that_others_send(book: Book, database_url: str, tmp_path: Path) -> None:
+    row = planned(database_url, tmp_path / "w", day(DAYS - 1))["LAMP@HEL"]
+    planned(database_url, tmp_path / "w", day(DAYS))
+    (kept,) = plan.suggestions(
+        tmp_path / "w", only_to_buy=False, sku="LAMP", location_code="HEL", as_of=day(DAYS) - timedelta(days=1)
+    ).rows.iter_rows(named=True)
+    assert kept["elsewhere_part_qty"] == row["elsewhere_part_qty"] < 0
