@@ -71,7 +71,7 @@ def suggestions(
     location_code: str | None = None,
     as_of: date | None = None,
 ) -> Plan:
-    """What to restock, most urgent first (order-by date, then value, then quantity, sku and location).
+    """What to restock, by order-by date, then value, quantity, sku and location.
 
     Args:
         only_to_buy: Leave out rows whose suggested quantity is 0.
