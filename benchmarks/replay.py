@@ -273,7 +273,7 @@ def _print(console: Console, title: str, part: dict[str, Any]) -> None:
     console.print(table)
     if part["pools"]:
         console.print(
-            f"  {part['pools']:,} products lie at several places, which send for each other under every policy"
+            f"  products that lie at several places: {part['pools']:,}; these send for each other under every policy"
         )
     for name, policy in part["policies"].items():
         console.print(f"  {name}: {policy['rule']}", soft_wrap=True)

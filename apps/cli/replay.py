@@ -136,7 +136,7 @@ def replay(
     _show(out, data, past.currency)
     if data["pools"]:
         out.say(
-            f"{data['pools']:,} products lie at several places, which send for each other under every way of ordering",
+            f"products that lie at several places: {data['pools']:,}; these send for each other, however is ordered",
             f"{data['pools']:,} 个商品存于多仓；无论哪种订货方式，各仓互相代发",
         )
     elif places_apart:

@@ -6,6 +6,7 @@ import json
 import sys
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -52,6 +53,39 @@ def test_the_figures_are_those_of_a_replay_through_the_product(
         assert apart["low"] <= apart["difference"] <= apart["high"]
     assert figures["cpu_seconds"] > 0
     assert "statsforecast" in capsys.readouterr().out
+
+
+def test_the_demo_is_told_with_its_places_together_and_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The demo's part on a small company in its stead: the JSON holds both, and a plain line what it is with places apart."""
+    monkeypatch.chdir(tmp_path)
+    invoices(tmp_path / "orders.parquet")
+    warehouse = benchmark.online_retail(tmp_path / "orders.parquet", tmp_path / "company")
+    monkeypatch.setattr(benchmark, "online_retail", lambda path, folder, end: warehouse)
+    monkeypatch.setattr(benchmark, "demo_company", lambda folder: warehouse)
+    monkeypatch.setattr(benchmark, "DEMO_WEEKS", 1)
+    told = []
+
+    def measured(warehouse: Path, names: list[str], *, places_apart: bool, **given: Any) -> dict[str, Any]:
+        told.append(places_apart)
+        return real(warehouse, ["ours", "mean13"], places_apart=places_apart, **given)
+
+    real = benchmark.measure
+    monkeypatch.setattr(benchmark, "measure", measured)
+    for more, parts in (([], [False, False, True]), (["--places-apart"], [True, True])):
+        told.clear()
+        monkeypatch.setattr(
+            sys, "argv", ["replay", "--file", "orders.parquet", "--weeks", "1", "--out", "out.json", *more]
+        )
+        benchmark.main()
+        figures = json.loads((tmp_path / "out.json").read_text("utf-8"))
+        assert told == parts
+        assert ("demo" in figures) == (not more)
+        apart = figures["demo_places_apart"]
+        line = f"With every place standing alone: ours {apart['policies']['ours']['cost']:,.2f}, mean13"
+        assert line in capsys.readouterr().out
+        assert apart["pools"] == 0
 
 
 def test_without_the_data_it_says_so(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
