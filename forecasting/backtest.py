@@ -67,12 +67,11 @@ def backtest(
         step_weeks: Weeks between cutoffs.
         given: Forecasts made elsewhere by name: fold × series × week ahead, newest fold first, NaN where there is none; with
             `events`, of ordinary weeks.
-        events: What events multiply each week by (series × week), as known at the oldest cutoff: models learn from demand ÷
-            factor, forecasts are multiplied by it.
+        events: What events multiply each week by (series × week), as known at the oldest cutoff: see
+            `models.forecast_weeks`.
     """
     series, known = weeks.shape
     cutoffs = fold_cutoffs(known, horizon_weeks=horizon_weeks, folds=folds, step_weeks=step_weeks)
-    factors = np.ones_like(weeks) if events is None else events
     forecasts = np.full((len(cutoffs), series, len(MODEL_NAMES), horizon_weeks), np.nan)
     at = {name: i for i, name in enumerate(MODEL_NAMES)}
     failures: dict[int, dict[str, str]] = {}
@@ -82,9 +81,11 @@ def backtest(
             if not names or cutoff - learning_start(past) < MIN_WEEKS:
                 continue
             told = {name: made[fold, i] for name, made in (given or {}).items() if np.isfinite(made[fold, i, 0])}
-            made, failed = forecast_weeks(past / factors[i, :cutoff], horizon_weeks, names, given=told)
+            made, failed = forecast_weeks(
+                past, horizon_weeks, names, given=told, events=None if events is None else events[i]
+            )
             for name, ahead in made.items():
-                forecasts[fold, i, at[name]] = ahead * factors[i, cutoff : cutoff + horizon_weeks]
+                forecasts[fold, i, at[name]] = ahead
             if failed:
                 failures.setdefault(i, {}).update(failed)
     windows = [slice(cutoff, cutoff + horizon_weeks) for cutoff in cutoffs]

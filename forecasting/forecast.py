@@ -545,8 +545,8 @@ def _settle(
     one: _Series, choice: Choice, demand: Floats, factors: Floats, learned: Learned, new: NewSeries | None
 ) -> None:
     """Settle the model of a series and its weekly forecast, learned from ordinary weeks: without what events did."""
-    weeks, events_ahead = demand / factors[: demand.size], factors[demand.size :]
-    start, horizon_weeks = learning_start(weeks), events_ahead.size
+    weeks, horizon_weeks = demand / factors[: demand.size], factors.size - demand.size
+    start = learning_start(weeks)
     default = learned.default(one.shape.demand_class)
     row = learned.at.get(one.unique_id)
     given = {} if row is None else {name: ahead[row] for name, ahead in learned.ahead.items()}
@@ -564,9 +564,9 @@ def _settle(
     home = default_model(one.shape.demand_class)
     wanted = (choice.model, default, home) if so_far >= MIN_MODEL_WEEKS else ()
     for name in wanted:
-        made, _ = forecast_weeks(weeks, horizon_weeks, (name,), given=given)
+        made, _ = forecast_weeks(demand, horizon_weeks, (name,), given=given, events=factors)
         if name in made:
-            one.model, one.ahead = name, made[name] * events_ahead
+            one.model, one.ahead = name, made[name]
             break
     else:  # too young for any model
         since = one.days[one.shape.first_demand :] if not so_far or first == start else one.days[-7 * so_far :]

@@ -184,10 +184,10 @@ def _events_help(panel: Panel, factors: Floats, cutoffs: Sequence[int], weeks: i
         scale = max(float(np.mean(known[:oldest] ** 2)), 1e-9)
         for cutoff in cutoffs if known[:oldest].any() else ():
             coming = slice(cutoff, cutoff + weeks)
-            for way, factor in enumerate((np.ones(known.size), factors[i])):
-                made, _ = forecast_weeks(known[:cutoff] / factor[:cutoff], weeks, (name,))
+            for way, told in enumerate((None, factors[i])):
+                made, _ = forecast_weeks(known[:cutoff], weeks, (name,), events=told)
                 if name in made:
-                    error[way] += float(np.nansum((made[name] * factor[coming] - panel.y[i, coming]) ** 2)) / scale
+                    error[way] += float(np.nansum((made[name] - panel.y[i, coming]) ** 2)) / scale
     return bool(error[1] <= (1 - EVENTS_GAIN) * error[0])
 
 
@@ -276,7 +276,6 @@ def _defaults(
     panel: Panel, cutoffs: Sequence[int], folds: Mapping[str, Floats], events: Floats | None
 ) -> tuple[dict[str, str], Outcomes]:
     """The default of each demand class with enough series, and how forecasts by it ended in the folds."""
-    factors = np.ones_like(panel.y) if events is None else events
     oldest, weeks = cutoffs[-1], folds[BOOSTED].shape[2]
     order = sorted(range(len(panel.ids)), key=lambda i: zlib.crc32(panel.ids[i].encode()))
     tried: dict[str, list[tuple[int, dict[str, Floats]]]] = {}
@@ -292,9 +291,11 @@ def _defaults(
         ahead = {name: np.full((len(cutoffs), weeks), np.inf) for name in names}
         for fold, cutoff in enumerate(cutoffs):
             given = {name: each[fold, i] for name, each in folds.items()}
-            made, _ = forecast_weeks(known[:cutoff] / factors[i, :cutoff], weeks, names, given=given)
+            made, _ = forecast_weeks(
+                known[:cutoff], weeks, names, given=given, events=None if events is None else events[i]
+            )
             for name in made:
-                ahead[name][fold] = made[name] * factors[i, cutoff : cutoff + weeks]
+                ahead[name][fold] = made[name]
         rows.append((i, ahead))
     actual = np.array([panel.y[:, c : c + weeks] for c in cutoffs])
     found: dict[str, str] = {}

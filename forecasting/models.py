@@ -203,7 +203,12 @@ def outlier_cap(weeks: Floats) -> float:
 
 
 def forecast_weeks(
-    weeks: Floats, horizon: int, names: tuple[str, ...], *, given: Mapping[str, Floats] | None = None
+    weeks: Floats,
+    horizon: int,
+    names: tuple[str, ...],
+    *,
+    given: Mapping[str, Floats] | None = None,
+    events: Floats | None = None,
 ) -> tuple[dict[str, Floats], dict[str, str]]:
     """Forecasts of one series by each of `names`, from nothing but `weeks` and what is given.
 
@@ -211,12 +216,16 @@ def forecast_weeks(
         weeks: All weekly demand known, oldest first, units.
         horizon: Weeks ahead.
         names: Models wanted; combinations bring their parts.
-        given: Forecasts made elsewhere, by name: mean per week ahead.
+        given: Forecasts made elsewhere, by name: mean per week ahead; with `events`, of ordinary weeks.
+        events: What events multiply each week by, past and ahead: models learn from demand ÷ factor, and forecasts are
+            multiplied by it.
 
     Returns:
         Mean per week ahead by model, never negative, without the models that have too little to learn from; and what
         the models said that failed.
     """
+    if events is not None:
+        weeks = weeks / events[: weeks.size]
     start = learning_start(weeks)
     everything = np.minimum(weeks, outlier_cap(weeks))
     regime = np.ascontiguousarray(everything[start:])
@@ -240,7 +249,8 @@ def forecast_weeks(
         if name in COMBINATIONS and all(part in found for part in COMBINATIONS[name]):
             weighted = [weight * found[part] for part, weight in COMBINATIONS[name].items()]
             found[name] = np.asarray(sum(weighted[1:], start=weighted[0]), dtype=np.float64)
-    return {name: found[name] for name in names if name in found}, failed
+    lift = 1.0 if events is None else events[weeks.size : weeks.size + horizon]
+    return {name: found[name] * lift for name in names if name in found}, failed
 
 
 def _checked(model: Model, learned: Floats, horizon: int) -> Floats:
