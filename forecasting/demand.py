@@ -156,10 +156,19 @@ def _as_number(frame: pl.DataFrame) -> pl.Expr:
     return pl.col("y").cast(pl.Float64, strict=False)
 
 
+_FLAGS = {"true": True, "1": True, "false": False, "0": False, "": None}
+
+
 def _as_flag(frame: pl.DataFrame) -> pl.Expr:
     if "is_censored" not in frame.columns:
         return pl.lit(None, dtype=pl.Boolean)
-    return pl.col("is_censored").cast(pl.Boolean)
+    if frame.schema["is_censored"] != pl.String:
+        return pl.col("is_censored").cast(pl.Boolean)
+    word = pl.col("is_censored").str.strip_chars().str.to_lowercase()
+    strange = frame.filter(word.is_not_null() & ~word.is_in(list(_FLAGS)))
+    if strange.height:
+        raise BadFrame(f"history column is_censored must hold true or false, it holds {strange['is_censored'][0]!r}")
+    return word.replace_strict(_FLAGS, return_dtype=pl.Boolean)
 
 
 def _one_row_a_day(rows: pl.DataFrame, duplicates: str) -> tuple[pl.DataFrame, pl.DataFrame]:

@@ -32,7 +32,10 @@ def to_polars(frame: Frame, *, name: str, needs: Sequence[str]) -> pl.DataFrame:
         BadFrame: It is no frame, or a column of `needs` is missing.
     """
     if isinstance(frame, pl.LazyFrame):
-        frame = frame.collect()
+        try:
+            frame = frame.collect()
+        except pl.exceptions.PolarsError as error:
+            raise BadFrame(f"{name} could not be read: {error}") from error
     if isinstance(frame, pl.DataFrame):
         out = frame
     elif is_pandas(frame):

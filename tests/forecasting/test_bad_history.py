@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 
 import pandas as pd
 import polars as pl
@@ -10,7 +11,7 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from forecasting.demand import complete_calendar, read_history
-from forecasting.errors import DuplicateDays
+from forecasting.errors import BadFrame, DuplicateDays
 from forecasting.forecast import QUANTILE_COLUMNS, DemandPlan, PlanSettings, plan_batches, plan_demand
 from forecasting.replenishment import suggest
 from tests.conftest import StatedCount
@@ -254,3 +255,19 @@ def test_case_75_one_broken_series_among_many_is_one_row_and_the_run_can_be_resu
     first = pieces[0].choices["unique_id"].to_list()
     rest = plan_batches(history, as_of=END, horizon_days=7, settings=settings, done=first)
     assert_frame_equal(pl.concat([p.totals for p in pieces[1:]]), pl.concat([p.totals for p in rest]))
+
+
+def test_stock_out_flags_may_be_words_and_a_strange_word_is_refused_by_name() -> None:
+    flagged = GOOD.with_columns(is_censored=pl.Series([True, False, None] * (GOOD.height // 3 + 1))[: GOOD.height])
+    written = flagged.with_columns(is_censored=pl.col("is_censored").cast(pl.String).str.to_titlecase().fill_null(""))
+    said = plan_demand(written, as_of=END).totals
+    assert_frame_equal(said, plan_demand(flagged, as_of=END).totals)
+    with pytest.raises(BadFrame, match=r"is_censored.*'sold out'"):
+        plan_demand(written.with_columns(is_censored=pl.lit("sold out")), as_of=END)
+
+
+def test_a_file_that_can_not_be_read_is_refused_by_name(tmp_path: Path) -> None:
+    file = tmp_path / "demand.csv"
+    file.write_text("unique_id,ds,y\n" + "A,2026-01-01,1\n" * 200 + "A,2026-01-02,many\n")
+    with pytest.raises(BadFrame, match=r"history could not be read.*many"):
+        plan_demand(pl.scan_csv(file), as_of=END)  # type: ignore[arg-type]
