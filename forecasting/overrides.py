@@ -136,7 +136,7 @@ def move_pools(totals: pl.DataFrame, told: pl.DataFrame, pools: pl.DataFrame) ->
     """Totals of pools of places (unique_id is the pool_id) moved by what overrides changed at their places.
 
     Args:
-        totals: Of `pools.plan_pools`.
+        totals: Of the pools, from `plan_demand`.
         told: `Overridden.totals`.
         pools: unique_id, pool_id.
     """

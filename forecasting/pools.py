@@ -11,14 +11,13 @@ multi-location newsboy problem", Management Science 25). And demand went unrecor
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from datetime import date, timedelta
+from collections.abc import Sequence
+from datetime import timedelta
 
 import numpy as np
 import polars as pl
 
 from forecasting.arrays import Floats
-from forecasting.forecast import PlanSettings, plan_demand
 from forecasting.frames import Frame, one_row_each, text_column, to_polars
 
 CARRIED_DAYS = 182  # a place is part of its pool on days of its history and until so long after each
@@ -31,13 +30,19 @@ def read_pools(pools: Frame) -> pl.DataFrame:
     return frame.filter(pl.len().over("pool_id") > 1).sort("unique_id")
 
 
-def pooled_history(history: Frame, pools: Frame) -> pl.DataFrame:
+def pooled_history(history: Frame, pools: Frame, *, ignored: pl.DataFrame | None = None) -> pl.DataFrame:
     """The summed demand of each pool, as `plan_demand` takes it: unique_id (the pool_id), ds, y, is_censored.
 
-    A day is censored when every place that was part of the pool had a day without stock.
+    A day is censored when every place that was part of the pool had a day without stock, and when a planner set a place's
+    day aside (`ignored`: unique_id, ds): what the others sold is not all of it then.
     """
     rows = _rows(history, pools)
     out = _is_out(rows)
+    if ignored is not None and ignored.height:
+        aside = rows.join(ignored, on=["unique_id", "ds"], how="semi").select("pool_id", "ds").unique()
+        out = out.join(aside.with_columns(is_aside=pl.lit(True)), on=["pool_id", "ds"], how="left").select(
+            "pool_id", "ds", is_censored=pl.when("is_aside").then(True).otherwise("is_censored")
+        )
     summed = rows.group_by("pool_id", "ds").agg(pl.col("y").clip(0).sum())
     return summed.join(out, on=["pool_id", "ds"], how="left").rename({"pool_id": "unique_id"}).sort("unique_id", "ds")
 
@@ -56,8 +61,29 @@ def with_pooled_stock_outs(history: Frame, pools: Frame) -> pl.DataFrame:
     )
 
 
+def with_pools(
+    history: Frame, items: Frame | None, pools: Frame, *, ignored: pl.DataFrame | None = None
+) -> tuple[pl.DataFrame, pl.DataFrame | None]:
+    """`history` and `items` with a series more for each pool, so that places and pools learn from each other."""
+    own = to_polars(history, name="history", needs=("unique_id", "ds", "y"))
+    summed = pooled_history(own, pools, ignored=ignored)
+    if not summed.height:
+        return own, None if items is None else to_polars(items, name="items", needs=("unique_id",))
+    if "is_censored" not in own.columns:
+        own = own.with_columns(is_censored=pl.lit(None, dtype=pl.Boolean))
+    own = own.select("unique_id", "ds", "y", "is_censored")
+    everything = pl.concat([own, summed.cast(own.schema)])
+    if items is None:
+        return everything, None
+    about = to_polars(items, name="items", needs=("unique_id",))
+    return everything, pl.concat([about, pooled_items(about, pools)], how="diagonal")
+
+
 def pooled_items(items: Frame, pools: Frame) -> pl.DataFrame:
-    """What is known of the things of each pool: of its first series, but for the place; it ends when the last one does."""
+    """What is known of the things of each pool: of its first series, but for the place; it ends when the last one does.
+
+    It is a product of its own: its places are not compared with their sum.
+    """
     table = one_row_each(items, name="items")
     known = read_pools(pools).join(table, on="unique_id", how="inner", maintain_order="left")
     own = [name for name in table.columns if name not in ("unique_id", "location")]
@@ -66,29 +92,9 @@ def pooled_items(items: Frame, pools: Frame) -> pl.DataFrame:
         found["end_date"] = pl.when(pl.col("end_date").is_not_null().all()).then(pl.col("end_date").max())
     if "prior_daily_qty" in own:
         found["prior_daily_qty"] = pl.col("prior_daily_qty").sum()
+    if "product" in own:
+        found["product"] = pl.col("pool_id").first()
     return known.group_by("pool_id", maintain_order=True).agg(**found).rename({"pool_id": "unique_id"})
-
-
-def plan_pools(
-    history: Frame,
-    pools: Frame,
-    *,
-    as_of: date,
-    horizon_days: int,
-    items: Frame | None = None,
-    closed_dates: Collection[date] = (),
-    settings: PlanSettings | None = None,
-) -> pl.DataFrame:
-    """Totals of each pool's summed demand, as `DemandPlan.totals` (unique_id is the pool_id); arguments of `plan_demand`."""
-    plan = plan_demand(
-        pooled_history(history, pools),
-        as_of=as_of,
-        horizon_days=horizon_days,
-        items=None if items is None else pooled_items(items, pools),
-        closed_dates=closed_dates,
-        settings=settings or PlanSettings(),
-    )
-    return to_polars(plan.totals, name="totals", needs=("unique_id",))
 
 
 def share_out(qty: int, weights: Sequence[float] | Floats) -> list[int]:

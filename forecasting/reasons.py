@@ -297,8 +297,8 @@ REASONS: dict[str, tuple[str, str]] = {
         "{pool_safety_qty:+d}); this place is expected to send {pool_share_ratio} of it, so its level is {order_up_to_qty}",
     ),
     "served_elsewhere": (
-        "别处多于应有份额的库存可代发（{elsewhere_part_qty:+d}）",
-        "other places hold more than their share and send in its stead ({elsewhere_part_qty:+d})",
+        "别处多于应有份额的库存与订货可代发（{elsewhere_part_qty:+d}）",
+        "other places have or order more than their share and send in its stead ({elsewhere_part_qty:+d})",
     ),
     "transferred": (
         "从别处调拨更省（{transfer_part_qty:+d}）",

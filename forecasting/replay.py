@@ -53,7 +53,7 @@ from forecasting.demand import complete_calendar, read_history
 from forecasting.errors import BadFrame, BadSetting
 from forecasting.forecast import DemandPlan, PlanSettings, plan_demand
 from forecasting.frames import Frame, is_pandas, like, one_row_each, text_column, to_polars
-from forecasting.pools import plan_pools, pooled_history, read_pools, with_pooled_stock_outs
+from forecasting.pools import pooled_history, read_pools, with_pooled_stock_outs, with_pools
 from forecasting.replenishment import OrderSettings, suggest
 
 TERMS: dict[str, tuple[Any, object]] = {  # column: type, value where it is NULL or missing
@@ -678,11 +678,8 @@ class Ours:
     def __call__(self, known: Known) -> Ints:
         plan = self.plan(known)
         asked = known.positions.join(plan.totals.select("unique_id"), on="unique_id", how="semi", maintain_order="left")
-        pools, totals = read_pools(asked), plan.totals
-        if pools.height:  # the same of their summed demand
-            totals = pl.concat([totals, self._once(known, "pools", plan_pools, known.history, pools)])
         found = suggest(
-            totals,
+            plan.totals,
             asked.with_columns(
                 (7 * pl.col("holding_cost_cents")).alias("weekly_holding_cost_cents"),
                 pl.struct("lead_time_days", "lead_time_sd_days")
@@ -702,24 +699,22 @@ class Ours:
 
     def plan(self, known: Known) -> DemandPlan:
         """The forecast of the evening; one for all service targets, because it doesn't depend on stock."""
-        plan = self._once(known, "plan", plan_demand, known.history)
-        assert isinstance(plan, DemandPlan)
-        return plan
-
-    def _once(self, known: Known, name: str, made: Callable[..., Any], *of: pl.DataFrame) -> Any:
         longest = known.interval_days + np.ceil(2 * known.positions["lead_time_sd_days"].to_numpy())
         horizon_days = int(longest.max())
-        key = f"{name} {horizon_days} {self.settings}"
+        key = f"plan {horizon_days} {self.settings}"
         if key not in known.shared:
-            known.shared[key] = made(
-                *of,
+            history, items = with_pools(known.history, known.items, known.positions.select("unique_id", "pool_id"))
+            known.shared[key] = plan_demand(
+                history,
                 as_of=known.as_of,
                 horizon_days=horizon_days,
-                items=known.items,
+                items=items,
                 closed_dates=known.closed_dates,
                 settings=self.settings,
             )
-        return known.shared[key]
+        plan = known.shared[key]
+        assert isinstance(plan, DemandPlan)
+        return plan
 
 
 def _likely_lead_times(stated: Mapping[str, float]) -> list[int]:

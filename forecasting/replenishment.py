@@ -29,7 +29,8 @@ supplier. Every step is a part in whole units, and the parts add up to suggested
 
 Positions that share a `pool_id` serve each other (`forecasting.pools`): the level is found once, from the forecast of
 their summed demand, and shared out by what each is expected to send. What others hold above their share counts against the
-need of the rest, so that the orders of all places add up to what the pool lacks.
+need of the rest, and so does what packs add to the order of a place settled before. Places whose terms differ, or one
+of which has a rule of its own, are planned apart.
 
 When demand is normal with standard deviation σ a day, the quantile is μ(L+R) + z σ √(L+R), the textbook formula; here it
 comes from the forecast's paths, whatever their shape.
@@ -47,6 +48,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -398,23 +400,26 @@ def suggest(
             cases.append(case)
         else:
             found.append(case)
-    pools = _pools(cases, forecast, day, closed, settings, dated, aging)
-    alone = [*(case for case in cases if not case.is_pooled), *(pool.case for pool in pools)]
+    pools = _pools(cases, forecast, day, closed, settings, aging, asked)
+    alone = [*(case for case in cases if case.pool_id is None), *(pool.case for pool in pools)]
     for at in range(0, len(alone), CHUNK):
         _set_levels(alone[at : at + CHUNK], forecast, settings, aging)
     for pool in pools:
         _share_level(pool)
     for case in cases:
-        _set_policy(case, settings, about.get(case.unique_id))
+        _set_policy(case, settings, about.get(case.pool_id or case.unique_id))
     moved = joint.transfers(_places(cases), routes) if routes else []
     for move in moved:
         next(c for c in cases if c.unique_id == move.to_unique_id).transfer_qty += move.qty
     for case in cases:
-        _set_quantity(case, settings)
+        if case.pool_id is None:
+            _set_quantity(case, settings)
+    for pool in pools:
+        _settle(pool, settings)
     joined = _join_orders(cases, suppliers)
     if budget_cents is not None:
         _keep_to_budget(cases, budget_cents, {str(row[0]): row[4] for row in joined if row[1] in ("enough", "raised")})
-    rows = [_row(case, day, about.get(case.unique_id), settings) for case in cases]
+    rows = [_row(case, day, about.get(case.pool_id or case.unique_id), settings) for case in cases]
 
     def frame(rows: Any, schema: dict[str, Any]) -> Any:
         return like(pl.DataFrame(rows, schema=schema, orient="row"), pandas=is_pandas(positions))
@@ -472,7 +477,7 @@ class _Case:
     fill_rate_ratio: float | None = None
     late_qty: int = 0
     lost_qty: int = 0
-    is_pooled: bool = False
+    pool_id: str | None = None  # of the pool it is planned with
     elsewhere_qty: int = 0
     transfer_qty: int = 0
     least_qty: int = 0
@@ -723,54 +728,76 @@ def _pools(
     day: date,
     closed: Mapping[str, frozenset[date]],
     settings: OrderSettings,
-    arrivals: Mapping[str, list[tuple[int, int]]],
     aging: dict[str, list[tuple[int, int]]],
+    asked: pl.DataFrame,
 ) -> list[_Pool]:
-    """The pools of two cases and more whose summed demand is forecast; what expires in them is noted under their name.
+    """The pools that can be planned as one; what expires in them is noted under their name.
 
-    A case with a rule of its own stands outside. Terms are those of the member that waits longest for its orders.
+    That is where their summed demand is forecast, and all their places have the same terms and no rule of their own: the
+    forecast of the sum can't be divided otherwise.
     """
+    size = dict(asked.group_by("pool_id").len().iter_rows())
     by_pool: dict[str, list[_Case]] = {}
     for case in cases:
-        p = case.position
-        if p["pool_id"] in forecast.rows and p["policy"] == "order_up_to" and p["min_qty"] is None:
-            by_pool.setdefault(p["pool_id"], []).append(case)
+        if case.position["pool_id"] in forecast.rows:
+            by_pool.setdefault(case.position["pool_id"], []).append(case)
     pools = []
     for pool_id, members in by_pool.items():
-        slowest = max(members, key=lambda case: max(case.timing.interval_days))
+        first = members[0]
+        terms = {tuple(str(case.position[name]) for name in POOL_TERMS) for case in members}
+        has_rule = first.position["policy"] != "order_up_to" or any(c.position["min_qty"] is not None for c in members)
+        if len(members) < 2 or len(members) < size[pool_id] or len(terms) > 1 or has_rule:
+            continue
         known = [case.position["on_hand_qty"] for case in members if case.position["on_hand_qty"] is not None]
         sums = {name: sum(case.position[name] for case in members) for name in ("on_order_qty", "backordered_qty")}
-        together = slowest.position | sums | {"unique_id": pool_id, "on_hand_qty": sum(known) if known else None}
-        due = sorted(pair for case in members for pair in arrivals.get(case.unique_id, []))
-        pool = _case(together, forecast, day, closed, settings, due)
-        if len(members) < 2 or not isinstance(pool, _Case) or {c.target for c in members} != {pool.target}:
+        together = first.position | sums | {"unique_id": pool_id, "on_hand_qty": sum(known) if known else None}
+        pool = _case(together, forecast, day, closed, settings, sorted(due for c in members for due in c.arrivals))
+        if not isinstance(pool, _Case):
             continue
         aging[pool_id] = sorted(pair for case in members for pair in aging.get(case.unique_id, []))
-        for case in members:
-            case.is_pooled = True
         pools.append(_Pool(pool, tuple(members)))
+        for case in members:
+            case.pool_id = pool_id
     return pools
 
 
+POOL_TERMS = (
+    "lead_time_days",
+    "lead_times_days",
+    "review_period_days",
+    "cycle_service_ratio",
+    "fill_rate_ratio",
+    "target",
+    "policy",
+    "supply_kind",
+    "supplier_code",
+    "unit_cost_cents",
+    "unit_price_cents",
+    "weekly_holding_cost_cents",
+    "shortage_cost_cents",
+    "shelf_life_days",
+)
+
+
 def _share_level(pool: _Pool) -> None:
-    """Give each place its share of the pool's level, and what the others hold above theirs."""
+    """Give each place its share of the pool's level, by what it is expected to send."""
     whole, members = pool.case, pool.members
-    until = whole.timing.interval_days[0] - 1
-    expected = [float(case.mean[min(until, case.mean.size - 1)]) for case in members]
+    until = whole.timing.interval_days[0]
+    expected = [float(case.mean[min(until, case.mean.size) - 1]) for case in members]
     shares = [qty / sum(expected) if sum(expected) > 0 else 1 / len(members) for qty in expected]
-    on_order = [case.position["on_order_qty"] for case in members]
+    late = [sum(qty for days, qty in case.arrivals if days > until) for case in members]
     parts = zip(
         members,
         shares,
         share_out(whole.order_up_to_qty, shares),
         share_out(whole.reorder_point_qty, shares),
         share_out(whole.lost_qty, shares),
-        share_out(whole.late_qty, on_order),
+        share_out(whole.late_qty, late if sum(late) else [case.position["on_order_qty"] for case in members]),
         strict=True,
     )
     demand = math.floor(whole.expected_qty + 0.5)
-    for case, share, level, point, lost, late in parts:
-        case.order_up_to_qty, case.reorder_point_qty, case.lost_qty, case.late_qty = level, point, lost, late
+    for case, share, level, point, lost, late_qty in parts:
+        case.order_up_to_qty, case.reorder_point_qty, case.lost_qty, case.late_qty = level, point, lost, late_qty
         case.expected_qty = whole.expected_qty * share
         case.cycle_service_ratio, case.fill_rate_ratio = whole.cycle_service_ratio, whole.fill_rate_ratio
         case.reasons += ["pooled", *whole.reasons]
@@ -781,13 +808,40 @@ def _share_level(pool: _Pool) -> None:
             "pool_safety_qty": whole.order_up_to_qty - demand,
             "pool_share_ratio": round(share, 6),
         }
-    lacking = [max(0, case.gap_qty) for case in members]
-    needed = max(0, whole.gap_qty)
-    for case, lacks, needs in zip(members, lacking, share_out(needed, lacking), strict=True):
-        case.elsewhere_qty = lacks - needs
-        if whole.cost is not None:
-            others = needed - needs
-            case.cost = lambda qty, others=others: whole.cost(others + qty)
+
+
+def _settle(pool: _Pool, settings: OrderSettings) -> None:
+    """Set the quantities of a pool, the place that lacks most first, so that they make up what the pool lacks.
+
+    What others hold above their share counts for those that lack something, and so does what packs and minimums add to the
+    orders of places settled before. Customers who wait at a place for more than it has and gets are its own: what is
+    promised there is not sent from elsewhere. A quantity is weighed with those of the others as they are by then.
+    """
+    whole, members = pool.case, pool.members
+    lacks = [max(0, case.gap_qty) for case in members]
+    promised = [min(lack, max(0, -case.inventory_position_qty)) for case, lack in zip(members, lacks, strict=True)]
+    lacking = min(sum(lacks), max(sum(promised), whole.gap_qty))
+    rest = share_out(lacking - sum(promised), [lack - own for lack, own in zip(lacks, promised, strict=True)])
+    planned = [own + more for own, more in zip(promised, rest, strict=True)]
+    ordered = 0
+    for at in sorted(range(len(members)), key=lambda at: (-planned[at], at)):
+        case = members[at]
+        needs = max(promised[at], min(planned[at], lacking - ordered))
+        case.elsewhere_qty = lacks[at] - needs
+        others = sum(planned) - planned[at]
+        case.cost = None if whole.cost is None else partial(_more, whole.cost, others)
+        _set_quantity(case, settings)
+        planned[at] = case.quantity.suggested_qty
+        ordered += planned[at]
+    if whole.cost is not None:
+        before = 0  # so that the savings of the places add up to the pool's
+        for case in members:
+            case.cost = partial(_more, whole.cost, before)
+            before += case.quantity.suggested_qty
+
+
+def _more(cost: Callable[[int], float], before_qty: int, qty: int) -> float:
+    return cost(before_qty + qty)
 
 
 def _unit_facts(which: str, unit: NextUnit, i: int, rates: tuple[float, float, float]) -> dict[str, object]:
@@ -947,7 +1001,7 @@ def _places(cases: Sequence[_Case]) -> list[joint.Place]:
     places = []
     for case in cases:
         p, gap = case.position, case.gap_qty
-        if p["sku"] is None or p["location_code"] is None or case.is_pooled:
+        if p["sku"] is None or p["location_code"] is None or case.pool_id is not None:
             continue
         there = max(0, (p["on_hand_qty"] or 0) - p["backordered_qty"])
         places.append(

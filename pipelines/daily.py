@@ -49,6 +49,7 @@ PLANNED = (
     "mart.demand_forecast",
     "mart.demand_forecast_total",
     "mart.pool_forecast_total",
+    "mart.pool_forecast_choice",
     "mart.forecast_override",
     "mart.forecast_choice",
     "mart.forecast_exception",
@@ -504,7 +505,7 @@ def build_forecast(settings: RunSettings, con: duckdb.DuckDBPyConnection, positi
     counted."""
     from forecasting.forecast import PlanSettings, plan_demand
     from forecasting.overrides import apply_adjustments, apply_overrides, move_pools, note_adjustments, note_overrides
-    from forecasting.pools import plan_pools
+    from forecasting.pools import with_pools
 
     history, items, names = plan.history(con, settings.known), plan.items(con, settings.known), plan.series_names(con)
     longest = plan.longest_interval_days(positions, plan.closed_days(con), settings.as_of)
@@ -512,27 +513,34 @@ def build_forecast(settings: RunSettings, con: duckdb.DuckDBPyConnection, positi
     closed = plan.closed_dates(plan.order_dates(con), as_of=settings.as_of, horizon_days=horizon_days)
     adjustments, overrides = plan.adjustments(con), plan.overrides(con)
     adjusted = apply_adjustments(history, adjustments)
-    how: dict[str, Any] = {
-        "as_of": settings.as_of,
-        "horizon_days": horizon_days,
-        "items": items,
-        "closed_dates": closed,
-        "settings": PlanSettings(country=plan.country(con)),
-    }
-    result = plan_demand(adjusted.history, **how)
     pools = positions.select("unique_id", "pool_id")
-    together = plan_pools(adjusted.history, pools, **how)
-    told = apply_overrides(result.forecasts, result.totals, overrides, as_of=settings.as_of)
-    reasoned = note_overrides(note_adjustments(result.choices, adjusted, adjustments), told.steps, overrides)
+    ignored = adjusted.days.filter(pl.col("kind") == "ignore").select("unique_id", "ds")
+    known, about = with_pools(adjusted.history, items, pools, ignored=ignored)
+    result = plan_demand(
+        known,
+        as_of=settings.as_of,
+        horizon_days=horizon_days,
+        items=about,
+        closed_dates=closed,
+        settings=PlanSettings(country=plan.country(con)),
+    )
+    totals, together = plan.places_and_pools(result.totals, pools)
+    forecasts, _ = plan.places_and_pools(result.forecasts, pools)
+    chosen, pools_chosen = plan.places_and_pools(result.choices, pools)
+    found, _ = plan.places_and_pools(result.exceptions, pools)
+    told = apply_overrides(forecasts, totals, overrides, as_of=settings.as_of)
+    reasoned = note_overrides(note_adjustments(chosen, adjusted, adjustments), told.steps, overrides)
     choices, steps = table("mart.forecast_choice"), table("mart.forecast_override")
     replace_with_frame(con, table("mart.demand_forecast"), plan.forecast_table(told.forecasts, names))
     replace_with_frame(con, table("mart.demand_forecast_total"), plan.forecast_table(told.totals, names))
     moved = move_pools(together, told.totals, pools)
     replace_with_frame(con, table("mart.pool_forecast_total"), plan.pool_table(moved, positions))
+    pool_choices = table("mart.pool_forecast_choice")
+    replace_with_frame(con, pool_choices, plan.pool_choice_table(pools_chosen, positions, pool_choices.column_names))
     replace_with_frame(con, steps, plan.override_table(told.steps, names, steps.column_names))
     replace_with_frame(con, choices, plan.choice_table(reasoned, names, choices.column_names))
-    replace_with_frame(con, table("mart.forecast_exception"), plan.exception_table(result.exceptions))
-    return {name: int(count) for name, count in result.counts.items()} | {"horizon_days": horizon_days}
+    replace_with_frame(con, table("mart.forecast_exception"), plan.exception_table(found))
+    return {**plan.counted(chosen, names.height), "horizon_days": horizon_days}
 
 
 def build_suggestions(settings: RunSettings, con: duckdb.DuckDBPyConnection, positions: pl.DataFrame) -> dict[str, int]:

@@ -50,7 +50,7 @@ READ_MODELS: tuple[ReadModel, ...] = (
         """
         SELECT id AS location_id, code AS location_code, name AS location_name, name_en AS location_name_en,
           kind AS location_kind, country, region, rank AS location_rank, is_default,
-          is_stock_tracked AS is_location_stock_tracked, is_active
+          is_stock_tracked AS is_location_stock_tracked, is_active, can_ship
         FROM location""",
     ),
     ReadModel(

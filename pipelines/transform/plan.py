@@ -138,13 +138,14 @@ def positions(con: duckdb.DuckDBPyConnection, as_of: AsOf, defaults: PlanningDef
     Open demand takes stock first: `reserved_qty` is the part of `on_hand_qty` (NULL where stock is not recorded) that
     covers it, `backordered_qty` what it lacks. `lead_times_days` are lead times that are as likely as each other, from real
     receipts and what the supplier states; NULL where `lead_time_days` is taken for certain. `pool_id` names the places that
-    send for each other: all of a SKU that record their stock; NULL where each is planned for itself.
+    send for each other: all of a SKU that record their stock and may ship; NULL where each is planned for itself.
     """
     found = con.execute(
         f"""
       WITH series AS (
-        SELECT DISTINCT d.sku, d.location_code, l.is_location_stock_tracked AND p.is_sku_stock_tracked AS is_tracked
-        FROM core.fct_demand_daily d JOIN core.dim_location l USING (location_code) JOIN core.dim_product p USING (sku)
+        SELECT DISTINCT d.sku, d.location_code, l.is_location_stock_tracked AND p.is_sku_stock_tracked AS is_tracked,
+          l.is_active AND l.can_ship AS is_sending
+        FROM core.fct_demand_daily d JOIN raw.location l USING (location_code) JOIN core.dim_product p USING (sku)
         WHERE p.sku_kind = 'item'
       ), stock AS (
         SELECT sku, location_code, on_hand_qty, greatest(0, outstanding_qty) AS outstanding_qty
@@ -166,7 +167,7 @@ def positions(con: duckdb.DuckDBPyConnection, as_of: AsOf, defaults: PlanningDef
         coalesce(source.lead_time_days, $lead_time_days)::BIGINT AS lead_time_days,
         coalesce(source.review_period_days, $review_period_days)::BIGINT AS review_period_days,
         $cycle_service_ratio::DOUBLE AS cycle_service_ratio,
-        CASE WHEN $pools_places AND is_tracked THEN sku || '@*' END AS pool_id
+        CASE WHEN $pools_places AND is_tracked AND is_sending THEN sku || '@*' END AS pool_id
       FROM series LEFT JOIN stock USING (sku, location_code) LEFT JOIN under_way u USING (sku, location_code)
         LEFT JOIN source USING (sku) LEFT JOIN sold ON sold.sku = series.sku AND sold.currency = source.currency
         LEFT JOIN made USING (sku) ORDER BY unique_id""",
@@ -352,10 +353,36 @@ def forecast_table(forecasts: pl.DataFrame, names: pl.DataFrame) -> pl.DataFrame
     return forecasts.rename(renamed).join(names, on="unique_id", how="left", validate="m:1").drop("unique_id")
 
 
+def places_and_pools(frame: pl.DataFrame, pools: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Rows of the places, and those of the pools; order kept."""
+    is_pool = pl.col("unique_id").is_in(pools["pool_id"].drop_nulls().unique().implode())
+    return frame.filter(~is_pool.fill_null(False)), frame.filter(is_pool)
+
+
+def counted(choices: pl.DataFrame, series: int) -> dict[str, int]:
+    """How many series there are, and how many of them were forecast, have no demand, or have nothing to go by."""
+    no_demand = choices.filter(pl.col("model") == "no_demand").height
+    forecast = choices.filter(~pl.col("model").is_in(["no_demand", "discontinued"])).height
+    return {
+        "series": series,
+        "series_forecast": forecast,
+        "series_no_demand": no_demand,
+        "series_empty": series - choices.height,
+    }
+
+
+def pool_choice_table(choices: pl.DataFrame, positions: pl.DataFrame, columns: tuple[str, ...]) -> pl.DataFrame:
+    """`DemandPlan.choices` of pools with declared names."""
+    return choices.join(_pool_names(positions), on="unique_id", how="inner", validate="1:1").select(columns)
+
+
+def _pool_names(positions: pl.DataFrame) -> pl.DataFrame:
+    return positions.select(unique_id="pool_id", sku="sku").drop_nulls().unique()
+
+
 def pool_table(totals: pl.DataFrame, positions: pl.DataFrame) -> pl.DataFrame:
-    """`pools.plan_pools` with declared names."""
-    names = positions.select(unique_id="pool_id", sku="sku").drop_nulls().unique()
-    return forecast_table(totals, names)
+    """`DemandPlan.totals` of pools with declared names."""
+    return forecast_table(totals, _pool_names(positions))
 
 
 def override_table(steps: pl.DataFrame, names: pl.DataFrame, columns: tuple[str, ...]) -> pl.DataFrame:
@@ -394,8 +421,11 @@ def stored_totals(con: duckdb.DuckDBPyConnection) -> pl.DataFrame:
 
 
 def stored_choices(con: duckdb.DuckDBPyConnection) -> pl.DataFrame:
-    """`mart.forecast_choice` as far as an order depends on it: unique_id, grade, reason_codes, facts."""
-    return con.execute(f"SELECT {SERIES}, grade, reason_codes, facts FROM mart.forecast_choice ORDER BY 1").pl()
+    """`mart.forecast_choice` and `mart.pool_forecast_choice` as far as an order depends on them: unique_id, grade,
+    reason_codes, facts."""
+    return con.execute(f"""
+      SELECT {SERIES}, grade, reason_codes, facts FROM mart.forecast_choice
+      UNION ALL SELECT sku || '@*', grade, reason_codes, facts FROM mart.pool_forecast_choice ORDER BY 1""").pl()
 
 
 def positions_for_suggestions(positions: pl.DataFrame, totals: pl.DataFrame) -> pl.DataFrame:

@@ -131,6 +131,7 @@ country = Column("country", TEXT, "ISO country.")
 region = Column("region", TEXT, "Province or state.").or_null("when not given")
 location_rank = Column("location_rank", INT, "Order of preference where nothing else decides; lowest first.")
 is_default = Column("is_default", BOOL, "Serves what no other location was chosen for.")
+can_ship = Column("can_ship", BOOL, "Orders may be sent from it.")
 is_location_stock_tracked = Column("is_location_stock_tracked", BOOL, "Stock at the location is recorded.")
 is_active = Column("is_active", BOOL, "Still in use.")
 
@@ -347,7 +348,7 @@ RAW_TABLES = (
     )),
     Table("raw", "location", "One row per location.", ("location_id",), (
         location_id, location_code, location_name, location_name_en, location_kind, country, region, location_rank,
-        is_default, is_location_stock_tracked, is_active,
+        is_default, is_location_stock_tracked, is_active, can_ship,
     )),
     Table("raw", "channel", "One row per channel.", ("channel_id",), (
         channel_id, channel_code, channel_name, channel_name_en, channel_kind,
@@ -886,6 +887,10 @@ MART_TABLES = (
           "One row per SKU whose places send for each other and future day: demand of them all through that day.",
           ("sku", "demand_date"), (sku, demand_date, horizon_days, model_mean_qty, mean_qty, *quantiles, model),
           (quantiles_rise,)),
+    Table("mart", "pool_forecast_choice", "One row per SKU whose places send for each other: how their sum is forecast.",
+          ("sku",), (
+        sku, model.or_null("when no forecast was made"), grade.or_null("when no forecast was made"), reason_codes, facts,
+    )),
     Table("mart", "forecast_override", "One row per override in force and coming day it changes.",
           ("override_id", "demand_date"), _override_day),
     Table("mart", "forecast_choice", "One row per SKU and location that was asked about.", ("sku", "location_code"), (

@@ -6,7 +6,9 @@ import math
 from datetime import date, timedelta
 from fractions import Fraction
 
+import numpy as np
 import polars as pl
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
@@ -14,12 +16,12 @@ from polars.testing import assert_frame_equal
 from forecasting.forecast import PlanSettings, plan_demand
 from forecasting.pools import (
     CARRIED_DAYS,
-    plan_pools,
     pooled_history,
     pooled_items,
     read_pools,
     share_out,
     with_pooled_stock_outs,
+    with_pools,
 )
 from tests.forecasting.builders import END, daily, weekly_pattern
 
@@ -140,11 +142,37 @@ def test_what_is_known_of_a_pool_is_of_its_first_series_but_for_the_place() -> N
     assert pooled_items(ended, POOLS)["end_date"].to_list() == [END]
 
 
+def test_a_day_set_aside_at_one_place_is_not_known_of_the_pool() -> None:
+    apart = pl.concat([daily("A", [10.0] * 60), daily("B", [5.0] * 60)])
+    aside = apart.filter((pl.col("unique_id") == "A") & (pl.col("ds") > END - timedelta(days=28)))
+    aside = aside.select("unique_id", "ds")
+    told = apart.join(aside.with_columns(x=True), on=["unique_id", "ds"], how="left").with_columns(
+        y=pl.when("x").then(0.0).otherwise("y"), is_censored=pl.when("x").then(True).otherwise("is_censored")
+    )
+    history, _ = with_pools(told.drop("x"), None, POOLS, ignored=aside)
+    assert history.filter(pl.col("unique_id") == "P")["is_censored"].sum() == 28
+    totals = plan_demand(history, as_of=END, horizon_days=16).totals.filter(pl.col("unique_id") == "P")
+    assert totals["mean"][15] == pytest.approx(16 * 15, rel=0.02)
+
+
+def test_few_pools_learn_the_season_from_all_products() -> None:
+    season = 1 + 0.8 * np.sin(2 * np.pi * np.arange(728) / 364)
+    rng = np.random.default_rng(3)
+    rows = [daily(f"S{n}", rng.poisson(6 * season).astype(float).tolist()) for n in range(40)]
+    rows += [daily(name, rng.poisson(5 * season).astype(float).tolist()) for name in "ABC"]
+    history, _ = with_pools(pl.concat(rows), None, POOLS)
+    month = plan_demand(history, as_of=END, horizon_days=28).totals.filter(pl.col("horizon_days") == 28)
+    means = dict(month.select("unique_id", "mean").iter_rows())
+    assert means["P"] == pytest.approx(means["A"] + means["B"] + means["C"], rel=0.1)
+
+
 def test_a_pool_is_forecast_as_a_series_of_its_own() -> None:
     values = weekly_pattern(20)
     apart = pl.concat([daily("A", values[:100], end=END), daily("B", [2 * y for y in values]), daily("D", values)])
     settings = PlanSettings(folds=3, paths=20, slow_series=0)
-    found = plan_pools(apart, POOLS, as_of=END, horizon_days=14, settings=settings)
+    known, items = with_pools(apart, None, POOLS)
+    assert items is None
+    found = plan_demand(known, as_of=END, horizon_days=14, settings=settings).totals.filter(pl.col("unique_id") == "P")
     summed = apart.filter(pl.col("unique_id") != "D").group_by("ds").agg(pl.col("y").sum()).sort("ds")
     alone = summed.select(
         pl.lit("P").alias("unique_id"), "ds", "y", pl.lit(None, dtype=pl.Boolean).alias("is_censored")

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
+from sqlalchemy import update
 
 from orders_core.domain.permissions import Actor
 from orders_core.services.plan_changes import SetPlanning, set_planning
+from orders_core.store import tables as t
 from pipelines import plan
 from pipelines.daily import run_daily
 from pipelines.warehouse.read import live_warehouse
@@ -56,9 +58,19 @@ def together(folder: Path) -> pl.DataFrame:
         return live.query("FROM mart.pool_forecast_total ORDER BY sku, demand_date")
 
 
+def by_a_planner(book: Book) -> None:
+    book.store.run(set_planning, PIA, SetPlanning(reason="two firms now", pools_places=False))
+
+
+def as_no_place_to_send_from(book: Book) -> None:
+    with book._transaction(at(day(DAYS), 9)) as uow:
+        uow.conn.execute(update(t.Location).where(t.Location.code == "TKU").values(can_ship=False))
+
+
 @pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("set_apart", [by_a_planner, as_no_place_to_send_from])
 def test_two_places_are_ordered_for_as_one_until_a_planner_says_otherwise(
-    book: Book, database_url: str, tmp_path: Path
+    book: Book, database_url: str, tmp_path: Path, set_apart: Callable[[Book], None]
 ) -> None:
     rows = planned(database_url, tmp_path / "w", day(DAYS - 1))
     helsinki, turku = rows["LAMP@HEL"], rows["LAMP@TKU"]
@@ -74,7 +86,7 @@ def test_two_places_are_ordered_for_as_one_until_a_planner_says_otherwise(
     assert totals["mean_qty"][13] == pytest.approx(14 * 9, rel=0.03)
 
     book.clock.set(at(day(DAYS), 9))
-    book.store.run(set_planning, PIA, SetPlanning(reason="two firms now", pools_places=False))
+    set_apart(book)
     apart = planned(database_url, tmp_path / "w", day(DAYS))
     assert all("pooled" not in row["reason_codes"] for row in apart.values())
     assert together(tmp_path / "w").is_empty()
