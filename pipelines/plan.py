@@ -193,7 +193,10 @@ WATERFALL = {
     "late_part_qty": ("在途中到得太晚的", "on order, but too late to count"),
     "lost_part_qty": ("到货前预计丢单", "demand expected to be lost before an order can arrive"),
     "surplus_part_qty": ("超出目标库存", "stock above the target"),
-    "elsewhere_part_qty": ("别处多余库存代发", "sent from other places, which hold more than their share"),
+    "elsewhere_part_qty": (
+        "别处多余的库存与订货代发",
+        "sent from other places, which have or order more than their share",
+    ),
     "transfer_part_qty": ("从别处调拨", "comes from another place"),
     "lot_part_qty": ("一次多订(订货成本或最大库存)", "more at once: an order costs, or up to max"),
     "moq_part_qty": ("补足起订量", "up to the minimum order quantity"),

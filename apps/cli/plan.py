@@ -267,7 +267,16 @@ def set_one(
     from_date, through_date = _must_day("--from", first), _must_day("--through", through)
     asked = SetOverride(sku, place, from_date, through_date, kind, amount, reason, a_day("--expires", expires), key)
     _change(out, set_override, asked, dry_run)
-    out.say("the next daily run plans with it", "下次每日任务起生效")
+    say_from_when(out)
+
+
+def say_from_when(out: Context) -> None:
+    """What was just changed counts in plans of today and later, and last night's is of yesterday."""
+    from apps.components.words import say
+
+    with out.store() as store:
+        day = store.clock.now().astimezone(store.zone).date()
+    out.say(*(say(language, "change.set_cli", day=day) for language in ("en", "zh")))
 
 
 def _must_day(flag: str, text: str) -> date:

@@ -106,6 +106,7 @@ def target(
     dry_run: DryRun = False,
 ) -> None:
     """Plans as of today and later go by it; by default an order is for least expected cost."""
+    from apps.cli.plan import say_from_when
     from forecasting.reasons import sentence
     from orders_core.services.plan_changes import SetPlanning, set_planning
 
@@ -115,7 +116,7 @@ def target(
         now.model_dump(), sentence(f"aims_at_{now.target}", now.model_dump(), "zh" if out.language == "zh" else "en")
     )
     if not dry_run:
-        out.say("the next daily run plans with it", "下一次日运行起生效")
+        say_from_when(out)
     if not now.pools_places:
         out.say("every place is planned for itself", "各处分别计划")
     if now.protects_channels:

@@ -611,7 +611,7 @@ WORDS: dict[str, tuple[str, str]] = {
     "plan.status.now": ("◆ 现在订", "◆ order now"),
     "plan.status.soon": ("● 一周内订", "● within a week"),
     "plan.status.later": ("○ 稍后", "○ later"),
-    "plan.status.enough": ("✓ 够用", "✓ enough"),
+    "plan.status.enough": ("✓ 不用订", "✓ nothing to order"),
     "plan.search": ("SKU 或品名", "SKU or name"),
     "plan.place": ("仓", "Location"),
     "plan.all_too": ("含不需补货的", "Also what needs nothing"),
@@ -729,7 +729,19 @@ WORDS: dict[str, tuple[str, str]] = {
     "change.reason": ("原因", "Why"),
     "change.go_override": ("保存调整", "Set it"),
     "change.go_adjustment": ("保存调整", "Adjust"),
-    "change.set": ("已保存，下次每日任务起生效。", "Kept; the next daily run plans with it."),
+    "change.set": (
+        "已保存，{day} 及以后的计划生效：今晚的每日任务起。",
+        "Kept; plans of {day} and later know it: from tonight's run on.",
+    ),
+    "change.set_cli": (
+        "{day} 及以后的计划生效：今晚的每日任务起，或现在运行 dinghuo run daily --as-of {day}",
+        "plans of {day} and later know it: from tonight's run on, or now with dinghuo run daily --as-of {day}",
+    ),
+    "product.pooled": (
+        "图中是本处自己的需求与预测；各处互相代发，订货按各处合计的预测，本处占其中一份（见数量怎么来的）。",
+        "The chart is this place's own demand and forecast. Places send for each other: the order goes by the forecast of "
+        "them all together, of which this place has its share (see why this quantity).",
+    ),
     "change.withdraw": ("撤回", "Take back"),
     "change.withdrawn": (
         "已撤回，下次每日任务起不再使用。",

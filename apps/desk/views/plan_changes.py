@@ -89,7 +89,7 @@ def _withdraw(screen: Screen, service: Callable[..., Any], change_id: int) -> No
 
 def _keep(screen: Screen, service: Callable[..., Any], command: Any) -> None:
     def done(result: PlanChangeState) -> str:
-        return screen.t("change.set")
+        return screen.t("change.set", day=screen.today)
 
     screen.act_in_dialog(service, command, asked="change", done=done)
 

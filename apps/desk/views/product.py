@@ -165,6 +165,8 @@ def _chart(screen: Screen, sku: str, plan: Any) -> None:
         st.caption(f":material/edit: {moved}")
     is_recorded = plan.history["is_censored"].is_not_null().any()
     st.caption(t("product.band" if is_recorded else "product.band.unknown"))
+    if plan.suggestion is not None and "pooled" in plan.suggestion["reason_codes"]:
+        st.caption(t("product.pooled"))
     with st.expander(t("as_table")):
         past = history.select(
             pl.col("demand_date").alias(t("chart.day")),
