@@ -47,7 +47,7 @@ SAYS = {
         "done": re.compile(r"\d+ approved; orders: PO-"),
         "one": re.compile(r"Approve [\d,]+ units"), "left_out": "are left out", "why": "Say why",
         "worth": "What overrides were worth",
-        "override": "Change the forecast", "set": "Set it", "reason": "Why", "kept": "Kept; the next", "expires": "(expires",
+        "override": "Change the forecast", "set": "Set it", "reason": "Why", "kept": "Kept; plans of", "expires": "(expires",
         "back": "Take back", "title": "What planners changed", "adjust": "Adjust the past", "ticked": re.compile("Approve 2 "),
         "go_one": re.compile("Order 1"),
         "qty": "Units to buy", "changed": "Why another quantity", "who": "pia approved", "reason_kept": "changed because",
