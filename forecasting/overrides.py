@@ -132,12 +132,12 @@ def apply_overrides(
     return Overridden(daily, _moved(totals, running), steps)
 
 
-def move_pools(totals: pl.DataFrame, told: pl.DataFrame, pools: pl.DataFrame) -> pl.DataFrame:
-    """Totals of pools of places (unique_id is the pool_id) moved by what overrides changed at their places.
+def move_pools(together: pl.DataFrame, told: pl.DataFrame, pools: pl.DataFrame) -> pl.DataFrame:
+    """The forecast of pools of places (unique_id is the pool_id) moved by what overrides changed at their places.
 
     Args:
-        totals: Of the pools, from `plan_demand`.
-        told: `Overridden.totals`.
+        together: Forecasts or totals of the pools, from `plan_demand`.
+        told: `Overridden.forecasts` or `.totals`: the same of their places.
         pools: unique_id, pool_id.
     """
     change = (
@@ -147,7 +147,7 @@ def move_pools(totals: pl.DataFrame, told: pl.DataFrame, pools: pl.DataFrame) ->
         .filter(pl.col("change") != 0)
         .rename({"pool_id": "unique_id"})
     )
-    return _moved(totals, change)
+    return _moved(together, change)
 
 
 def _each_day(changes: pl.DataFrame, number: str) -> pl.DataFrame:

@@ -372,9 +372,9 @@ def suggest(
 
     Returns:
         Frames of the kind `positions` is. `order_by_date` is the last open day on which ordering keeps to the service
-        ratio: the day before the inventory position falls below the reorder point, at the earliest `order_date`; NULL
-        when the forecast doesn't reach that day. `stockout_date`: the day on which expected demand uses up what is on
-        hand and on order.
+        ratio: the day before the inventory position falls below the reorder point, at the earliest `order_date`, and
+        where nothing is worth ordering now, the next review; NULL when the forecast doesn't reach that day.
+        `stockout_date`: the day on which expected demand uses up what is on hand and on order.
 
     Raises:
         BadFrame, BadSetting: The call itself is wrong. Impossible rows are listed in `exceptions`.
@@ -401,25 +401,25 @@ def suggest(
         else:
             found.append(case)
     pools = _pools(cases, forecast, day, closed, settings, aging, asked)
-    alone = [*(case for case in cases if case.pool_id is None), *(pool.case for pool in pools)]
+    alone = [*(case for case in cases if case.pool is None), *(pool.case for pool in pools)]
     for at in range(0, len(alone), CHUNK):
         _set_levels(alone[at : at + CHUNK], forecast, settings, aging)
     for pool in pools:
         _share_level(pool)
     for case in cases:
-        _set_policy(case, settings, about.get(case.pool_id or case.unique_id))
+        _set_policy(case, settings, about.get((case.pool or case).unique_id))
     moved = joint.transfers(_places(cases), routes) if routes else []
     for move in moved:
         next(c for c in cases if c.unique_id == move.to_unique_id).transfer_qty += move.qty
     for case in cases:
-        if case.pool_id is None:
+        if case.pool is None:
             _set_quantity(case, settings)
     for pool in pools:
         _settle(pool, settings)
     joined = _join_orders(cases, suppliers)
     if budget_cents is not None:
         _keep_to_budget(cases, budget_cents, {str(row[0]): row[4] for row in joined if row[1] in ("enough", "raised")})
-    rows = [_row(case, day, about.get(case.pool_id or case.unique_id), settings) for case in cases]
+    rows = [_row(case, day, about.get((case.pool or case).unique_id), settings) for case in cases]
 
     def frame(rows: Any, schema: dict[str, Any]) -> Any:
         return like(pl.DataFrame(rows, schema=schema, orient="row"), pandas=is_pandas(positions))
@@ -477,7 +477,7 @@ class _Case:
     fill_rate_ratio: float | None = None
     late_qty: int = 0
     lost_qty: int = 0
-    pool_id: str | None = None  # of the pool it is planned with
+    pool: _Case | None = None  # all places together, where it is planned with them
     elsewhere_qty: int = 0
     transfer_qty: int = 0
     least_qty: int = 0
@@ -757,7 +757,7 @@ def _pools(
         aging[pool_id] = sorted(pair for case in members for pair in aging.get(case.unique_id, []))
         pools.append(_Pool(pool, tuple(members)))
         for case in members:
-            case.pool_id = pool_id
+            case.pool = pool
     return pools
 
 
@@ -1001,7 +1001,7 @@ def _places(cases: Sequence[_Case]) -> list[joint.Place]:
     places = []
     for case in cases:
         p, gap = case.position, case.gap_qty
-        if p["sku"] is None or p["location_code"] is None or case.pool_id is not None:
+        if p["sku"] is None or p["location_code"] is None or case.pool is not None:
             continue
         there = max(0, (p["on_hand_qty"] or 0) - p["backordered_qty"])
         places.append(
@@ -1123,7 +1123,8 @@ def _row(case: _Case, as_of: date, choice: Mapping[str, Any] | None, settings: O
     if not OWN_LEVEL & set(case.reasons):
         by_cost = "by_cost" if settings.shortage == "lost" else "by_cost_waiting"
         reasons.append(by_cost if case.target == "cost" else f"by_{case.target}")
-    if needed and ordered and position_qty < case.reorder_point_qty:
+    served_as = case.pool or case  # while others send in its stead, a place is not late
+    if needed and ordered and served_as.inventory_position_qty < served_as.reorder_point_qty:
         reasons.append("order_overdue")
     if on_hand is None:
         reasons.append("stock_not_recorded")
@@ -1269,6 +1270,22 @@ INHERITED = frozenset(
 
 
 def _order_by(case: _Case, as_of: date) -> date | None:
+    """The last day to order on; where nothing is worth ordering now, not before the next review.
+
+    Places that send for each other run short together: theirs is the day of them all, but today where customers wait.
+    """
+    if case.pool is not None and case.inventory_position_qty < 0:
+        found: date | None = case.timing.order_date
+    else:
+        found = _last_day_to_order(case.pool or case, as_of)
+    waits = not case.quantity.suggested_qty and "budget_cut" not in case.reasons
+    if found is None or not waits:
+        return found
+    review = case.timing.order_date + timedelta(days=case.position["review_period_days"])
+    return max(found, next_open_day(review, case.closed))
+
+
+def _last_day_to_order(case: _Case, as_of: date) -> date | None:
     """The last open day before the position falls below the reorder point; before a shutdown that lies higher, by the
     demand of the days by which it lengthens the lead time."""
     mean, position_qty, point = case.mean, case.inventory_position_qty, case.reorder_point_qty

@@ -48,6 +48,7 @@ SOURCES = {f"raw.{model.name}": model.keys for model in READ_MODELS if model.key
 PLANNED = (
     "mart.demand_forecast",
     "mart.demand_forecast_total",
+    "mart.pool_forecast",
     "mart.pool_forecast_total",
     "mart.pool_forecast_choice",
     "mart.forecast_override",
@@ -525,7 +526,7 @@ def build_forecast(settings: RunSettings, con: duckdb.DuckDBPyConnection, positi
         settings=PlanSettings(country=plan.country(con)),
     )
     totals, together = plan.places_and_pools(result.totals, pools)
-    forecasts, _ = plan.places_and_pools(result.forecasts, pools)
+    forecasts, daily_together = plan.places_and_pools(result.forecasts, pools)
     chosen, pools_chosen = plan.places_and_pools(result.choices, pools)
     found, _ = plan.places_and_pools(result.exceptions, pools)
     told = apply_overrides(forecasts, totals, overrides, as_of=settings.as_of)
@@ -533,10 +534,12 @@ def build_forecast(settings: RunSettings, con: duckdb.DuckDBPyConnection, positi
     choices, steps = table("mart.forecast_choice"), table("mart.forecast_override")
     replace_with_frame(con, table("mart.demand_forecast"), plan.forecast_table(told.forecasts, names))
     replace_with_frame(con, table("mart.demand_forecast_total"), plan.forecast_table(told.totals, names))
-    moved = move_pools(together, told.totals, pools)
-    replace_with_frame(con, table("mart.pool_forecast_total"), plan.pool_table(moved, positions))
+    shared = plan.pool_names(positions)
+    daily_moved, moved = move_pools(daily_together, told.forecasts, pools), move_pools(together, told.totals, pools)
+    replace_with_frame(con, table("mart.pool_forecast"), plan.forecast_table(daily_moved, shared))
+    replace_with_frame(con, table("mart.pool_forecast_total"), plan.forecast_table(moved, shared))
     pool_choices = table("mart.pool_forecast_choice")
-    replace_with_frame(con, pool_choices, plan.pool_choice_table(pools_chosen, positions, pool_choices.column_names))
+    replace_with_frame(con, pool_choices, plan.choice_table(pools_chosen, shared, pool_choices.column_names))
     replace_with_frame(con, steps, plan.override_table(told.steps, names, steps.column_names))
     replace_with_frame(con, choices, plan.choice_table(reasoned, names, choices.column_names))
     replace_with_frame(con, table("mart.forecast_exception"), plan.exception_table(found))

@@ -27,25 +27,43 @@ class Plan:
 
 
 @dataclass(frozen=True)
+class Outlook:
+    """What was asked for and what is expected of one SKU, at one location or at all that send for each other.
+
+    Attributes:
+        places: The locations, as codes.
+        levels: inventory_position_qty, reorder_point_qty and safety_stock_qty, of several places their sums; None where
+            there is no suggestion, or stock is not recorded.
+        choice: Model, grade, backtest errors, demand class, and `reason` as a sentence; None when not forecast.
+        history: One row per day from the first demand through the as-of date: demand_date, demand_qty,
+            is_censored (NULL: stock not recorded; of several places: all were out).
+        forecast: One row per day: demand_date, horizon_days, mean_qty, q05_qty … q99_qty of that day.
+        totals: The same for the sum from the day after the as-of date through demand_date.
+    """
+
+    places: tuple[str, ...]
+    levels: dict[str, int] | None
+    choice: dict[str, Any] | None
+    history: pl.DataFrame
+    forecast: pl.DataFrame
+    totals: pl.DataFrame
+
+
+@dataclass(frozen=True)
 class ProductPlan:
     """Everything shown of one SKU at one location.
 
     Attributes:
         publication: The generation all of it was read from.
         suggestion: The row of `suggestions`, or None when there is none.
-        choice: Model, grade, backtest errors, demand class, and `reason` as a sentence; None when not forecast.
-        history: One row per day from the first demand through the as-of date: demand_date, demand_qty,
-            is_censored (NULL: stock not recorded).
-        forecast: One row per day: demand_date, horizon_days, mean_qty, q05_qty … q99_qty of that day.
-        totals: The same for the sum from the day after the as-of date through demand_date.
+        here: Of this location alone.
+        together: Of all locations that send for each other, which is what the order goes by; None where this one stands alone.
     """
 
     publication: Publication
     suggestion: dict[str, Any] | None
-    choice: dict[str, Any] | None
-    history: pl.DataFrame
-    forecast: pl.DataFrame
-    totals: pl.DataFrame
+    here: Outlook
+    together: Outlook | None
 
 
 _SUGGESTIONS_OF_TODAY = "mart.reorder_suggestion"
@@ -158,29 +176,18 @@ def product_plan(warehouse_dir: Path, sku: str, location_code: str, *, language:
     Raises:
         WarehouseMissing: Nothing was published yet.
     """
-    one = {"sku": sku, "location_code": location_code}
-    this = "sku = $sku AND location_code = $location_code"
-    where = f"WHERE {this}"
     with live_warehouse(warehouse_dir) as warehouse:
-        planned = _planned(warehouse)
-        choice = _with_reason(warehouse.query(f"FROM mart.forecast_choice {where}", one), language)
-        suggestion = _suggestions(warehouse, language, False, sku, location_code)
+        suggested = _suggestions(warehouse, language, False, sku, None)
+        this = suggested.filter(pl.col("location_code") == location_code)
+        shared = suggested.filter(pl.col("reason_codes").list.contains("pooled"))
+        is_shared = location_code in shared["location_code"]
         return ProductPlan(
-            publication=planned,
-            suggestion=suggestion.row(0, named=True) if suggestion.height else None,
-            choice=choice.row(0, named=True) if choice.height else None,
-            history=warehouse.query(
-                f"""
-                WITH known AS ({known_days(AsOf(planned.as_of_date, planned.business_zone), only=this)}),
-                days AS (SELECT unnest(generate_series(min(demand_date), $through,
-                  INTERVAL 1 DAY))::DATE AS demand_date, count(is_censored) > 0 AS is_recorded FROM known)
-                SELECT demand_date, coalesce(demand_qty, 0) AS demand_qty,
-                  CASE WHEN is_recorded THEN coalesce(is_censored, false) END AS is_censored
-                FROM days LEFT JOIN known USING (demand_date) ORDER BY demand_date""",
-                one | {"through": planned.as_of_date},
-            ),
-            forecast=warehouse.query(f"FROM mart.demand_forecast {where} ORDER BY demand_date", one),
-            totals=warehouse.query(f"FROM mart.demand_forecast_total {where} ORDER BY demand_date", one),
+            publication=_planned(warehouse),
+            suggestion=this.row(0, named=True) if this.height else None,
+            here=_outlook(warehouse, language, sku, (location_code,), this),
+            together=_outlook(warehouse, language, sku, tuple(shared["location_code"].sort()), shared)
+            if is_shared
+            else None,
         )
 
 
@@ -244,6 +251,61 @@ def exceptions(warehouse_dir: Path, *, language: str = "en") -> Plan:
             "ORDER BY step, exception_no"
         )
         return Plan(_planned(warehouse), rows)
+
+
+def _outlook(
+    warehouse: LiveWarehouse, language: str, sku: str, places: tuple[str, ...], suggested: pl.DataFrame
+) -> Outlook:
+    names = ("demand_forecast", "demand_forecast_total", "forecast_choice")
+    where, asked = "sku = $sku AND location_code = $place", {"sku": sku, "place": places[0]}
+    if len(places) > 1:
+        names, where, asked = (
+            ("pool_forecast", "pool_forecast_total", "pool_forecast_choice"),
+            "sku = $sku",
+            {"sku": sku},
+        )
+    forecast, totals, choices = (warehouse.query(f"FROM mart.{name} WHERE {where}", asked) for name in names)
+    choice = _with_reason(choices, language)
+    levels = suggested.select("inventory_position_qty", "reorder_point_qty", "safety_stock_qty")
+    is_known = levels.height > 0 and levels["inventory_position_qty"].null_count() == 0
+    return Outlook(
+        places=places,
+        levels=levels.sum().row(0, named=True) if is_known else None,
+        choice=choice.row(0, named=True) if choice.height else None,
+        history=_history(warehouse, sku, places),
+        forecast=forecast.sort("demand_date"),
+        totals=totals.sort("demand_date"),
+    )
+
+
+def _history(warehouse: LiveWarehouse, sku: str, places: tuple[str, ...]) -> pl.DataFrame:
+    """`Outlook.history`."""
+    from forecasting.pools import pooled_history
+
+    planned = _planned(warehouse)
+    only = "sku = $sku AND list_contains($places, location_code)"
+    known = warehouse.query(
+        f"SELECT location_code AS unique_id, demand_date AS ds, demand_qty AS y, is_censored "
+        f"FROM ({known_days(AsOf(planned.as_of_date, planned.business_zone), only=only)})",
+        {"sku": sku, "places": list(places)},
+    )
+    if len(places) > 1:
+        known = pooled_history(known, pl.DataFrame({"unique_id": places, "pool_id": sku}))
+    first = known["ds"].min() if known.height else None
+    days = pl.date_range(first, planned.as_of_date, eager=True) if first is not None else known["ds"]
+    censored = (
+        pl.col("is_censored").fill_null(False) if known["is_censored"].count() else pl.lit(None, dtype=pl.Boolean)
+    )
+    return (
+        days.alias("ds")
+        .to_frame()
+        .join(known, on="ds", how="left", maintain_order="left")
+        .select(
+            demand_date="ds",
+            demand_qty=pl.col("y").fill_null(0).cast(pl.Int64),
+            is_censored=censored,
+        )
+    )
 
 
 def _suggestions(

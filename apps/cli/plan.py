@@ -69,6 +69,8 @@ def show(
     plan = suggestions(
         out.settings.warehouse_dir, language=out.language, only_to_buy=not everything, sku=sku, location_code=location
     )
+    if plan.rows.is_empty() and (sku or location):
+        _refuse_unknown(out, sku, location)
     known = plan.publication
     with out.store() as store, store.reading() as conn:
         approved = approvals(conn, known.as_of_date)
@@ -110,6 +112,20 @@ def show(
     )
     aimed_at = aim(out.settings.warehouse_dir, language=out.language)
     out.say(aimed_at, aimed_at)
+
+
+def _refuse_unknown(out: Context, sku: str | None, location: str | None) -> None:
+    """A product or place that the plan knows nothing of is most likely a slip of the hand, not one with nothing to order."""
+    from pipelines.plan import suggestions
+
+    for flag, word, one in (
+        ("--sku", sku, {"sku": sku}),
+        ("--location", location, {"location_code": location}),
+        ("--sku --location", f"{sku}@{location}", {"sku": sku, "location_code": location}),
+    ):
+        known = suggestions(out.settings.warehouse_dir, only_to_buy=False, **one)
+        if word and known.rows.is_empty():
+            raise WrongArgument(flag=flag, problem=f"the plan has no {word}", problem_zh=f"计划里没有 {word}")
 
 
 def approve(
@@ -214,6 +230,12 @@ def _named(rows: Mapping[tuple[str, str], Mapping[str, Any]], word: str) -> tupl
     name, colon, qty = word.rpartition(":")
     is_qty = bool(colon) and qty.isascii() and qty.isdigit() and len(qty) <= 7
     row = rows.get(_series("SKU@LOCATION", name if is_qty else word))
+    if row is None and _series("SKU@LOCATION", name or word) in rows:
+        raise WrongArgument(
+            flag="SKU@LOCATION",
+            problem=f"{word}: {qty} is not a whole number of units, 0 to 9,999,999",
+            problem_zh=f"{word}：{qty} 不是 0 到 9,999,999 的整数件数",
+        )
     if row is None:
         raise WrongArgument(flag="SKU@LOCATION", problem=f"the plan has no {word}", problem_zh=f"计划里没有 {word}")
     return row, int(qty) if is_qty else row["suggested_qty"]

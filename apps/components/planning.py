@@ -12,7 +12,7 @@ import polars as pl
 
 STALE_AFTER = timedelta(hours=30)
 SOON = timedelta(days=7)
-STATUSES = ("out", "now", "soon", "later", "enough")
+STATUSES = ("out", "now", "soon", "later", "cut", "enough")
 
 
 @dataclass(frozen=True)
@@ -60,11 +60,14 @@ def most_urgent_first(rows: pl.DataFrame, as_of: date) -> pl.DataFrame:
 
     Returns:
         The rows with a `status`: `out` (nothing free on the shelf), `now` (the day to order has come), `soon` (it comes within
-        a week), `later`, `enough` (nothing to order). Sorted by status, then by the day to order, then the most money first.
+        a week), `later`, `cut` (no budget left for it), `enough` (nothing to order). Sorted by status, then by the day to
+        order, then the most money first.
     """
     shelf_is_empty = pl.col("on_hand_qty").is_not_null() & (pl.col("on_hand_qty") <= pl.col("reserved_qty"))
     status = (
-        pl.when(pl.col("suggested_qty") == 0)
+        pl.when((pl.col("suggested_qty") == 0) & pl.col("reason_codes").list.contains("budget_cut"))
+        .then(pl.lit("cut"))
+        .when(pl.col("suggested_qty") == 0)
         .then(pl.lit("enough"))
         .when(shelf_is_empty)
         .then(pl.lit("out"))

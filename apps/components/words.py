@@ -611,6 +611,7 @@ WORDS: dict[str, tuple[str, str]] = {
     "plan.status.now": ("◆ 现在订", "◆ order now"),
     "plan.status.soon": ("● 一周内订", "● within a week"),
     "plan.status.later": ("○ 稍后", "○ later"),
+    "plan.status.cut": ("– 预算不够", "– beyond the budget"),
     "plan.status.enough": ("✓ 不用订", "✓ nothing to order"),
     "plan.search": ("SKU 或品名", "SKU or name"),
     "plan.place": ("仓", "Location"),
@@ -737,10 +738,17 @@ WORDS: dict[str, tuple[str, str]] = {
         "{day} 及以后的计划生效：今晚的每日任务起，或现在运行 dinghuo run daily --as-of {day}",
         "plans of {day} and later know it: from tonight's run on, or now with dinghuo run daily --as-of {day}",
     ),
-    "product.pooled": (
-        "图中是本处自己的需求与预测；各处互相代发，订货按各处合计的预测，本处占其中一份（见数量怎么来的）。",
-        "The chart is this place's own demand and forecast. Places send for each other: the order goes by the forecast of "
-        "them all together, of which this place has its share (see why this quantity).",
+    "product.whose": ("看哪里", "Of which places"),
+    "product.whose.together": ("{count} 处合计", "All {count} places"),
+    "product.whose.here": ("仅本处", "This place"),
+    "product.whose.together.help": (
+        "{where} 互相代发：订货按合计的预测，本处占其中一份（见数量怎么来的）。以下图表和可信度为合计。",
+        "{where} send for each other: the order goes by the forecast of them together, of which this place has its share (see "
+        "why this quantity). The charts and the trust below are theirs together.",
+    ),
+    "product.whose.here.help": (
+        "以下为本处自己发出的数量与预测；订货按各处合计。",
+        "What this place itself sent and is expected to; the order goes by all places together.",
     ),
     "change.withdraw": ("撤回", "Take back"),
     "change.withdrawn": (
@@ -772,6 +780,10 @@ WORDS: dict[str, tuple[str, str]] = {
     "product.made": ("自产，下生产任务单。", "Made here, by a production order."),
     "product.wait": ("现在不用补货。", "Nothing to order now."),
     "product.out_on": ("在手和在途预计 {day} 用完。", "What is on hand and on order lasts until {day}."),
+    "product.out_here_on": (
+        "本处在手和在途预计 {day} 用完，之后由别处代发。",
+        "What is on hand and on order here lasts until {day}; then other places send in its stead.",
+    ),
     "product.from": (
         "供应商 {supplier}，单价 {cost}，合计 {value}。",
         "From {supplier} at {cost} each, {value} in all.",

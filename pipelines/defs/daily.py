@@ -44,8 +44,9 @@ from pipelines.warehouse.errors import BuildFailed
 from pipelines.warehouse.publish import find_violations
 from pipelines.warehouse.tables import HISTORY_TABLES, RAW_TABLES, table
 
-FORECAST = ("mart.demand_forecast", "mart.demand_forecast_total", "mart.pool_forecast_total", "mart.pool_forecast_choice",
-            "mart.forecast_override", "mart.forecast_choice", "mart.forecast_exception")  # fmt: skip
+FORECAST = ("mart.demand_forecast", "mart.demand_forecast_total", "mart.pool_forecast", "mart.pool_forecast_total",
+            "mart.pool_forecast_choice", "mart.forecast_override", "mart.forecast_choice",
+            "mart.forecast_exception")  # fmt: skip
 SUGGESTIONS = ("mart.reorder_suggestion", "mart.suggestion_exception", "mart.transfer_suggestion",
                "mart.supplier_order")  # fmt: skip
 PLANNED_FROM = (

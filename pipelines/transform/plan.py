@@ -371,18 +371,9 @@ def counted(choices: pl.DataFrame, series: int) -> dict[str, int]:
     }
 
 
-def pool_choice_table(choices: pl.DataFrame, positions: pl.DataFrame, columns: tuple[str, ...]) -> pl.DataFrame:
-    """`DemandPlan.choices` of pools with declared names."""
-    return choices.join(_pool_names(positions), on="unique_id", how="inner", validate="1:1").select(columns)
-
-
-def _pool_names(positions: pl.DataFrame) -> pl.DataFrame:
+def pool_names(positions: pl.DataFrame) -> pl.DataFrame:
+    """Whose places send for each other: unique_id (the pool_id), sku."""
     return positions.select(unique_id="pool_id", sku="sku").drop_nulls().unique()
-
-
-def pool_table(totals: pl.DataFrame, positions: pl.DataFrame) -> pl.DataFrame:
-    """`DemandPlan.totals` of pools with declared names."""
-    return forecast_table(totals, _pool_names(positions))
 
 
 def override_table(steps: pl.DataFrame, names: pl.DataFrame, columns: tuple[str, ...]) -> pl.DataFrame:

@@ -56,20 +56,20 @@ def desk(databases: TestDatabases, tmp_path_factory: pytest.TempPathFactory) -> 
 
 def _history(store: Store, clock: FixedClock) -> None:
     """Two or three CUPs a day, all promised from a stock that runs out two weeks before today; three POTs and three JAMs,
-    which we make, every day, which can be forecast; nine DISHes now and then, which cannot. Eight days ago a planner said
-    that six POTs a day would go.
+    which we make, every day, which can be forecast; nine DISHes now and then, which cannot. BOWLs go out from WH9 until it has
+    none, and then from WH10. Eight days ago a planner said that six POTs a day would go.
     """
     company(store)
     rules(store, shortage={"policy": "backorder"}, auto_approve={"is_on": True, "max_total_cents": {"CNY": 100_000}})
     sku(store, "CUP", price_cents=2500)
     sku(store, "JAM", supply_mode="make")
-    stock(store, "CUP@WH9: 460, POT@WH9: 625, DISH@WH9: 130, JAM@WH9: 625")
+    stock(store, "CUP@WH9: 460, POT@WH9: 625, DISH@WH9: 130, JAM@WH9: 625, BOWL@WH9: 200, BOWL@WH10: 900")
     supplier(store, "JDZ", "CUP 900, POT 1200", lead_time_days=10)
     supplier(store, "LQ", "DISH 300", lead_time_days=21)
     customer(store, "SHOP", terms_days=365)
     for day in range(HISTORY_DAYS):
         dishes = ", DISH 9" if day % 17 in (3, 4) else ""
-        order(store, f"CUP {2 + day % 2}, POT 3, JAM 3{dishes}", customer="SHOP")
+        order(store, f"CUP {2 + day % 2}, POT 3, JAM 3, BOWL 2{dishes}", customer="SHOP")
         if day == HISTORY_DAYS - OVERRIDDEN_DAYS - 1:
             today = clock.now().astimezone(store.zone).date()
             days = today + timedelta(days=1), today + timedelta(days=OVERRIDDEN_DAYS - 1)

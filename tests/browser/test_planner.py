@@ -38,6 +38,7 @@ SAYS = {
         "daily": "每天件数", "how": "方式", "replace": "替换每天的需求", "save": "保存调整",
         "made_here": "自产，下生产任务单", "qty_made": "生产数量（件）", "makes": "将生成生产任务单 1 张",
         "not_again": "已审核过：{}。", "tick_one": re.compile("审核 1 项"),
+        "here": "仅本处", "send": "WH10、WH9 互相代发", "itself": "本处自己发出",
         "too_many": "不是 0 到 9,999,999 的数", "inactive": "已不再向 JDZ 采购",
     },
     "en-US": {
@@ -55,6 +56,8 @@ SAYS = {
         "made_here": "Made here, by a production order", "qty_made": "Units to make",
         "makes": "Production orders this makes: 1",
         "not_again": "Left out, approved before: {}.", "tick_one": re.compile("Approve 1 "),
+        "here": "This place", "send": "the order goes by the forecast of them together",
+        "itself": "What this place itself sent",
         "too_many": "is not a number from 0 to 9,999,999", "inactive": "JDZ is no longer bought from",
     },
 }  # fmt: skip
@@ -313,6 +316,24 @@ def test_another_quantity_needs_a_reason_and_is_shown_with_it(desk: Desk, window
     number = rows(desk.store, select(tables.PurchaseOrder.number))[0].number
     window.get_by_role("link", name=number).click()
     expect(window.get_by_text(says["reason_kept"])).to_be_visible()
+
+
+@DESKTOP_AND_PHONE
+def test_places_that_send_for_each_other_are_shown_together_and_alone(desk: Desk, window: Page, locale: str) -> None:
+    """At WH9 nothing is left, so that it could not send; together they have enough, and that is what counts."""
+    says = SAYS[locale]
+    desk.app.visit(window, "product?sku=BOWL&at=WH9&role=planner")
+    expect(window.get_by_text(says["send"])).to_be_visible()
+    expect(window.get_by_text("之后由别处代发" if locale == "zh-CN" else "then other places send")).to_be_visible()
+    stock = "700 件" if locale == "zh-CN" else "700 units"  # 1,100 less two a day for 200 days
+    expect(window.get_by_text(stock)).to_be_visible()
+    shoot(window, f"together_{locale}")
+    window.get_by_role("radio", name=says["here"]).click()
+    expect(window.get_by_text(says["itself"])).to_be_visible()
+    expect(window.get_by_text(stock)).to_have_count(0)
+    shoot(window, f"here_{locale}")
+    desk.app.visit(window, "product?sku=POT&at=WH9&role=planner")
+    expect(window.get_by_text(says["send"])).to_have_count(0)
 
 
 @DESKTOP_AND_PHONE

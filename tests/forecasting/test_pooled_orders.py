@@ -125,10 +125,11 @@ def test_packs_of_one_place_are_seen_by_the_next() -> None:
     (level,) = {
         json.loads(str(row["facts"]))["pool_order_up_to_qty"] for row in asked(totals, *places, **by_cost).values()
     }
-    for missing in (24, 40, 72):
+    for missing in (8, 20, 28, 32, 40, 52, 60, 72):  # as many packs as one place for all of them would order
         stock = [(level - missing) // 4 + (at < (level - missing) % 4) for at in range(4)]
         near = [place | {"on_hand_qty": qty} for place, qty in zip(places, stock, strict=True)]
-        assert missing - 24 < sum(ordered(totals, near, **by_cost)) < missing + 24
+        one = near[0] | {"unique_id": POOL, "pool_id": None, "on_hand_qty": sum(stock)}
+        assert sum(ordered(totals, near, **by_cost)) == sum(ordered(totals, [one], **by_cost))
 
 
 def test_the_savings_of_the_places_are_that_of_the_pool() -> None:
@@ -146,6 +147,17 @@ def test_the_savings_of_the_places_are_that_of_the_pool() -> None:
     assert sum(float(str(row["expected_saving_cents"])) for row in rows) == pytest.approx(
         whole["expected_saving_cents"]
     )
+
+
+def test_places_run_short_together_and_are_not_late_alone() -> None:
+    # 15 a day go, together up to 278; the reorder point of nine days is 135 + 1.645 · √32 · 3 = 162.9: 163
+    rows = asked(TOTALS, {"unique_id": HEL, "on_hand_qty": 20}, {"unique_id": TKU, "on_hand_qty": 233})
+    assert (rows[HEL]["suggested_qty"], rows[TKU]["suggested_qty"]) == (25, 0)
+    assert rows[HEL]["order_by_date"] == END + timedelta(days=6)  # 253 - 6 · 15 = 163, a day later it is less
+    assert "order_overdue" not in rows[HEL]["reason_codes"]  # type: ignore[operator]
+    assert rows[TKU]["order_by_date"] == END + timedelta(days=7)  # has nothing to order before the next review
+    waiting = {"unique_id": HEL, "on_hand_qty": 0, "backordered_qty": 3}
+    assert asked(TOTALS, waiting, {"unique_id": TKU, "on_hand_qty": 400})[HEL]["order_by_date"] == END
 
 
 def test_customers_who_wait_at_a_place_are_not_sent_to_from_another() -> None:

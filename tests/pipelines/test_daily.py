@@ -324,17 +324,19 @@ def test_one_product_tells_its_whole_story_in_both_languages(
     report = run(day(60))
     story = plan.product_plan(warehouse_dir, "LAMP", "HEL", language="zh")
     assert story.publication.generation == report.generation
-    assert story.history["demand_date"].to_list() == [day(number) for number in range(61)]  # also days without demand
-    assert story.history["demand_qty"].to_list() == [2] * 60 + [0]
-    assert story.forecast.height == story.totals.height == 28
-    assert story.totals["mean_qty"].is_sorted()
-    assert story.choice is not None and story.suggestion is not None
-    assert any("一" <= letter <= "鿿" for letter in story.choice["reason"])
+    assert story.here.history["demand_date"].to_list() == [
+        day(number) for number in range(61)
+    ]  # also days without demand
+    assert story.here.history["demand_qty"].to_list() == [2] * 60 + [0]
+    assert story.here.forecast.height == story.here.totals.height == 28
+    assert story.here.totals["mean_qty"].is_sorted()
+    assert story.here.choice is not None and story.suggestion is not None
+    assert any("一" <= letter <= "鿿" for letter in story.here.choice["reason"])
     english = plan.product_plan(warehouse_dir, "LAMP", "HEL", language="en")
     assert english.suggestion is not None
     assert english.suggestion["reason"] and english.suggestion["reason"] != story.suggestion["reason"]
     unknown = plan.product_plan(warehouse_dir, "NOTHING", "HEL")
-    assert (unknown.suggestion, unknown.choice, unknown.history.height) == (None, None, 0)
+    assert (unknown.suggestion, unknown.here.choice, unknown.here.history.height) == (None, None, 0)
 
 
 @ONE_DATABASE

@@ -248,7 +248,7 @@ def test_a_refresh_leaves_the_plan_of_the_daily_run(shop: Store, clock: FixedClo
     shown = plan.suggestions(tmp_path / "w").publication
     assert (shown.as_of_date, shown.run_id) == (today, "first"), "the plan is of the day it was made for"
     assert read.publication(tmp_path / "w").as_of_date == tomorrow
-    series = plan.product_plan(tmp_path / "w", "LAMP", "WH1").history
+    series = plan.product_plan(tmp_path / "w", "LAMP", "WH1").here.history
     assert series["demand_date"].max() == today
     assert report.row_counts["mart.reorder_suggestion"] == first.row_counts["mart.reorder_suggestion"]
     assert report.row_counts["core.fct_order_line"] == first.row_counts["core.fct_order_line"] + 1

@@ -80,6 +80,16 @@ def test_two_places_are_ordered_for_as_one_until_a_planner_says_otherwise(
     assert facts["pool_order_up_to_qty"] == helsinki["order_up_to_qty"] + turku["order_up_to_qty"]
     # 60 units at Turku are too many for it; Helsinki, which has 30, needs the less
     assert turku["suggested_qty"] == 0 and helsinki["elsewhere_part_qty"] < 0 < helsinki["suggested_qty"]
+    story = plan.product_plan(tmp_path / "w", "LAMP", "TKU")
+    assert story.together is not None and story.together.places == ("HEL", "TKU")
+    own = [plan.product_plan(tmp_path / "w", "LAMP", place).here for place in ("HEL", "TKU")]
+    days = story.together.history
+    assert days["demand_qty"].to_list() == [9] * DAYS and days["is_censored"].to_list() == [False] * DAYS
+    assert own[1].history["is_censored"].sum() == 11  # Turku was out, its customers were not
+    assert story.together.levels == {name: own[0].levels[name] + own[1].levels[name] for name in own[0].levels}  # type: ignore[index]
+    assert story.together.choice is not None and story.together.choice["grade"] == turku["grade"]
+    assert story.together.forecast["mean_qty"].head(14).sum() == pytest.approx(story.together.totals["mean_qty"][13])
+    assert plan.product_plan(tmp_path / "w", "POT", "HEL").together is None
     totals = together(tmp_path / "w")
     assert totals["sku"].unique().to_list() == ["LAMP"]
     # nine a day were sent, in the ten days too: nothing of it was lost

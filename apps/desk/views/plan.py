@@ -97,7 +97,7 @@ def _filtered(screen: Screen, published: Published, places: Mapping[str, str]) -
     rows = published.rows
     counts = dict(rows.group_by("status").len().iter_rows())
     counts["all"] = sum(counts.get(name, 0) for name in STATUSES if name != "enough")
-    names = ["all", *STATUSES]
+    names = ["all", *(name for name in STATUSES if name != "cut" or counts.get("cut"))]
     st.pills(
         t("plan.status"),
         names,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import Any
 
 import polars as pl
@@ -42,7 +42,7 @@ def show(screen: Screen) -> None:
     st.page_link(screen.pages["plan"], label=t("product.back"), icon=":material/arrow_back:")
     screen.show_told(f"product:{sku}@{place}")
     warn_if_stale(screen, plan.publication.as_of_date, plan.publication.published_at)
-    if plan.suggestion is None and plan.choice is None:
+    if plan.suggestion is None and plan.here.choice is None:
         st.warning(t("product.missing", sku=sku, place=where), icon=":material/search_off:")
         return
     _decision(screen, plan.suggestion)
@@ -50,13 +50,34 @@ def show(screen: Screen) -> None:
     show_changes(screen, sku, place)
     left, right = st.columns([3, 2], gap="large")
     with left:
-        if plan.suggestion is not None and plan.suggestion["inventory_position_qty"] is not None:
-            _projected(screen, sku, plan)
-        _chart(screen, sku, plan)
+        seen = _whose(screen, plan, names)
+        if seen.levels is not None and plan.suggestion is not None:
+            _projected(screen, sku, seen, through=plan.suggestion["protection_interval_days"] + 7)
+        _chart(screen, sku, seen, as_of=plan.publication.as_of_date)
     with right:
         if plan.suggestion is not None:
             _waterfall(screen, plan.suggestion)
-        _backtest(screen, plan.choice)
+        _backtest(screen, seen.choice)
+
+
+def _whose(screen: Screen, plan: Any, names: Mapping[str, str]) -> Any:
+    """What the page shows: of the places that send for each other together, or of this one. Places that stand alone are
+    not asked."""
+    if plan.together is None:
+        return plan.here
+    t = screen.t
+    chosen = st.segmented_control(
+        t("product.whose"),
+        ("together", "here"),
+        default="together",
+        key="whose",
+        format_func=lambda name: t(f"product.whose.{name}", count=len(plan.together.places)),
+        required=True,
+        label_visibility="collapsed",
+    )
+    where = ("、" if screen.language == "zh" else ", ").join(names.get(code, code) for code in plan.together.places)
+    st.caption(t(f"product.whose.{chosen}.help", where=escaped(where)))
+    return plan.together if chosen == "together" else plan.here
 
 
 def _name(screen: Screen, plan: Any) -> str:
@@ -82,7 +103,8 @@ def _decision(screen: Screen, row: Mapping[str, Any] | None) -> None:
         by = day(row["order_by_date"], screen.language, today=screen.today)
         said.append(t("product.buy", qty=qty(row["suggested_qty"]), day=by))
     if row["stockout_date"] is not None:
-        said.append(t("product.out_on", day=day(row["stockout_date"], screen.language, today=screen.today)))
+        key = "product.out_here_on" if "served_elsewhere" in row["reason_codes"] else "product.out_on"
+        said.append(t(key, day=day(row["stockout_date"], screen.language, today=screen.today)))
     if row["suggested_qty"] and is_made(row):
         said.append(t("product.made"))
     elif row["suggested_qty"] and row["supplier_name"] and row["unit_cost_cents"] is not None:
@@ -112,36 +134,36 @@ def _approval(screen: Screen, sku: str, place: str, plan: Any) -> None:
                 ask_approval(screen, [row], as_of_date=as_of)
         may = screen.may("forecast.override")
         if st.button(t("change.override"), key="override", disabled=not may):
-            ahead = plan.forecast.head(28)["mean_qty"].mean()
+            ahead = plan.here.forecast.head(28)["mean_qty"].mean()
             ask_override(screen, sku, place, daily_qty=0.0 if ahead is None else float(ahead))
         if st.button(t("change.adjust"), key="adjust", disabled=not may):
             ask_adjustment(screen, sku, place)
         screen.say_role("forecast.override")
 
 
-def _projected(screen: Screen, sku: str, plan: Any) -> None:
+def _projected(screen: Screen, sku: str, seen: Any, *, through: int) -> None:
     """Stock day by day when nothing more is ordered: why the order is needed, and by when."""
-    t, row = screen.t, plan.suggestion
+    t, levels = screen.t, seen.levels
     st.subheader(t("product.projected"), anchor=False)
-    ahead = plan.totals.head(max(28, row["protection_interval_days"] + 7))  # further on there is only "long gone"
-    left = projected_stock(ahead, row["inventory_position_qty"])
+    ahead = seen.totals.head(max(28, through))  # further on there is only "long gone"
+    left = projected_stock(ahead, levels["inventory_position_qty"])
     labels = {name: t(f"chart.{name}") for name in ("day", "left", "reorder_point", "safety_stock", "empty")}
     chart = stock_fan(
         left,
-        reorder_point_qty=row["reorder_point_qty"],
-        safety_stock_qty=row["safety_stock_qty"],
+        reorder_point_qty=levels["reorder_point_qty"],
+        safety_stock_qty=levels["safety_stock_qty"],
         labels=labels,
         inks=_inks(),
     )
     st.altair_chart(chart, alt=t("product.projected.alt", sku=sku))
-    st.caption(t("product.projected.help", position=qty(row["inventory_position_qty"])))
+    st.caption(t("product.projected.help", position=qty(levels["inventory_position_qty"])))
 
 
 def _inks() -> Inks:
     return DARK if st.context.theme.type == "dark" else LIGHT
 
 
-def _chart(screen: Screen, sku: str, plan: Any) -> None:
+def _chart(screen: Screen, sku: str, seen: Any, *, as_of: date) -> None:
     t = screen.t
     head = st.container(horizontal=True, vertical_alignment="center")
     head.subheader(t("product.history"), anchor=False)
@@ -156,24 +178,22 @@ def _chart(screen: Screen, sku: str, plan: Any) -> None:
             label_visibility="collapsed",
         )
     days = WINDOWS[window]
-    history = plan.history
+    history = seen.history
     if days is not None and not history.is_empty():
-        history = history.filter(pl.col("demand_date") > plan.publication.as_of_date - timedelta(days=days))
+        history = history.filter(pl.col("demand_date") > as_of - timedelta(days=days))
     labels = {name: t(f"chart.{name}") for name in ("day", "demand", "history", "forecast", "stockout")}
-    st.altair_chart(demand_fan(history, plan.forecast, labels=labels, inks=_inks()), alt=t("product.alt", sku=sku))
-    if (moved := overridden_sentence(screen, plan.forecast)) is not None:
+    st.altair_chart(demand_fan(history, seen.forecast, labels=labels, inks=_inks()), alt=t("product.alt", sku=sku))
+    if (moved := overridden_sentence(screen, seen.forecast)) is not None:
         st.caption(f":material/edit: {moved}")
-    is_recorded = plan.history["is_censored"].is_not_null().any()
+    is_recorded = seen.history["is_censored"].is_not_null().any()
     st.caption(t("product.band" if is_recorded else "product.band.unknown"))
-    if plan.suggestion is not None and "pooled" in plan.suggestion["reason_codes"]:
-        st.caption(t("product.pooled"))
     with st.expander(t("as_table")):
         past = history.select(
             pl.col("demand_date").alias(t("chart.day")),
             pl.col("demand_qty").alias(t("chart.history")),
             pl.col("is_censored").alias(t("chart.stockout")),
         )
-        ahead = plan.forecast.select(
+        ahead = seen.forecast.select(
             pl.col("demand_date").alias(t("chart.day")),
             pl.col("mean_qty").round(1).alias(t("chart.forecast")),
             pl.col("q05_qty").round(1).alias(t("chart.low")),
