@@ -194,6 +194,7 @@ def measure(
             days=past.days,
             items=past.items,
             closed_dates=past.closed_dates,
+            promotions=past.promotions,
             under_way=past.under_way,
             as_ordered=past.as_ordered if AS_ORDERED in names else None,
             tell=lambda done, total: bar.update(task, completed=done, total=total),

@@ -3,7 +3,7 @@
 level       what was sold in the last eight weeks (or since its first whole one), a week, times the weeks of the horizon
 stock_out   what would have been sold besides had the shelf not been empty (estimated demand − sold)
 season      the coming weeks against the last eight, by the season that all series share
-event       festivals and shopping days: what they do to the coming weeks, less what they did to the last eight
+event       festivals, shopping days and promotions: what they do to the coming weeks, less what they did to the last eight
 closed      days of the horizon without business, or after the end of the product
 trend       the rest: what the model saw in trend, in last year, in other products and places
 """
@@ -40,7 +40,7 @@ def explain(
         open_total: The forecast of the horizon with every day open.
         total: The forecast itself.
         days: Length of the horizon.
-        ordinary, ordinary_total: `demand` and `open_total` as they would be without festivals and shopping days; None where
+        ordinary, ordinary_total: `demand` and `open_total` as they would be without festivals and promotions; None where
             these do nothing, then they are no part.
 
     >>> week = np.full(8, 10.0)

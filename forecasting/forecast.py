@@ -172,6 +172,7 @@ def plan_demand(
     horizon_days: int = 28,
     items: Frame | None = None,
     closed_dates: Collection[date] = (),
+    promotions: Frame | None = None,
     duplicates: Literal["error", "sum"] = "error",
     settings: PlanSettings = PlanSettings(),
 ) -> DemandPlan:
@@ -183,6 +184,9 @@ def plan_demand(
         horizon_days: Days ahead, 1–400. At least the longest protection interval.
         items: What is known about the things themselves; see `forecasting`.
         closed_dates: Days without business, past and coming: their zero says nothing, and nothing is forecast on them.
+        promotions: Past and planned ones: unique_id and/or product, start_date, end_date, depth_ratio (0.2 = 20 % off); what
+            such weeks sell beside ordinary ones is learned from those that were (`forecasting.promotions`). A series that
+            has none is forecast as ever.
         duplicates: Several rows of one (unique_id, ds) are an error, or are summed and counted.
         settings: How much work to do.
 
@@ -200,6 +204,7 @@ def plan_demand(
             horizon_days=horizon_days,
             items=items,
             closed_dates=closed_dates,
+            promotions=promotions,
             duplicates=duplicates,
             settings=settings,
         )
@@ -232,6 +237,7 @@ def plan_batches(
     horizon_days: int = 28,
     items: Frame | None = None,
     closed_dates: Collection[date] = (),
+    promotions: Frame | None = None,
     duplicates: Literal["error", "sum"] = "error",
     settings: PlanSettings = PlanSettings(),
     done: Collection[str] = (),
@@ -256,6 +262,7 @@ def plan_batches(
         folds=settings.folds,
         step_weeks=settings.step_weeks,
         country=settings.country,
+        promotions=promotions,
     )
     horizon_weeks, young_days = -(-horizon_days // 7), 7 * (MIN_MODEL_WEEKS + 1)
     new = start_new(known.rows, about, as_of=day, horizon_weeks=horizon_weeks, young_days=young_days)
@@ -524,15 +531,24 @@ def _learned_folds(learned: Learned, ids: Sequence[str]) -> dict[str, Floats]:
 
 
 def _note_events(one: _Series, weeks: Floats, factors: Floats, as_of: date, learned: Learned) -> None:
-    """Whether events move the weeks ahead or the last ones; says which one moves those ahead most."""
+    """Whether events or promotions move the weeks ahead or the last ones; says what moves those ahead most."""
     moved = np.abs(factors - 1) > EVENT_TOLD
     ahead = factors[weeks.size :]
     if moved[max(0, weeks.size - LEVEL_WEEKS) :].any():
         one.events_ahead, one.ordinary = ahead, weeks / factors[: weeks.size]
-    if learned.events is None or not moved[weeks.size :].any():
+    if not moved[weeks.size :].any():
         return
     week = int(np.argmax(np.abs(np.log(ahead))))
-    name = learned.events.names[learned.events.strongest[learned.at[one.unique_id], week]]
+    row, of_week = learned.at[one.unique_id], week - ahead.size
+    promoted = 1.0 if learned.promotions is None else float(learned.promotions[row, of_week])
+    if learned.events is None or abs(np.log(promoted)) > abs(np.log(ahead[week] / promoted)):
+        one.reasons.append("promotion_ahead")
+        one.facts |= {
+            "promotion_from": str(as_of + timedelta(days=7 * week + 1)),
+            "promotion_factor": round(promoted, 4),
+        }
+        return
+    name = learned.events.names[learned.events.strongest[row, week]]
     one.reasons.append("event_ahead")
     one.facts |= {
         "event": name if name in EVENT_WORDS else name.replace("_", " ").title(),

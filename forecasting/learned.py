@@ -22,9 +22,10 @@ from forecasting import intermittent
 from forecasting.arrays import Floats
 from forecasting.boost import learn
 from forecasting.demand import demand_shape
-from forecasting.events import EventFactors, event_factors
+from forecasting.events import EventFactors, event_factors, series_regressors
 from forecasting.explain import LEVEL_WEEKS
 from forecasting.features import Features
+from forecasting.frames import Frame
 from forecasting.models import (
     BOOSTED,
     POOLED,
@@ -36,6 +37,7 @@ from forecasting.models import (
 )
 from forecasting.outcomes import Outcomes, learn_outcomes
 from forecasting.panel import Panel, attribute_codes, plausible
+from forecasting.promotions import promotion_lifts
 
 ATTRIBUTES = ("product", "category", "location", "channel")
 LEAST_SERIES, LEAST_CUTOFF = 30, 40  # fewer series or weeks teach each other nothing
@@ -68,6 +70,9 @@ class Learned:
         events: What holidays and shopping days multiply each week by, past ones and those ahead, as known on the as-of day;
             None without a country or a year of weeks before the oldest cutoff. Ordinary weeks are demand ÷ factor.
         events_then: The same, series × past week, as known at the oldest cutoff of the backtest.
+        promotions, promotions_then: What promotions multiply each week by besides: series × past and ahead weeks, as known on
+            the as-of day; series × past week, as known at the oldest cutoff. None where none was seen by then, or the folds
+            end no nearer with them.
     """
 
     at: Mapping[str, int] = field(default_factory=dict)
@@ -78,14 +83,22 @@ class Learned:
     outcomes: Outcomes = field(default_factory=Outcomes)
     events: EventFactors | None = None
     events_then: Floats | None = None
+    promotions: Floats | None = None
+    promotions_then: Floats | None = None
 
     def factors(self, ids: Sequence[str], *, past_weeks: int, ahead_weeks: int) -> tuple[Floats, Floats]:
-        """Event factors for the backtest (series × past week) and for now (series × past and ahead weeks); 1 for none."""
+        """Factors of events and promotions for the backtest (series × past week) and for now (series × past and ahead
+        weeks); 1 for none."""
         then, now = np.ones((len(ids), past_weeks)), np.ones((len(ids), past_weeks + ahead_weeks))
-        if self.events is not None and self.events_then is not None and ids:
-            rows = np.array([self.at[unique_id] for unique_id in ids])
-            then = self.events_then[rows][:, -past_weeks:]
-            now = self.events.factors[rows][:, -past_weeks - ahead_weeks :]
+        known = (
+            (self.events_then, None if self.events is None else self.events.factors),
+            (self.promotions_then, self.promotions),
+        )
+        for of_then, of_now in known:
+            if of_then is not None and of_now is not None and ids:
+                rows = np.array([self.at[unique_id] for unique_id in ids])
+                then = then * of_then[rows][:, -past_weeks:]
+                now = now * of_now[rows][:, -past_weeks - ahead_weeks :]
         return then, now
 
     def default(self, demand_class: str) -> str:
@@ -106,6 +119,7 @@ def learn_together(
     folds: int,
     step_weeks: int,
     country: str | None = None,
+    promotions: Frame | None = None,
 ) -> Learned:
     """Learn from clean rows (see `demand.read_history`) of all series.
 
@@ -117,6 +131,7 @@ def learn_together(
         fold_weeks: Weeks ahead in each fold of the backtest.
         folds, step_weeks: As the backtest has them.
         country: Whose holidays and shopping days move demand; None: nobody's.
+        promotions: Past and planned ones, as `events.series_regressors` takes them.
 
     Returns:
         `NOTHING` when there are too few series or weeks.
@@ -140,6 +155,17 @@ def learn_together(
         events = learn_events(panel, horizon_weeks, country)
         then = replace(panel, y=panel.y / events_then)
         now_panel = replace(panel, y=panel.y / events.factors[:, : panel.periods])
+    promoted = promoted_then = None
+    if promotions is not None:
+        share, depth = _promoted(panel, promotions, about, horizon_weeks)
+        promoted_then = _lifted(then.until(cutoffs[-1]), share, depth, panel.periods)
+        if promoted_then is not None and _promotions_help(panel, promoted_then, events_then, cutoffs, fold_weeks):
+            promoted = _lifted(now_panel, share, depth, share.shape[1])
+    if promoted is None or promoted_then is None:
+        promoted = promoted_then = None
+    else:
+        then = replace(then, y=then.y / promoted_then)
+        now_panel = replace(now_panel, y=now_panel.y / promoted[:, : panel.periods])
     teachers = _part(then, sample)
     steps = min(TAUGHT_STEPS, fold_weeks)
     all_features, features = Features(then), Features(teachers)
@@ -149,7 +175,7 @@ def learn_together(
         tested.append(past.forecast(all_features, cutoff=cutoff, horizon=fold_weeks))
         all_features.forget(cutoff + 1)
     pool = intermittent.learn(teachers.y[:, : cutoffs[-1]], horizon=fold_weeks)
-    if events is not None:
+    if now_panel is not then:
         teachers = _part(now_panel, sample)
         all_features, features = Features(now_panel), Features(teachers)
     now = learn(features, until=panel.periods, horizon=steps)
@@ -161,7 +187,8 @@ def learn_together(
     rates = [intermittent.expected(pool, then.y[:, :cutoff]).mean for cutoff in cutoffs]
     made = {BOOSTED: np.array(tested), POOLED: np.repeat(np.array(rates)[:, :, None], fold_weeks, axis=2)}
     rate_now = intermittent.expected(pool_now, now_panel.y).mean
-    defaults, outcomes = _defaults(panel, cutoffs, made, events_then)
+    moved = [each for each in (events_then, promoted_then) if each is not None]
+    defaults, outcomes = _defaults(panel, cutoffs, made, np.prod(moved, axis=0) if moved else None)
     return Learned(
         at={unique_id: i for i, unique_id in enumerate(panel.ids)},
         folds=made,
@@ -171,24 +198,64 @@ def learn_together(
         outcomes=outcomes,
         events=events,
         events_then=events_then,
+        promotions=promoted,
+        promotions_then=promoted_then,
     )
 
 
 def _events_help(panel: Panel, factors: Floats, cutoffs: Sequence[int], weeks: int) -> bool:
-    """Whether the default forecast of the folds, weeks that the factors have not seen, ends nearer with them than without:
-    squared error in units of each series, at least `EVENTS_GAIN` lower."""
+    """Whether forecasts end nearer with what events multiply by."""
+    return _nearer(panel, np.arange(len(panel.ids)), None, factors, cutoffs, weeks)
+
+
+def _promotions_help(panel: Panel, factors: Floats, events: Floats | None, cutoffs: Sequence[int], weeks: int) -> bool:
+    """Whether forecasts of the series that had a promotion in the folds, or shortly before, end nearer with what promotions
+    multiply by, beside events. Where there was none, nothing speaks against what was learned."""
+    touched = np.flatnonzero((factors[:, cutoffs[-1] - LEVEL_WEEKS :] != 1).any(axis=1))
+    both = factors if events is None else factors * events
+    return not touched.size or _nearer(panel, touched, events, both, cutoffs, weeks)
+
+
+def _nearer(
+    panel: Panel, rows: np.ndarray, before: Floats | None, after: Floats, cutoffs: Sequence[int], weeks: int
+) -> bool:
+    """Whether the default forecast of the folds, weeks that the factors have not seen, ends nearer with factors `after` than
+    `before`: squared error in units of each series, at least `EVENTS_GAIN` lower."""
     name, oldest = default_model("smooth"), cutoffs[-1]
     error = np.zeros(2)
-    for i in sorted(range(len(panel.ids)), key=lambda i: zlib.crc32(panel.ids[i].encode()))[:CLASS_SERIES]:
+    for i in sorted(rows.tolist(), key=lambda i: zlib.crc32(panel.ids[i].encode()))[:CLASS_SERIES]:
         known = np.nan_to_num(panel.y[i])
         scale = max(float(np.mean(known[:oldest] ** 2)), 1e-9)
         for cutoff in cutoffs if known[:oldest].any() else ():
             coming = slice(cutoff, cutoff + weeks)
-            for way, told in enumerate((None, factors[i])):
+            for way, told in enumerate((None if before is None else before[i], after[i])):
                 made, _ = forecast_weeks(known[:cutoff], weeks, (name,), events=told)
                 if name in made:
                     error[way] += float(np.nansum((made[name] - panel.y[i, coming]) ** 2)) / scale
     return bool(error[1] <= (1 - EVENTS_GAIN) * error[0])
+
+
+def _promoted(
+    panel: Panel, promotions: Frame, about: Mapping[str, Mapping[str, Any]], ahead_weeks: int
+) -> tuple[Floats, Floats]:
+    """Share of days and mean depth of promotions: series × past and ahead weeks."""
+    found = series_regressors(
+        panel.ids,
+        as_of=panel.start + timedelta(days=7 * panel.periods - 1),
+        past_weeks=panel.periods,
+        ahead_weeks=ahead_weeks,
+        promotions=promotions,
+        products=[str(about.get(i, {}).get("product")) for i in panel.ids],
+    )
+    return found["promotion_share"], found["promotion_depth_ratio"]
+
+
+def _lifted(panel: Panel, share: Floats, depth: Floats, weeks: int) -> Floats | None:
+    """What promotions multiply the first `weeks` weeks by, learned from `panel`; None where it saw too few."""
+    seen = slice(0, panel.periods)
+    levels = [panel.attributes[name] for name in ("category", "product") if name in panel.attributes]
+    lifts = promotion_lifts(panel.y, share[:, seen], depth[:, seen], levels=levels)
+    return lifts.factors(share[:, :weeks], depth[:, :weeks]) if lifts.weeks else None
 
 
 def learn_events(panel: Panel, ahead_weeks: int, country: str) -> EventFactors:

@@ -90,15 +90,19 @@ REASONS: dict[str, tuple[str, str]] = {
     ),
     "explained_with_events": (
         "未来 {explained_days} 天 {explained_qty:.1f} 件 = 近8周水平 {level_part_qty:.1f}，缺货补正 {stock_out_part_qty:+.1f}，"
-        "节日与大促 {event_part_qty:+.1f}，季节 {season_part_qty:+.1f}，停业日 {closed_part_qty:+.1f}，"
+        "节日与促销 {event_part_qty:+.1f}，季节 {season_part_qty:+.1f}，停业日 {closed_part_qty:+.1f}，"
         "趋势及其他 {trend_part_qty:+.1f}",
         "next {explained_days} days {explained_qty:.1f} = level of the last 8 weeks {level_part_qty:.1f}, stock-outs "
-        "{stock_out_part_qty:+.1f}, festivals and shopping days {event_part_qty:+.1f}, season {season_part_qty:+.1f}, "
+        "{stock_out_part_qty:+.1f}, festivals and promotions {event_part_qty:+.1f}, season {season_part_qty:+.1f}, "
         "closed days {closed_part_qty:+.1f}, trend and other signals {trend_part_qty:+.1f}",
     ),
     "event_ahead": (
         "{event}：{event_from} 起的一周按平常的 {event_factor:.2f} 倍预测",
         "{event}: the week from {event_from} is forecast at {event_factor:.2f} times an ordinary one",
+    ),
+    "promotion_ahead": (
+        "{promotion_from} 起的一周有促销，按平常的 {promotion_factor:.2f} 倍预测",
+        "a promotion: the week from {promotion_from} is forecast at {promotion_factor:.2f} times an ordinary one",
     ),
     "no_demand": ("历史上没有需求", "no demand in the whole history"),
     "no_demand_lately": (

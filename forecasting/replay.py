@@ -107,6 +107,7 @@ class Known:
             alone), and on_hand_qty, on_order_qty, backordered_qty as this policy has brought them about.
         items: What is known of the things themselves, as `plan_demand` takes it; an end_date only once it has passed.
         closed_dates: Days without business, past and coming, as they could be told on `as_of`.
+        promotions: As `plan_demand` takes them, as they were known on `as_of`.
         is_lost: Demand that meets no stock goes away; False: it waits.
         shared: Notes that all policies of this evening share: what does not depend on stock, like a forecast.
         memory: Notes of this policy from its earlier reviews in this replay.
@@ -118,6 +119,7 @@ class Known:
     positions: pl.DataFrame
     items: pl.DataFrame | None
     closed_dates: Collection[date]
+    promotions: Frame | None
     is_lost: bool
     shared: dict[str, Any]
     memory: dict[str, Any]
@@ -202,6 +204,7 @@ def replay(
     days: int,
     items: Frame | None = None,
     closed_dates: Callable[[date], Collection[date]] = lambda as_of: (),
+    promotions: Callable[[date], Frame | None] = lambda as_of: None,
     under_way: Frame | None = None,
     as_ordered: Frame | None = None,
     is_lost: bool = True,
@@ -221,6 +224,7 @@ def replay(
         days: Days of demand.
         items: As `plan_demand` takes it.
         closed_dates: Asked at each review for the days without business known then, past and coming.
+        promotions: Asked at each review for those known then, past and planned; as `plan_demand` takes them.
         under_way: What was ordered before `start`: unique_id, arrival_date, ordered_qty. It arrives for every policy.
         as_ordered: What was really ordered: unique_id, ordered_date, arrival_date (NULL: not arrived yet), ordered_qty.
             Run as one policy more, named ``as_ordered``.
@@ -263,6 +267,7 @@ def replay(
         if due.size and policies:
             lead_days = _lead_days(about, as_of, seed)
             past, closed, shared = rows.filter(pl.col("ds") <= as_of), closed_dates(as_of), dict[str, Any]()
+            offers = promotions(as_of)
             for name, policy in policies.items():
                 known = Known(
                     as_of=as_of,
@@ -271,6 +276,7 @@ def replay(
                     positions=runs[name].positions(due),
                     items=_items_known(known_items, as_of),
                     closed_dates=closed,
+                    promotions=offers,
                     is_lost=is_lost,
                     shared=shared,
                     memory=runs[name].memory,
@@ -710,6 +716,7 @@ class Ours:
                 horizon_days=horizon_days,
                 items=items,
                 closed_dates=known.closed_dates,
+                promotions=known.promotions,
                 settings=self.settings,
             )
         plan = known.shared[key]
@@ -783,6 +790,7 @@ def cheapest(
     days: int,
     items: Frame | None = None,
     closed_dates: Callable[[date], Collection[date]] = lambda as_of: (),
+    promotions: Callable[[date], Frame | None] = lambda as_of: None,
     is_lost: bool = True,
 ) -> Policy:
     """The one of `rules` that would have cost least in the `days` before `start`; the first of equals.
@@ -804,6 +812,7 @@ def cheapest(
         days=days,
         items=items,
         closed_dates=closed_dates,
+        promotions=promotions,
         is_lost=is_lost,
     ).summary
     found = to_polars(tried, name="summary", needs=("cost_cents",)).sort("cost_cents", maintain_order=True)

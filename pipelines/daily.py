@@ -514,7 +514,7 @@ def build_forecast(settings: RunSettings, con: duckdb.DuckDBPyConnection, positi
     closed = plan.closed_dates(plan.order_dates(con), as_of=settings.as_of, horizon_days=horizon_days)
     adjustments, overrides = plan.adjustments(con), plan.overrides(con)
     adjusted = apply_adjustments(history, adjustments)
-    pools = positions.select("unique_id", "pool_id")
+    pools, shared = positions.select("unique_id", "pool_id"), plan.pool_names(positions)
     ignored = adjusted.days.filter(pl.col("kind") == "ignore").select("unique_id", "ds")
     known, about = with_pools(adjusted.history, items, pools, ignored=ignored)
     result = plan_demand(
@@ -523,6 +523,7 @@ def build_forecast(settings: RunSettings, con: duckdb.DuckDBPyConnection, positi
         horizon_days=horizon_days,
         items=about,
         closed_dates=closed,
+        promotions=plan.promotions(con, settings.known, pl.concat([names.select("unique_id", "sku"), shared])),
         settings=PlanSettings(country=plan.country(con)),
     )
     totals, together = plan.places_and_pools(result.totals, pools)
@@ -534,7 +535,6 @@ def build_forecast(settings: RunSettings, con: duckdb.DuckDBPyConnection, positi
     choices, steps = table("mart.forecast_choice"), table("mart.forecast_override")
     replace_with_frame(con, table("mart.demand_forecast"), plan.forecast_table(told.forecasts, names))
     replace_with_frame(con, table("mart.demand_forecast_total"), plan.forecast_table(told.totals, names))
-    shared = plan.pool_names(positions)
     daily_moved, moved = move_pools(daily_together, told.forecasts, pools), move_pools(together, told.totals, pools)
     replace_with_frame(con, table("mart.pool_forecast"), plan.forecast_table(daily_moved, shared))
     replace_with_frame(con, table("mart.pool_forecast_total"), plan.forecast_table(moved, shared))

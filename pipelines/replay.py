@@ -36,6 +36,7 @@ class Past:
         items: As `plan_demand` takes it.
         under_way, as_ordered: As `replay` takes them; empty where nothing was ever bought.
         order_dates: Days on which anybody ordered.
+        all_promotions: As `pipelines.transform.plan.promotions` gives them on the last day.
         country: Whose festivals and shopping days move demand, as the daily run takes it.
         invented_count: Series without recorded stock, which begin with `invented_stock`.
         unpriced_count: Series whose cost is `COST_OF_PRICE` of the price.
@@ -51,6 +52,7 @@ class Past:
     under_way: pl.DataFrame
     as_ordered: pl.DataFrame
     order_dates: list[date]
+    all_promotions: pl.DataFrame
     country: str | None
     invented_count: int
     unpriced_count: int
@@ -59,6 +61,10 @@ class Past:
         """Days without business as they could be told on `as_of`."""
         known = [day for day in self.order_dates if day <= as_of]
         return plan.closed_dates(known, as_of=as_of, horizon_days=91)
+
+    def promotions(self, as_of: date) -> pl.DataFrame:
+        """Those that had been entered by `as_of`."""
+        return self.all_promotions.filter(pl.col("known_from_date") <= as_of)
 
 
 def past(warehouse_dir: Path, *, weeks: int, places_apart: bool = False) -> Past:
@@ -86,6 +92,8 @@ def past(warehouse_dir: Path, *, weeks: int, places_apart: bool = False) -> Past
         spread = live.query("SELECT supplier_code, lead_time_sd_days FROM core.dim_supplier")
         order_dates, items = plan.order_dates(live.con), plan.items(live.con, as_of)
         country = plan.country(live.con)
+        series = pl.concat([plan.series_names(live.con).select("unique_id", "sku"), plan.pool_names(positions)])
+        promotions = plan.promotions(live.con, as_of, series)
     if found["supplier_code"].is_not_null().any():
         found = found.filter(pl.col("supplier_code").is_not_null())
     currency = pl.coalesce("currency", "price_currency")
@@ -116,6 +124,7 @@ def past(warehouse_dir: Path, *, weeks: int, places_apart: bool = False) -> Past
         under_way=bought.filter((pl.col("ordered_date") < start) & (pl.col("arrival_date") >= start)),
         as_ordered=bought.filter(pl.col("ordered_date") >= start),
         order_dates=order_dates,
+        all_promotions=promotions,
         country=country,
         invented_count=int(is_invented.sum()),
         unpriced_count=int(is_unpriced.sum()),

@@ -111,6 +111,7 @@ def replay(
             days=past.days,
             items=past.items.join(terms.select("unique_id"), on="unique_id", how="semi", maintain_order="left"),
             closed_dates=past.closed_dates,
+            promotions=past.promotions,
             under_way=past.under_way,
             as_ordered=past.as_ordered if AS_ORDERED in names else None,
             is_lost=not backorders,
@@ -176,6 +177,7 @@ def policy_named(name: str, past: Past, terms: Any, service: float, is_lost: boo
         days=past.days,
         items=past.items,
         closed_dates=past.closed_dates,
+        promotions=past.promotions,
         is_lost=is_lost,
     )
 

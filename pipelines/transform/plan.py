@@ -18,6 +18,7 @@ from pipelines.transform.demand import known_days
 from pipelines.warehouse.tables import PARTS, QUANTILES
 
 SERIES = "sku || '@' || location_code AS unique_id"
+MAX_PROMOTION_DAYS = 400  # one without an end: further than any forecast goes
 
 
 @dataclass(frozen=True)
@@ -119,6 +120,29 @@ def country(con: duckdb.DuckDBPyConnection) -> str | None:
       SELECT country FROM core.dim_location JOIN core.fct_demand_daily USING (location_code)
       GROUP BY 1 ORDER BY count(DISTINCT (sku, location_code)) DESC, 1 LIMIT 1""").fetchone()
     return str(found[0]) if found and is_known(str(found[0])) else None
+
+
+def promotions(con: duckdb.DuckDBPyConnection, as_of: AsOf, series: pl.DataFrame) -> pl.DataFrame:
+    """Promotion prices as known on the as-of date, past and planned: unique_id, start_date, end_date, depth_ratio (off the
+    list price of the first day, 0 where there is none; of several prices of one period the lowest), known_from_date.
+
+    `series`: unique_id, sku, of places and of pools. A promotion without an end lasts as far as any forecast goes.
+    """
+    found = con.execute(f"""
+      SELECT p.sku, p.valid_from_date AS start_date,
+        coalesce(p.valid_to_date, p.valid_from_date + {MAX_PROMOTION_DAYS}) AS end_date,
+        max(coalesce(greatest(0, 1 - p.unit_price_cents / nullif(l.unit_price_cents, 0)), 0))::DOUBLE AS depth_ratio,
+        min({as_of.business_day("p.known_from_at")}) AS known_from_date
+      FROM core.fct_price p LEFT JOIN core.fct_price l ON l.sku = p.sku AND l.price_kind = 'list'
+        AND l.currency = p.currency AND l.selling_unit = p.selling_unit AND l.min_packs = p.min_packs
+        AND l.valid_from_date <= p.valid_from_date
+        AND (l.valid_to_date IS NULL OR l.valid_to_date >= p.valid_from_date)
+      WHERE p.price_kind = 'promotion' GROUP BY ALL""").pl()
+    return (
+        found.join(series, on="sku")
+        .select("unique_id", "start_date", "end_date", "depth_ratio", "known_from_date")
+        .sort(pl.all())
+    )
 
 
 def items(con: duckdb.DuckDBPyConnection, as_of: AsOf) -> pl.DataFrame:
