@@ -21,7 +21,10 @@ Three calls do the whole work; each takes Polars or pandas frames and gives back
     category a series of less than four weeks is told from similar ones of its location (model ``similar``).
     An item that has no history at all is listed in ``exceptions`` as ``empty_history``.
 
-``plan_demand(history, *, as_of, horizon_days=28, items=None, closed_dates=(), duplicates="error", settings=...)``
+``promotions`` (optional, one row per promotion, past and planned)
+    unique_id and/or product (neither: all series), start_date, end_date (both included), depth_ratio float (0.2 = 20 % off)
+
+``plan_demand(history, *, as_of, horizon_days=28, items=None, closed_dates=(), promotions=None, duplicates="error", settings=...)``
     -> ``DemandPlan`` with the frames
 
 ``forecasts`` (grain: unique_id, ds; horizon_days rows per series, sorted)
@@ -65,7 +68,8 @@ Three calls do the whole work; each takes Polars or pandas frames and gives back
     supply_kind "purchase" | "production", supplier_code, sku, location_code: str
 ``suggestions`` (grain: unique_id)
     unique_id, suggested_qty int, supply_kind, order_date (first day the supplier takes an order), arrival_date,
-    order_by_date date (NULL: not within the horizon), protection_interval_days (with the supplier's closed days),
+    order_by_date date (of places that send for each other, of them all; where nothing is worth ordering now, not before
+    the next review; NULL: not within the horizon), protection_interval_days (with the supplier's closed days),
     expected_demand_qty float, the position it was worked out from, grade, target (named), cycle_service_ratio and
     fill_rate_ratio (what the quantity reaches), order_up_to_qty, reorder_point_qty, safety_stock_qty,
     inventory_position_qty (NULL when not recorded), stockout_date, unit_cost_cents (paid),

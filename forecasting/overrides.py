@@ -207,21 +207,27 @@ def _moved(rows: pl.DataFrame, change: pl.DataFrame) -> pl.DataFrame:
     return moved.select(columns)
 
 
-def note_adjustments(choices: pl.DataFrame, adjusted: Adjusted, adjustments: pl.DataFrame) -> pl.DataFrame:
-    """`choices` with the reason `history_adjusted` where days were; ignored days no longer count as days without stock."""
+def note_adjustments(
+    choices: pl.DataFrame, adjusted: Adjusted, adjustments: pl.DataFrame, *, pools: pl.DataFrame | None = None
+) -> pl.DataFrame:
+    """`choices` with the reason `history_adjusted` where days were; ignored days no longer count as days without stock.
+
+    With `pools` (unique_id, pool_id) the choices are those of pools, and `adjusted.history` holds the sums they were learned
+    from: a pool is told of the days of all its places."""
     who = {row["adjustment_id"]: row for row in adjustments.iter_rows(named=True)}
     facts: dict[str, dict[str, Any]] = {}
     ignored: dict[str, int] = {}
-    for (unique_id,), days in adjusted.days.group_by("unique_id", maintain_order=True):
+    told = _whose(adjusted.days, pools)
+    for (unique_id,), days in told.group_by("unique_id", maintain_order=True):
         used = [who[number] for number in days["adjustment_id"].unique().sort()]
         facts[str(unique_id)] = {
-            "adjusted_days": days.height,
+            "adjusted_days": days["ds"].n_unique(),
             "adjustment_author": _joined(used, "author"),
             "adjustment_reason": _joined(used, "reason"),
         }
-        ignored[str(unique_id)] = days.filter(pl.col("kind") == "ignore").height
+        ignored[str(unique_id)] = days.filter(pl.col("kind") == "ignore")["ds"].n_unique()
     was_recorded = dict(
-        adjusted.history.join(adjusted.days.select("unique_id", "ds"), on=["unique_id", "ds"], how="anti")
+        adjusted.history.join(told.select("unique_id", "ds"), on=["unique_id", "ds"], how="anti")
         .group_by("unique_id")
         .agg(pl.col("is_censored").is_not_null().any())
         .iter_rows()
@@ -243,13 +249,17 @@ def note_adjustments(choices: pl.DataFrame, adjusted: Adjusted, adjustments: pl.
     return _with_rows(choices, rows)
 
 
-def note_overrides(choices: pl.DataFrame, steps: pl.DataFrame, overrides: pl.DataFrame) -> pl.DataFrame:
-    """`choices` with the reason `overridden` where an override changed a day: who, why, which days, by how much."""
+def note_overrides(
+    choices: pl.DataFrame, steps: pl.DataFrame, overrides: pl.DataFrame, *, pools: pl.DataFrame | None = None
+) -> pl.DataFrame:
+    """`choices` with the reason `overridden` where an override changed a day: who, why, which days, by how much.
+
+    With `pools` (unique_id, pool_id) the choices are those of pools, which are told of what changed at all their places."""
     who = {row["override_id"]: row for row in overrides.iter_rows(named=True)}
     facts: dict[str, dict[str, Any]] = {}
-    for (unique_id,), days in steps.group_by("unique_id", maintain_order=True):
+    for (unique_id,), days in _whose(steps, pools).group_by("unique_id", maintain_order=True):
         used = [who[number] for number in days["override_id"].unique().sort()]
-        by_day = days.group_by("ds").agg(pl.col("before_mean").first(), pl.col("after_mean").last())
+        by_day = days.group_by("place", "ds").agg(pl.col("before_mean").first(), pl.col("after_mean").last())
         facts[str(unique_id)] = {
             "override_author": _joined(used, "author"),
             "override_reason": _joined(used, "reason"),
@@ -263,6 +273,16 @@ def note_overrides(choices: pl.DataFrame, steps: pl.DataFrame, overrides: pl.Dat
         row["facts"] = facts_json({**json.loads(row["facts"]), **facts[row["unique_id"]]})
         rows.append({**row, "reason_codes": [*row["reason_codes"], "overridden"]})
     return _with_rows(choices, rows)
+
+
+def _whose(days: pl.DataFrame, pools: pl.DataFrame | None) -> pl.DataFrame:
+    """`days` with the unique_id of whom they are told of, and `place`, where they are."""
+    own = days.with_columns(place="unique_id")
+    if pools is None:
+        return own
+    pairs = pools.select("unique_id", "pool_id").drop_nulls()
+    joined = own.join(pairs, on="unique_id", how="inner", maintain_order="left").drop("unique_id")
+    return joined.rename({"pool_id": "unique_id"})
 
 
 def _joined(rows: Sequence[Mapping[str, Any]], name: str) -> str:

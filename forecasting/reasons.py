@@ -222,6 +222,14 @@ REASONS: dict[str, tuple[str, str]] = {
         "已低于再订货点 {reorder_point_qty}，应立即订",
         "already below the reorder point {reorder_point_qty}: order now",
     ),
+    "order_overdue_together": (
+        "各处合计 {pool_position_qty}，已低于合计再订货点 {pool_reorder_point_qty}，应立即订",
+        "together they have {pool_position_qty}, below their reorder point {pool_reorder_point_qty}: order now",
+    ),
+    "customers_wait_here": (
+        "有客户在等本处的 {waiting_qty} 件，别处不代发，应立即订",
+        "customers wait for {waiting_qty} units promised from here, which no other place sends: order now",
+    ),
     "moq_applied": (
         "按起订量 {moq_qty} 提高（{moq_part_qty:+d}）",
         "raised to the minimum order quantity {moq_qty} ({moq_part_qty:+d})",

@@ -625,7 +625,8 @@ def _set_levels_over_paths(
     until = [[-(-d // size) for d in case.timing.interval_days] for case in cases]
     keeps = np.array([max(1, (c.position["shelf_life_days"] or 0) // size) if c.position["shelf_life_days"] else 0
                       for c in cases], dtype=np.int64)  # fmt: skip
-    longest = max(max(u) for u in until)
+    # before closed days the order of now and that of the next review may come on one day
+    longest = max(*(max(each) for each in until), *(max(each) + 1 for each in lead))
     most = max((max(row) + int(k) for row, k in zip(lead, keeps, strict=True) if k), default=0)
     y = forecast.paths([case.at for case in cases], max(longest, most))
     n, count, horizon = y.shape
@@ -807,6 +808,8 @@ def _share_level(pool: _Pool) -> None:
             "pool_demand_qty": demand,
             "pool_safety_qty": whole.order_up_to_qty - demand,
             "pool_share_ratio": round(share, 6),
+            "pool_position_qty": whole.inventory_position_qty,
+            "pool_reorder_point_qty": whole.reorder_point_qty,
         }
 
 
@@ -1123,9 +1126,11 @@ def _row(case: _Case, as_of: date, choice: Mapping[str, Any] | None, settings: O
     if not OWN_LEVEL & set(case.reasons):
         by_cost = "by_cost" if settings.shortage == "lost" else "by_cost_waiting"
         reasons.append(by_cost if case.target == "cost" else f"by_{case.target}")
-    served_as = case.pool or case  # while others send in its stead, a place is not late
-    if needed and ordered and served_as.inventory_position_qty < served_as.reorder_point_qty:
-        reasons.append("order_overdue")
+    together = case.pool or case  # while others send in its stead, a place is not late
+    if needed and ordered and together.inventory_position_qty < together.reorder_point_qty:
+        reasons.append("order_overdue" if case.pool is None else "order_overdue_together")
+    if case.pool is not None and needed and position_qty < 0:
+        reasons.append("customers_wait_here")
     if on_hand is None:
         reasons.append("stock_not_recorded")
     told = {
@@ -1168,6 +1173,7 @@ def _row(case: _Case, as_of: date, choice: Mapping[str, Any] | None, settings: O
         "on_order_qty": p["on_order_qty"],
         "backordered_qty": p["backordered_qty"],
         "gap_qty": case.order_up_to_qty - position_qty,
+        **({"waiting_qty": -position_qty} if case.pool is not None and position_qty < 0 else {}),
         "needed_qty": needed,
         "suggested_qty": ordered,
         **{name: qty for name, qty in parts.items() if qty or name in ("demand_part_qty", "safety_part_qty")},
@@ -1258,6 +1264,7 @@ INHERITED = frozenset(
     {
         "stock_outs_unknown",
         "stock_out_days_estimated",
+        "promotion_ahead",
         "discontinued",
         "no_demand",
         "no_demand_lately",

@@ -4,6 +4,7 @@ Every function answers from one generation of the warehouse and hands back how f
 language ("zh" or "en"); codes and numbers are the same in both.
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, date
@@ -32,11 +33,11 @@ class Outlook:
 
     Attributes:
         places: The locations, as codes.
-        levels: inventory_position_qty, reorder_point_qty and safety_stock_qty, of several places their sums; None where
+        levels: inventory_position_qty, reorder_point_qty and safety_stock_qty, of several places of them all; None where
             there is no suggestion, or stock is not recorded.
         choice: Model, grade, backtest errors, demand class, and `reason` as a sentence; None when not forecast.
         history: One row per day from the first demand through the as-of date: demand_date, demand_qty,
-            is_censored (NULL: stock not recorded; of several places: all were out).
+            is_censored (out of stock, of several places all of them; NULL: stock not recorded).
         forecast: One row per day: demand_date, horizon_days, mean_qty, q05_qty … q99_qty of that day.
         totals: The same for the sum from the day after the as-of date through demand_date.
     """
@@ -74,7 +75,8 @@ _SUGGESTIONS = """
       supplier_code)
   FROM {source} s JOIN core.dim_product p USING (sku)
     LEFT JOIN core.dim_supplier v USING (supplier_code)
-  WHERE (s.suggested_qty > 0 OR NOT $only_to_buy) AND coalesce(s.sku = $sku, $sku IS NULL)
+  WHERE (s.suggested_qty > 0 OR list_contains(s.reason_codes, 'budget_cut') OR NOT $only_to_buy)
+    AND coalesce(s.sku = $sku, $sku IS NULL)
     AND coalesce(s.location_code = $location_code, $location_code IS NULL)
   ORDER BY s.order_by_date NULLS LAST, s.order_value_cents DESC NULLS LAST, s.suggested_qty DESC, s.sku, s.location_code
 """
@@ -92,7 +94,7 @@ def suggestions(
     """What to restock, by order-by date, then value, quantity, sku and location.
 
     Args:
-        only_to_buy: Leave out rows whose suggested quantity is 0.
+        only_to_buy: Leave out rows with nothing to order; what the budget left out stays.
         sku, location_code: Only these.
         as_of: As it was suggested at the end of that day; by default the newest. Names are today's.
 
@@ -266,11 +268,16 @@ def _outlook(
         )
     forecast, totals, choices = (warehouse.query(f"FROM mart.{name} WHERE {where}", asked) for name in names)
     choice = _with_reason(choices, language)
-    levels = suggested.select("inventory_position_qty", "reorder_point_qty", "safety_stock_qty")
-    is_known = levels.height > 0 and levels["inventory_position_qty"].null_count() == 0
+    sums = suggested.select("inventory_position_qty", "reorder_point_qty", "safety_stock_qty")
+    is_known = sums.height > 0 and sums["inventory_position_qty"].null_count() == 0
+    levels = sums.sum().row(0, named=True) if is_known else None
+    if (
+        levels is not None and len(places) > 1
+    ):  # of the whole, which the rounded parts of its places add up to but for a unit
+        levels["safety_stock_qty"] = json.loads(suggested["facts"][0])["pool_safety_qty"]
     return Outlook(
         places=places,
-        levels=levels.sum().row(0, named=True) if is_known else None,
+        levels=levels,
         choice=choice.row(0, named=True) if choice.height else None,
         history=_history(warehouse, sku, places),
         forecast=forecast.sort("demand_date"),

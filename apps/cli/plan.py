@@ -123,8 +123,10 @@ def _refuse_unknown(out: Context, sku: str | None, location: str | None) -> None
         ("--location", location, {"location_code": location}),
         ("--sku --location", f"{sku}@{location}", {"sku": sku, "location_code": location}),
     ):
+        if None in one.values():
+            continue
         known = suggestions(out.settings.warehouse_dir, only_to_buy=False, **one)
-        if word and known.rows.is_empty():
+        if known.rows.is_empty():
             raise WrongArgument(flag=flag, problem=f"the plan has no {word}", problem_zh=f"计划里没有 {word}")
 
 
@@ -230,11 +232,11 @@ def _named(rows: Mapping[tuple[str, str], Mapping[str, Any]], word: str) -> tupl
     name, colon, qty = word.rpartition(":")
     is_qty = bool(colon) and qty.isascii() and qty.isdigit() and len(qty) <= 7
     row = rows.get(_series("SKU@LOCATION", name if is_qty else word))
-    if row is None and _series("SKU@LOCATION", name or word) in rows:
+    if row is None and "@" in name and _series("SKU@LOCATION", name) in rows:
         raise WrongArgument(
             flag="SKU@LOCATION",
-            problem=f"{word}: {qty} is not a whole number of units, 0 to 9,999,999",
-            problem_zh=f"{word}：{qty} 不是 0 到 9,999,999 的整数件数",
+            problem=f"{word}: {qty!r} is not a whole number of units, 0 to 9,999,999",
+            problem_zh=f"{word}：“{qty}”不是 0 到 9,999,999 的整数件数",
         )
     if row is None:
         raise WrongArgument(flag="SKU@LOCATION", problem=f"the plan has no {word}", problem_zh=f"计划里没有 {word}")

@@ -197,8 +197,9 @@ WORDS: dict[str, tuple[str, str]] = {
     "col.status": ("状态", "Status"),
     "col.stockout": ("含在途断货日", "Runs out incl. on order"),
     "col.stockout.help": (
-        "预期需求用完在手和在途的那一天",
-        "Day on which expected demand uses up what is on hand and on order",
+        "预期需求用完本处在手和在途的那一天；互相代发的商品之后可由别处发出",
+        "Day on which expected demand uses up what is on hand and on order at this place; where places send for each other, "
+        "others may send then",
     ),
     "col.order_by": ("最晚下单", "Order by"),
     "col.suggest": ("建议量", "Suggest"),
@@ -739,7 +740,7 @@ WORDS: dict[str, tuple[str, str]] = {
         "plans of {day} and later know it: from tonight's run on, or now with dinghuo run daily --as-of {day}",
     ),
     "product.whose": ("看哪里", "Of which places"),
-    "product.whose.together": ("{count} 处合计", "All {count} places"),
+    "product.whose.together": ("{count} 处合计", "{count} places together"),
     "product.whose.here": ("仅本处", "This place"),
     "product.whose.together.help": (
         "{where} 互相代发：订货按合计的预测，本处占其中一份（见数量怎么来的）。以下图表和可信度为合计。",
@@ -780,9 +781,10 @@ WORDS: dict[str, tuple[str, str]] = {
     "product.made": ("自产，下生产任务单。", "Made here, by a production order."),
     "product.wait": ("现在不用补货。", "Nothing to order now."),
     "product.out_on": ("在手和在途预计 {day} 用完。", "What is on hand and on order lasts until {day}."),
+    "product.cut": ("预算不够，这次不订。", "Beyond the budget: not ordered this time."),
     "product.out_here_on": (
-        "本处在手和在途预计 {day} 用完，之后由别处代发。",
-        "What is on hand and on order here lasts until {day}; then other places send in its stead.",
+        "本处在手和在途预计 {day} 用完，之后可由别处代发。",
+        "What is on hand and on order here lasts until {day}; then other places may send.",
     ),
     "product.from": (
         "供应商 {supplier}，单价 {cost}，合计 {value}。",

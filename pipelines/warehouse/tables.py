@@ -721,7 +721,12 @@ message_zh = Column("message_zh", TEXT, "The sentence in Chinese.")
 message_en = Column("message_en", TEXT, "The sentence in English.")
 
 suggested_qty = _qty("suggested_qty", "Units to order now.")
-order_by_date = Column("order_by_date", DAY, "Last day to order without a stock-out.").or_null("when not soon")
+order_by_date = Column(
+    "order_by_date",
+    DAY,
+    "Last day to order that keeps to the service; of places that "
+    "send for each other, of them all; where nothing is worth ordering now, not before the next review.",
+).or_null("when not soon")
 stockout_date = Column("stockout_date", DAY, "Day stock is expected to run out.").or_null("when not soon")
 order_value_cents = _cents("order_value_cents", "Suggested units times unit cost.", "order_value_cents >= 0")
 reserved_qty = _qty("reserved_qty", "Units on hand that open orders will take.")

@@ -58,7 +58,7 @@ def test_a_suggestion_approved_twice_is_one_purchase_order_and_a_changed_one_has
     assert cli("plan", "approve", "RUG@WH1:7").err.startswith("E_INVALID")
     assert cli("plan", "approve", "VASE@WH1").code == cli("plan", "approve").code == 2
     slip = cli("plan", "approve", "RUG@WH1:4O")
-    assert slip.code == 2 and "RUG@WH1:4O: 4O is not a whole number" in slip.err
+    assert slip.code == 2 and "RUG@WH1:4O: '4O' is not a whole number" in slip.err
     for asked in (("--sku", "VASE"), ("--location", "WH7"), ("--sku", "RUG", "--location", "WH7")):
         unknown = cli("plan", "show", *asked)
         assert unknown.code == 2 and f"the plan has no {asked[1] if len(asked) == 2 else 'WH7'}" in unknown.err
@@ -100,11 +100,14 @@ def test_the_plan_is_listed_in_the_order_of_the_desk_and_says_what_was_approved(
     assert [number in line for line in (*english[1:3], *chinese[1:3])] == [True, False] * 2
     rows = list(csv.DictReader(io.StringIO(cli("plan", "show", "--csv").out)))
     assert [(row["status"], row["approved_number"]) for row in rows] == [("out", number), ("now", "")]
-    cut = desk.rows.with_columns(
-        suggested_qty=pl.lit(0), reason_codes=pl.when(pl.col("sku") == "RUG").then(["budget_cut"]).otherwise([])
-    )
-    ranked = most_urgent_first(cut, desk.as_of_date)
-    assert ranked.select("sku", "status").rows() == [("RUG", "cut"), ("LAMP", "enough")]
+    for beyond, statuses in (
+        ("LAMP", [("LAMP", "cut"), ("RUG", "enough")]),
+        ("RUG", [("RUG", "out"), ("LAMP", "enough")]),
+    ):
+        cut = desk.rows.with_columns(
+            suggested_qty=pl.lit(0), reason_codes=pl.when(pl.col("sku") == beyond).then(["budget_cut"]).otherwise([])
+        )
+        assert most_urgent_first(cut, desk.as_of_date).select("sku", "status").rows() == statuses
 
 
 def test_an_override_is_set_listed_and_withdrawn(shop: Store, cli: Cli) -> None:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from forecasting.forecast import QUANTILE_COLUMNS
 from forecasting.overrides import move_pools
+from forecasting.reasons import sentences
 from forecasting.replenishment import PARTS, OrderSettings, Suggestions, suggest
 from tests.forecasting.builders import END
 from tests.forecasting.test_replenishment import Z, normal_totals
@@ -156,8 +157,16 @@ def test_places_run_short_together_and_are_not_late_alone() -> None:
     assert rows[HEL]["order_by_date"] == END + timedelta(days=6)  # 253 - 6 · 15 = 163, a day later it is less
     assert "order_overdue" not in rows[HEL]["reason_codes"]  # type: ignore[operator]
     assert rows[TKU]["order_by_date"] == END + timedelta(days=7)  # has nothing to order before the next review
+    late = asked(TOTALS, {"unique_id": HEL, "on_hand_qty": 120}, {"unique_id": TKU, "on_hand_qty": 30})
+    for row in late.values():
+        said = sentences(row["reason_codes"], str(row["facts"]), "en")  # type: ignore[arg-type]
+        assert "together they have 150, below their reorder point 163: order now" in said
+        assert row["order_by_date"] == END
     waiting = {"unique_id": HEL, "on_hand_qty": 0, "backordered_qty": 3}
-    assert asked(TOTALS, waiting, {"unique_id": TKU, "on_hand_qty": 400})[HEL]["order_by_date"] == END
+    served = asked(TOTALS, waiting, {"unique_id": TKU, "on_hand_qty": 400})
+    assert served[HEL]["order_by_date"] == END
+    said = sentences(served[HEL]["reason_codes"], str(served[HEL]["facts"]), "en")  # type: ignore[arg-type]
+    assert any("customers wait for 3 units promised from here" in text for text in said)
 
 
 def test_customers_who_wait_at_a_place_are_not_sent_to_from_another() -> None:

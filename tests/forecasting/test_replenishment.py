@@ -308,6 +308,30 @@ def test_before_new_year_more_is_ordered_and_not_on_a_closed_day() -> None:
     assert free.suggestions["order_by_date"].item() == END + timedelta(days=10)
 
 
+def test_where_nothing_is_ordered_the_day_is_not_before_the_next_review() -> None:
+    at = {"lead_time_days": 9, "review_period_days": 7, "supplier_code": "ACME", "unit_cost_cents": 500.0}
+    # 60 lacks 126 to 187 and lies below the reorder point of 110; the supplier wants more than that is worth
+    least = pl.DataFrame({"supplier_code": ["ACME"], "min_order_cents": [10_000_000]})
+    waits = one({**at, "on_hand_qty": 60}, suppliers=least)
+    assert (waits["suggested_qty"], waits["order_by_date"]) == (0, END + timedelta(days=7))
+    closed = pl.DataFrame({"supplier_code": "ACME", "ds": [END + timedelta(days=d) for d in (7, 8)]})
+    assert one({**at, "on_hand_qty": 60}, suppliers=least, closed_days=closed)["order_by_date"] == END + timedelta(
+        days=9
+    )
+    cut = one({**at, "on_hand_qty": 60}, budget_cents=0.0)
+    assert (cut["suggested_qty"], cut["order_by_date"]) == (0, END)  # it would have been ordered: it is late
+    assert one({**at, "on_hand_qty": 60})["order_by_date"] == END
+
+
+@pytest.mark.parametrize(("lead", "review", "closed"), [(14, 1, [14]), (14, 2, [14, 15]), (9, 7, range(3, 40))])
+def test_two_reviews_before_closed_days_whose_orders_come_on_one_day(lead: int, review: int, closed: list[int]) -> None:
+    shut = pl.DataFrame({"supplier_code": "ACME", "ds": [END + timedelta(days=d) for d in closed]})
+    at = {"lead_time_days": lead, "review_period_days": review, "supplier_code": "ACME", "on_hand_qty": 20,
+          "unit_cost_cents": 500.0, "unit_price_cents": 900.0}  # fmt: skip
+    row = one(at, closed_days=shut, target="cost")
+    assert row["suggested_qty"] == sum(row[part] for part in PARTS) > 0  # type: ignore[call-overload,operator,misc]
+
+
 def test_minimum_packs_and_waiting_by_cost() -> None:
     paths = weeks_of(POISSON)
     at = {**VN2, "on_hand_qty": 40}

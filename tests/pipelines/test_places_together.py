@@ -13,7 +13,14 @@ import pytest
 from sqlalchemy import update
 
 from orders_core.domain.permissions import Actor
-from orders_core.services.plan_changes import SetPlanning, set_planning
+from orders_core.services.plan_changes import (
+    AdjustDemand,
+    SetOverride,
+    SetPlanning,
+    adjust_demand,
+    set_override,
+    set_planning,
+)
 from orders_core.store import tables as t
 from pipelines import plan
 from pipelines.daily import run_daily
@@ -56,6 +63,26 @@ def planned(database_url: str, folder: Path, as_of: date) -> dict[str, dict[str,
 def together(folder: Path) -> pl.DataFrame:
     with live_warehouse(folder) as live:
         return live.query("FROM mart.pool_forecast_total ORDER BY sku, demand_date")
+
+
+@pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
+def test_what_a_planner_changed_at_one_place_is_told_of_all_together(
+    book: Book, database_url: str, tmp_path: Path
+) -> None:
+    book.clock.set(at(day(DAYS - 1), 20))
+    ignored = AdjustDemand("LAMP", "HEL", day(50), day(54), "ignore", "hotel")
+    book.store.run(adjust_demand, PIA, ignored)
+    coming = SetOverride("LAMP", "TKU", day(DAYS), day(DAYS + 6), "set_daily", 30.0, "fair")
+    book.store.run(set_override, PIA, coming)
+    rows = planned(database_url, tmp_path / "w", day(DAYS - 1))
+    story = plan.product_plan(tmp_path / "w", "LAMP", "HEL")
+    assert story.together is not None and story.together.choice is not None
+    told = story.together.choice
+    assert told["censored_days"] == 0 and "stock_out_days_estimated" not in told["reason_codes"]
+    assert "pia adjusted 5 past days" in told["reason"] and "hotel" in told["reason"]
+    assert "pia changed the forecast" in told["reason"] and "fair" in told["reason"]
+    assert all("stock_out_days_estimated" not in rows[place]["reason_codes"] for place in ("LAMP@HEL", "LAMP@TKU"))
+    assert story.together.forecast["mean_qty"][0] > 30
 
 
 def by_a_planner(book: Book) -> None:

@@ -42,7 +42,7 @@ def show(screen: Screen) -> None:
     st.caption(escaped(published.aim))
     rows = _filtered(screen, published, places)
     if rows.is_empty():
-        key = "plan.none" if to_buy.is_empty() else "plan.no_match"
+        key = "plan.none" if (published.rows["status"] == "enough").all() else "plan.no_match"
         st.info(t(key), icon=":material/inbox:")
         return
     pages = -(-rows.height // ROWS)

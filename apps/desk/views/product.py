@@ -93,7 +93,9 @@ def _decision(screen: Screen, row: Mapping[str, Any] | None) -> None:
         return
     t = screen.t
     said = []
-    if row["suggested_qty"] == 0:
+    if "budget_cut" in row["reason_codes"] and row["suggested_qty"] == 0:
+        said.append(t("product.cut"))
+    elif row["suggested_qty"] == 0:
         said.append(t("product.wait"))
     elif row["order_by_date"] is None:
         said.append(t("product.buy_undated", qty=qty(row["suggested_qty"])))
@@ -103,7 +105,7 @@ def _decision(screen: Screen, row: Mapping[str, Any] | None) -> None:
         by = day(row["order_by_date"], screen.language, today=screen.today)
         said.append(t("product.buy", qty=qty(row["suggested_qty"]), day=by))
     if row["stockout_date"] is not None:
-        key = "product.out_here_on" if "served_elsewhere" in row["reason_codes"] else "product.out_on"
+        key = "product.out_here_on" if "pooled" in row["reason_codes"] else "product.out_on"
         said.append(t(key, day=day(row["stockout_date"], screen.language, today=screen.today)))
     if row["suggested_qty"] and is_made(row):
         said.append(t("product.made"))
