@@ -24,7 +24,8 @@ Three calls do the whole work; each takes Polars or pandas frames and gives back
 ``promotions`` (optional, one row per promotion, past and planned)
     unique_id and/or product (neither: all series), start_date, end_date (both included), depth_ratio float (0.2 = 20 % off)
 
-``plan_demand(history, *, as_of, horizon_days=28, items=None, closed_dates=(), promotions=None, duplicates="error", settings=...)``
+``plan_demand(history, *, as_of, horizon_days=28, items=None, closed_dates=(), promotions=None, duplicates="error",
+settings=...)``
     -> ``DemandPlan`` with the frames
 
 ``forecasts`` (grain: unique_id, ds; horizon_days rows per series, sorted)
