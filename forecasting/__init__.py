@@ -67,6 +67,8 @@ settings=...)``
     policy "order_up_to" | "s_S" | "R_Q" (exact, by cost over the paths); min_qty and max_qty int (below min up to
     max)
     supply_kind "purchase" | "production", supplier_code, sku, location_code: str
+    pool_id str (places that send for each other), idle_elsewhere_qty int (free at places of the pool that have no
+    position, because they never sold it)
 ``suggestions`` (grain: unique_id)
     unique_id, suggested_qty int, supply_kind, order_date (first day the supplier takes an order), arrival_date,
     order_by_date date (of places that send for each other, of them all; where nothing is worth ordering now, not before

@@ -42,6 +42,10 @@ POSITIONS: dict[str, tuple[Any, object]] = {  # column: type, value where it is 
     "sku": (pl.String, None),
     "location_code": (pl.String, None),
     "pool_id": (pl.String, None),  # of places that serve each other
+    "idle_elsewhere_qty": (
+        pl.Int64,
+        0,
+    ),  # free at places of the pool that have no position; the same for all its positions
     "currency": (pl.String, None),
     "unit_cost_cents": (pl.Float64, None),
     "unit_price_cents": (pl.Float64, None),

@@ -400,7 +400,8 @@ def suggest(
             cases.append(case)
         else:
             found.append(case)
-    pools = _pools(cases, forecast, day, closed, settings, aging, asked)
+    sizes = dict(asked.group_by("pool_id").len().drop_nulls().iter_rows())
+    pools = _pools(cases, forecast, day, closed, settings, aging, sizes)
     alone = [*(case for case in cases if case.pool is None), *(pool.case for pool in pools)]
     for at in range(0, len(alone), CHUNK):
         _set_levels(alone[at : at + CHUNK], forecast, settings, aging)
@@ -413,6 +414,8 @@ def suggest(
         next(c for c in cases if c.unique_id == move.to_unique_id).transfer_qty += move.qty
     for case in cases:
         if case.pool is None:
+            if sizes.get(case.position["pool_id"]) == 1:
+                _count_idle(case)
             _set_quantity(case, settings)
     for pool in pools:
         _settle(pool, settings)
@@ -730,14 +733,13 @@ def _pools(
     closed: Mapping[str, frozenset[date]],
     settings: OrderSettings,
     aging: dict[str, list[tuple[int, int]]],
-    asked: pl.DataFrame,
+    sizes: Mapping[str, int],
 ) -> list[_Pool]:
     """The pools that can be planned as one; what expires in them is noted under their name.
 
     That is where their summed demand is forecast, and all their places have the same terms and no rule of their own: the
     forecast of the sum can't be divided otherwise.
     """
-    size = dict(asked.group_by("pool_id").len().iter_rows())
     by_pool: dict[str, list[_Case]] = {}
     for case in cases:
         if case.position["pool_id"] in forecast.rows:
@@ -747,11 +749,12 @@ def _pools(
         first = members[0]
         terms = {tuple(str(case.position[name]) for name in POOL_TERMS) for case in members}
         has_rule = first.position["policy"] != "order_up_to" or any(c.position["min_qty"] is not None for c in members)
-        if len(members) < 2 or len(members) < size[pool_id] or len(terms) > 1 or has_rule:
+        if len(members) < 2 or len(members) < sizes[pool_id] or len(terms) > 1 or has_rule:
             continue
         known = [case.position["on_hand_qty"] for case in members if case.position["on_hand_qty"] is not None]
         sums = {name: sum(case.position[name] for case in members) for name in ("on_order_qty", "backordered_qty")}
-        together = first.position | sums | {"unique_id": pool_id, "on_hand_qty": sum(known) if known else None}
+        on_hand = sum(known) + first.position["idle_elsewhere_qty"] if known else None
+        together = first.position | sums | {"unique_id": pool_id, "on_hand_qty": on_hand}
         pool = _case(together, forecast, day, closed, settings, sorted(due for c in members for due in c.arrivals))
         if not isinstance(pool, _Case):
             continue
@@ -841,6 +844,14 @@ def _settle(pool: _Pool, settings: OrderSettings) -> None:
         for case in members:
             case.cost = partial(_more, whole.cost, before)
             before += case.quantity.suggested_qty
+
+
+def _count_idle(case: _Case) -> None:
+    """What lies free at places that never sold it serves the only place that does, before anything is bought."""
+    has_rule = case.position["policy"] != "order_up_to" or case.position["min_qty"] is not None
+    case.elsewhere_qty = 0 if has_rule else min(max(0, case.gap_qty), case.position["idle_elsewhere_qty"])
+    if case.cost is not None and case.elsewhere_qty:
+        case.cost = partial(_more, case.cost, case.elsewhere_qty)
 
 
 def _more(cost: Callable[[int], float], before_qty: int, qty: int) -> float:

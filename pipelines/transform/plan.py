@@ -163,6 +163,8 @@ def positions(con: duckdb.DuckDBPyConnection, as_of: AsOf, defaults: PlanningDef
     covers it, `backordered_qty` what it lacks. `lead_times_days` are lead times that are as likely as each other, from real
     receipts and what the supplier states; NULL where `lead_time_days` is taken for certain. `pool_id` names the places that
     send for each other: all of a SKU that record their stock and may ship; NULL where each is planned for itself.
+    `idle_elsewhere_qty` is what lies free or is under way at places that may ship it and were never asked for it: sent there to
+    be sold, perhaps, but no series yet.
     """
     found = con.execute(
         f"""
@@ -175,7 +177,13 @@ def positions(con: duckdb.DuckDBPyConnection, as_of: AsOf, defaults: PlanningDef
         SELECT sku, location_code, on_hand_qty, greatest(0, outstanding_qty) AS outstanding_qty
         FROM core.fct_stock_daily WHERE valid_to_date IS NULL
       ), under_way AS (SELECT sku, location_code, sum(qty) AS qty FROM ({_under_way(as_of)}) GROUP BY ALL),
-      source AS ({_sourcing(as_of)}), sold AS ({_prices(as_of)}),
+      idle AS (
+        SELECT sku, sum(qty) AS qty FROM (
+          SELECT sku, location_code, greatest(0, sum(qty)) AS qty FROM (
+            SELECT sku, location_code, on_hand_qty - outstanding_qty AS qty FROM stock UNION ALL FROM under_way) GROUP BY ALL)
+        JOIN raw.location USING (location_code) ANTI JOIN series USING (sku, location_code)
+        WHERE is_active AND can_ship AND is_location_stock_tracked GROUP BY ALL
+      ), source AS ({_sourcing(as_of)}), sold AS ({_prices(as_of)}),
       made AS (SELECT sku FROM raw.sku WHERE supply_mode = 'make')
       SELECT {SERIES}, sku, location_code, is_tracked,
         CASE WHEN is_tracked THEN coalesce(on_hand_qty, 0) END::BIGINT AS on_hand_qty,
@@ -191,8 +199,11 @@ def positions(con: duckdb.DuckDBPyConnection, as_of: AsOf, defaults: PlanningDef
         coalesce(source.lead_time_days, $lead_time_days)::BIGINT AS lead_time_days,
         coalesce(source.review_period_days, $review_period_days)::BIGINT AS review_period_days,
         $cycle_service_ratio::DOUBLE AS cycle_service_ratio,
-        CASE WHEN $pools_places AND is_tracked AND is_sending THEN sku || '@*' END AS pool_id
-      FROM series LEFT JOIN stock USING (sku, location_code) LEFT JOIN under_way u USING (sku, location_code)
+        CASE WHEN $pools_places AND is_tracked AND is_sending THEN sku || '@*' END AS pool_id,
+        CASE WHEN $pools_places AND is_tracked AND is_sending THEN coalesce(idle.qty, 0) ELSE 0 END::BIGINT
+          AS idle_elsewhere_qty
+      FROM series LEFT JOIN idle USING (sku) LEFT JOIN stock USING (sku, location_code)
+        LEFT JOIN under_way u USING (sku, location_code)
         LEFT JOIN source USING (sku) LEFT JOIN sold ON sold.sku = series.sku AND sold.currency = source.currency
         LEFT JOIN made USING (sku) ORDER BY unique_id""",
         {
@@ -462,6 +473,7 @@ def positions_for_suggestions(positions: pl.DataFrame, totals: pl.DataFrame) -> 
         "sku",
         "location_code",
         "pool_id",
+        "idle_elsewhere_qty",
         "currency",
         "unit_cost_cents",
         "unit_price_cents",

@@ -55,6 +55,22 @@ def test_what_another_place_has_too_much_of_is_not_bought_again() -> None:
     assert "served_elsewhere" in rows[HEL]["reason_codes"]  # type: ignore[operator]
 
 
+def test_what_lies_where_nobody_asked_yet_is_not_bought_again() -> None:
+    idle = {"idle_elsewhere_qty": 28}
+    rows = asked(TOTALS, {"unique_id": HEL, "on_hand_qty": 100} | idle, {"unique_id": TKU, "on_hand_qty": 50} | idle)
+    assert sum(int(str(row["suggested_qty"])) for row in rows.values()) == 278 - 150 - 28
+    (alone,) = asked(PLACES, {"unique_id": HEL, "on_hand_qty": 100} | idle).values()
+    assert (alone["suggested_qty"], alone["elsewhere_part_qty"]) == (187 - 100 - 28, -28)
+    (plenty,) = asked(PLACES, {"unique_id": HEL, "on_hand_qty": 100, "idle_elsewhere_qty": 500}).values()
+    assert (plenty["suggested_qty"], plenty["elsewhere_part_qty"]) == (0, -87)
+    apart = asked(
+        TOTALS,
+        {"unique_id": HEL, "on_hand_qty": 100, "lead_time_days": 8} | idle,
+        {"unique_id": TKU, "on_hand_qty": 50} | idle,
+    )
+    assert [row["elsewhere_part_qty"] for row in apart.values()] == [0, 0]  # nobody says whose it is
+
+
 def test_a_place_with_a_rule_of_its_own_stands_outside() -> None:
     rows = asked(
         TOTALS, {"unique_id": HEL, "on_hand_qty": 0}, {"unique_id": TKU, "on_hand_qty": 0, "min_qty": 5, "max_qty": 9}

@@ -24,6 +24,8 @@ from orders_core.services.plan_changes import (
 from orders_core.store import tables as t
 from pipelines import plan
 from pipelines.daily import run_daily
+from pipelines.transform.as_of import AsOf
+from pipelines.transform.plan import planning_defaults, positions
 from pipelines.warehouse.read import live_warehouse
 from tests.pipelines.book import Book, at, day
 
@@ -121,6 +123,16 @@ def test_two_places_are_ordered_for_as_one_until_a_planner_says_otherwise(
     assert totals["sku"].unique().to_list() == ["LAMP"]
     # nine a day were sent, in the ten days too: nothing of it was lost
     assert totals["mean_qty"][13] == pytest.approx(14 * 9, rel=0.03)
+
+    book.location("OUL")
+    book.move(at(day(DAYS), 7), "LAMP@OUL: 40", "POT@OUL: 500")
+    again = planned(database_url, tmp_path / "w", day(DAYS))
+    assert "LAMP@OUL" not in again and again["LAMP@HEL"]["elsewhere_part_qty"] <= helsinki["elsewhere_part_qty"] - 20
+    with live_warehouse(tmp_path / "w") as live:
+        known = AsOf(day(DAYS), "UTC")
+        idle = positions(live.con, known, planning_defaults(live.con, known)).sort("unique_id")
+    assert idle["unique_id"].to_list() == ["LAMP@HEL", "LAMP@TKU", "POT@HEL"]
+    assert idle["idle_elsewhere_qty"].to_list() == [40, 40, 500]
 
     book.clock.set(at(day(DAYS), 9))
     set_apart(book)
