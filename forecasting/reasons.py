@@ -308,6 +308,10 @@ REASONS: dict[str, tuple[str, str]] = {
         "{pool_places} send for each other: together up to {pool_order_up_to_qty} ({pool_demand_qty} expected, safety stock "
         "{pool_safety_qty:+d}); this place is expected to send {pool_share_ratio} of it, so its level is {order_up_to_qty}",
     ),
+    "idle_elsewhere": (
+        "还没卖过的地方另有 {idle_elsewhere_qty} 件可代发",
+        "{idle_elsewhere_qty} more lie free, or are under way, at places that never sold it and may send",
+    ),
     "served_elsewhere": (
         "别处多于应有份额的库存与订货可代发（{elsewhere_part_qty:+d}）",
         "other places have or order more than their share and send in its stead ({elsewhere_part_qty:+d})",

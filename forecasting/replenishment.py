@@ -1140,6 +1140,8 @@ def _row(case: _Case, as_of: date, choice: Mapping[str, Any] | None, settings: O
     together = case.pool or case  # while others send in its stead, a place is not late
     if needed and ordered and together.inventory_position_qty < together.reorder_point_qty:
         reasons.append("order_overdue" if case.pool is None else "order_overdue_together")
+    if together.position["idle_elsewhere_qty"] and (case.pool is not None or parts["elsewhere_part_qty"]):
+        reasons.append("idle_elsewhere")
     if case.pool is not None and needed and position_qty < 0:
         reasons.append("customers_wait_here")
     if on_hand is None:
@@ -1184,6 +1186,7 @@ def _row(case: _Case, as_of: date, choice: Mapping[str, Any] | None, settings: O
         "on_order_qty": p["on_order_qty"],
         "backordered_qty": p["backordered_qty"],
         "gap_qty": case.order_up_to_qty - position_qty,
+        "idle_elsewhere_qty": p["idle_elsewhere_qty"],
         **({"waiting_qty": -position_qty} if case.pool is not None and position_qty < 0 else {}),
         "needed_qty": needed,
         "suggested_qty": ordered,
@@ -1245,6 +1248,7 @@ WORKED_OUT = (
     "on_order_late",
     "lost_before_arrival",
     "pooled",
+    "idle_elsewhere",
     "served_elsewhere",
     "transferred",
     "min_max",
