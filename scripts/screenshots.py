@@ -59,7 +59,7 @@ def pages_of(folder: Path) -> dict[str, str]:
         "order": f"order?no={largest}",
         "pick": "warehouse?role=warehouse",
         "planner": "plan?role=planner",
-        "product": f"product?sku={dearest['sku']}&at={dearest['location_code']}",
+        "product": f"product?sku={dearest['sku']}&at={dearest['location_code']}&role=planner",
         "returns": "returns",
     }
 
