@@ -22,7 +22,8 @@ Three calls do the whole work; each takes Polars or pandas frames and gives back
     An item that has no history at all is listed in ``exceptions`` as ``empty_history``.
 
 ``promotions`` (optional, one row per promotion, past and planned)
-    unique_id and/or product (neither: all series), start_date, end_date (both included), depth_ratio float (0.2 = 20 % off)
+    unique_id or product (of ``items``; neither: all series), start_date, end_date (both included), depth_ratio float
+    (0.2 = 20 % off)
 
 ``plan_demand(history, *, as_of, horizon_days=28, items=None, closed_dates=(), promotions=None, duplicates="error",
 settings=...)``

@@ -203,7 +203,7 @@ def series_regressors(
         of_product: dict[str, list[int]] = {}
         for i, product in enumerate(products or ()):
             of_product.setdefault(product, []).append(i)
-        for promo in _promotions(promotions).iter_rows(named=True):
+        for promo in read_promotions(promotions).iter_rows(named=True):
             if promo["unique_id"] is not None:
                 at = [row[promo["unique_id"]]] if promo["unique_id"] in row else []
             elif promo["product"] is not None:
@@ -231,30 +231,43 @@ def _by_week(days: Floats) -> Floats:
     return np.asarray(days.reshape(days.shape[0], -1, 7).mean(axis=2))
 
 
-def _promotions(frame: Frame) -> pl.DataFrame:
+def read_promotions(frame: Frame) -> pl.DataFrame:
+    """Promotions as `series_regressors` describes them, in plain types; dates may come as text.
+
+    Raises:
+        BadFrame: One has no dates or ends before it begins, or a depth is no number in 0–1; the first is named.
+    """
     given = to_polars(frame, name="promotions", needs=("start_date", "end_date"))
-    optional = {"unique_id": pl.String, "product": pl.String, "name": pl.String, "depth_ratio": pl.Float64}
-    try:
-        promos = given.select(
-            pl.col("start_date").cast(pl.Date),
-            pl.col("end_date").cast(pl.Date),
-            *(pl.col(c).cast(t) if c in given.columns else pl.lit(None, dtype=t).alias(c) for c, t in optional.items()),
-        ).with_columns(pl.col("depth_ratio").fill_nan(None).fill_null(0.0))
-    except pl.exceptions.PolarsError as error:
-        raise BadFrame(f"promotions: {error}") from error
+    columns = {"unique_id": pl.String, "product": pl.String, "name": pl.String, "depth_ratio": pl.Float64}
+    columns |= {"start_date": pl.Date, "end_date": pl.Date}
+
+    def typed(name: str, dtype: pl.DataType) -> pl.Expr:
+        if name not in given.columns:
+            return pl.lit(None, dtype=dtype).alias(name)
+        if dtype == pl.Date and given.schema[name] == pl.String:
+            return pl.col(name).str.strip_chars().str.to_date(strict=False)
+        return pl.col(name).cast(dtype, strict=False)
+
+    asked = (pl.col("depth_ratio") if "depth_ratio" in given.columns else pl.lit(None)).alias("told")
+    promos = given.select(*(typed(name, dtype) for name, dtype in columns.items()), asked)  # type: ignore[arg-type]
+    depth = pl.col("depth_ratio").fill_nan(None)
+    is_unread = (
+        depth.is_null() & pl.col("told").is_not_null() & ~pl.col("told").cast(pl.String).is_in(["", "NaN", "nan"])
+    )
     bad = promos.filter(
         pl.col("start_date").is_null()
         | pl.col("end_date").is_null()
         | (pl.col("end_date") < pl.col("start_date"))
-        | ~pl.col("depth_ratio").is_between(0, 1)
+        | ~depth.fill_null(0.0).is_between(0, 1)
+        | is_unread
     )
     if bad.height:
         first = bad.row(0, named=True)
         raise BadFrame(
             f"{bad.height} promotions can't be used, first {first['name'] or first['unique_id'] or first['product']!r}: "
-            f"from {first['start_date']} to {first['end_date']}, depth {first['depth_ratio']} (0–1)"
+            f"from {first['start_date']} to {first['end_date']}, depth {first['told']} (0–1)"
         )
-    return promos
+    return promos.drop("told").with_columns(depth.fill_null(0.0))
 
 
 def _prices(frame: Frame) -> pl.DataFrame:

@@ -38,7 +38,7 @@ from forecasting.demand import (
     weekly,
 )
 from forecasting.errors import BadFrame, BadSetting
-from forecasting.events import known_country
+from forecasting.events import known_country, read_promotions
 from forecasting.explain import LEVEL_WEEKS, explain
 from forecasting.frames import Frame, as_of_day, is_pandas, like, one_row_each, to_polars
 from forecasting.learned import ATTRIBUTES, Learned, learn_together
@@ -184,9 +184,11 @@ def plan_demand(
         horizon_days: Days ahead, 1–400. At least the longest protection interval.
         items: What is known about the things themselves; see `forecasting`.
         closed_dates: Days without business, past and coming: their zero says nothing, and nothing is forecast on them.
-        promotions: Past and planned ones: unique_id and/or product, start_date, end_date, depth_ratio (0.2 = 20 % off); what
-            such weeks sell beside ordinary ones is learned from those that were (`forecasting.promotions`). A series that
-            has none is forecast as ever.
+        promotions: Past and planned ones: unique_id or product (of `items`; neither: all series), start_date, end_date,
+            depth_ratio (0.2 = 20 % off; none: only the announcement). What such weeks sell beside ordinary ones is learned
+            from those that were (`forecasting.promotions`); with fewer than four such weeks by the oldest fold of the
+            backtest, or where its forecasts end no nearer with them, `exceptions` names those that move nothing. A series
+            without one is forecast as ever.
         duplicates: Several rows of one (unique_id, ds) are an error, or are summed and counted.
         settings: How much work to do.
 
@@ -253,6 +255,7 @@ def plan_batches(
     day = as_of_day(as_of)
     about = read_items(items)
     known = _after_relaunch(read_history(history, as_of=day, duplicates=duplicates), about)
+    promos = None if promotions is None else read_promotions(promotions)
     learned = learn_together(
         known.rows,
         as_of=day,
@@ -262,7 +265,7 @@ def plan_batches(
         folds=settings.folds,
         step_weeks=settings.step_weeks,
         country=settings.country,
-        promotions=promotions,
+        promotions=promos,
     )
     horizon_weeks, young_days = -(-horizon_days // 7), 7 * (MIN_MODEL_WEEKS + 1)
     new = start_new(known.rows, about, as_of=day, horizon_weeks=horizon_weeks, young_days=young_days)
@@ -295,10 +298,44 @@ def plan_batches(
         if number == 0:
             plan = replace(
                 plan,
-                exceptions=pl.concat([known.exceptions, plan.exceptions]),
+                exceptions=pl.concat(
+                    [
+                        known.exceptions,
+                        _promotions_aside(promos, rows_of, about, day, horizon_days, learned),
+                        plan.exceptions,
+                    ]
+                ),
                 counts={**known.counts, **plan.counts},
             )
         yield plan
+
+
+def _promotions_aside(
+    promos: pl.DataFrame | None,
+    ids: Collection[str],
+    about: Mapping[str, Mapping[str, Any]],
+    as_of: date,
+    horizon_days: int,
+    learned: Learned,
+) -> pl.DataFrame:
+    """Promotions of things nobody knows, and planned ones that move no forecast because nothing was learned of them."""
+    if promos is None:
+        return exceptions_frame([])
+    products = {str(item["product"]) for item in about.values() if item["product"] is not None}
+    found: dict[tuple[str, str], int] = {}
+    for promo in promos.iter_rows(named=True):
+        by_id, whose = promo["unique_id"] is not None, promo["unique_id"] or promo["product"] or "*"
+        is_known = whose == "*" or (whose in ids or whose in about if by_id else whose in products)
+        is_ahead = promo["end_date"] > as_of and (promo["start_date"] - as_of).days <= horizon_days
+        if not is_known or (is_ahead and learned.promotions is None):
+            key = (whose, "promotion_unlearned" if is_known else "promotion_unknown")
+            found[key] = found.get(key, 0) + 1
+    return exceptions_frame(
+        [
+            {"unique_id": whose, "code": code, "value": whose, "rows": rows, "is_blocking": False}
+            for (whose, code), rows in sorted(found.items())
+        ]
+    )
 
 
 def _merged(spans: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
@@ -539,7 +576,7 @@ def _note_events(one: _Series, weeks: Floats, factors: Floats, as_of: date, lear
     if not moved[weeks.size :].any():
         return
     week = int(np.argmax(np.abs(np.log(ahead))))
-    row, of_week = learned.at[one.unique_id], week - ahead.size
+    row, of_week = learned.rows[one.unique_id], week - ahead.size
     promoted = 1.0 if learned.promotions is None else float(learned.promotions[row, of_week])
     if learned.events is None or abs(np.log(promoted)) > abs(np.log(ahead[week] / promoted)):
         one.reasons.append("promotion_ahead")

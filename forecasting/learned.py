@@ -50,6 +50,7 @@ LEAST_IN_CLASS = 20
 # change orders something that can't be sent back.
 JOINED_MARGIN = 0.05
 LEAST_KNOWN_DAYS = 4  # of a week with stock-outs: fewer days say nothing about the week
+LEAST_PROMOTION_CUTOFF = 13  # weeks before the oldest cutoff, from which what promotions do can be learned
 LEAST_EVENT_WEEKS = 52  # before the oldest cutoff: what is chosen there must know events as what comes does
 EVENTS_GAIN = 0.01  # of the error in the folds; where events do nothing, factors by chance stay within half of it
 EVENT_PRODUCTS = 400  # the largest get event factors of their own, the others those of their category
@@ -60,7 +61,8 @@ class Learned:
     """What the batches are given.
 
     Attributes:
-        at: unique_id -> row of the arrays.
+        at: unique_id -> row of the arrays of those that models were learned from.
+        rows: unique_id -> row of the factors of events and promotions, also where there is too little for any model.
         folds: Model -> fold × series × week ahead, newest fold first: its forecast at the backtest's cutoffs, units of
             ordinary weeks (see `events`).
         ahead: Model -> series × week ahead: its forecast from the as-of day, units of ordinary weeks.
@@ -76,6 +78,7 @@ class Learned:
     """
 
     at: Mapping[str, int] = field(default_factory=dict)
+    rows: Mapping[str, int] = field(default_factory=dict)
     folds: Mapping[str, Floats] = field(default_factory=dict)
     ahead: Mapping[str, Floats] = field(default_factory=dict)
     season_ratio: Floats = field(default_factory=lambda: np.ones(0))
@@ -96,7 +99,7 @@ class Learned:
         )
         for of_then, of_now in known:
             if of_then is not None and of_now is not None and ids:
-                rows = np.array([self.at[unique_id] for unique_id in ids])
+                rows = np.array([self.rows[unique_id] for unique_id in ids])
                 then = then * of_then[rows][:, -past_weeks:]
                 now = now * of_now[rows][:, -past_weeks - ahead_weeks :]
         return then, now
@@ -134,17 +137,22 @@ def learn_together(
         promotions: Past and planned ones, as `events.series_regressors` takes them.
 
     Returns:
-        `NOTHING` when there are too few series or weeks.
+        No models when there are too few series or weeks; what promotions do is learned all the same.
     """
     panel = weekly_panel(rows, as_of=as_of, about=about)
     cutoffs = [panel.periods - fold_weeks - k * step_weeks for k in range(folds)]
-    if not cutoffs or len(panel.ids) < LEAST_SERIES or cutoffs[-1] < LEAST_CUTOFF:
+    if not cutoffs or cutoffs[-1] < LEAST_PROMOTION_CUTOFF:
         return NOTHING
-    if np.isfinite(panel.y[:, : cutoffs[-1]]).sum() < LEAST_WEEKS:
-        return NOTHING
+    all_rows = {unique_id: i for i, unique_id in enumerate(panel.ids)}
     sample = _sample(panel)
-    if not np.nansum(panel.y[sample, : cutoffs[-1]]) > 0:  # nothing was sold yet
-        return NOTHING
+    is_little = len(panel.ids) < LEAST_SERIES or cutoffs[-1] < LEAST_CUTOFF
+    is_little = is_little or np.isfinite(panel.y[:, : cutoffs[-1]]).sum() < LEAST_WEEKS
+    if is_little or not np.nansum(panel.y[sample, : cutoffs[-1]]) > 0:  # or nothing was sold yet
+        if promotions is None:
+            return NOTHING
+        share, depth = _promoted(panel, promotions, about, horizon_weeks)
+        promoted_then, promoted = _promotions(panel, panel, share, depth, None, cutoffs, fold_weeks)
+        return Learned(rows=all_rows, promotions=promoted, promotions_then=promoted_then)
     events = events_then = None
     then = now_panel = panel
     if country is not None and cutoffs[-1] >= LEAST_EVENT_WEEKS:
@@ -158,12 +166,8 @@ def learn_together(
     promoted = promoted_then = None
     if promotions is not None:
         share, depth = _promoted(panel, promotions, about, horizon_weeks)
-        promoted_then = _lifted(then.until(cutoffs[-1]), share, depth, panel.periods)
-        if promoted_then is not None and _promotions_help(panel, promoted_then, events_then, cutoffs, fold_weeks):
-            promoted = _lifted(now_panel, share, depth, share.shape[1])
-    if promoted is None or promoted_then is None:
-        promoted = promoted_then = None
-    else:
+        promoted_then, promoted = _promotions(then, now_panel, share, depth, events_then, cutoffs, fold_weeks)
+    if promoted is not None and promoted_then is not None:
         then = replace(then, y=then.y / promoted_then)
         now_panel = replace(now_panel, y=now_panel.y / promoted[:, : panel.periods])
     teachers = _part(then, sample)
@@ -190,7 +194,8 @@ def learn_together(
     moved = [each for each in (events_then, promoted_then) if each is not None]
     defaults, outcomes = _defaults(panel, cutoffs, made, np.prod(moved, axis=0) if moved else None)
     return Learned(
-        at={unique_id: i for i, unique_id in enumerate(panel.ids)},
+        at=all_rows,
+        rows=all_rows,
         folds=made,
         ahead={BOOSTED: ahead, POOLED: np.repeat(rate_now[:, None], horizon_weeks, axis=1)},
         season_ratio=coming / recent,
@@ -208,10 +213,28 @@ def _events_help(panel: Panel, factors: Floats, cutoffs: Sequence[int], weeks: i
     return _nearer(panel, np.arange(len(panel.ids)), None, factors, cutoffs, weeks)
 
 
-def _promotions_help(panel: Panel, factors: Floats, events: Floats | None, cutoffs: Sequence[int], weeks: int) -> bool:
-    """Whether forecasts of the series that had a promotion in the folds, or shortly before, end nearer with what promotions
-    multiply by, beside events. Where there was none, nothing speaks against what was learned."""
-    touched = np.flatnonzero((factors[:, cutoffs[-1] - LEVEL_WEEKS :] != 1).any(axis=1))
+def _promotions(
+    then: Panel,
+    now: Panel,
+    share: Floats,
+    depth: Floats,
+    events: Floats | None,
+    cutoffs: Sequence[int],
+    weeks: int,
+) -> tuple[Floats | None, Floats | None]:
+    """What promotions multiply by as known at the oldest cutoff, and as known now; None and None where that is no help. The
+    panels are without what events do, as known then and now."""
+    found = _lifted(then.until(cutoffs[-1]), share, depth, then.periods)
+    if found is None or not _promotions_help(then, found, events, cutoffs, weeks):
+        return None, None
+    return found, _lifted(now, share, depth, share.shape[1])
+
+
+def _promotions_help(then: Panel, factors: Floats, events: Floats | None, cutoffs: Sequence[int], weeks: int) -> bool:
+    """Whether forecasts of the series that had a promotion in the folds end nearer with what promotions multiply by, beside
+    events. Where there was none, nothing speaks against what was learned."""
+    touched = np.flatnonzero((factors[:, cutoffs[-1] :] != 1).any(axis=1))
+    panel = then if events is None else replace(then, y=then.y * events)
     both = factors if events is None else factors * events
     return not touched.size or _nearer(panel, touched, events, both, cutoffs, weeks)
 

@@ -250,16 +250,25 @@ def note_adjustments(
 
 
 def note_overrides(
-    choices: pl.DataFrame, steps: pl.DataFrame, overrides: pl.DataFrame, *, pools: pl.DataFrame | None = None
+    choices: pl.DataFrame,
+    steps: pl.DataFrame,
+    overrides: pl.DataFrame,
+    *,
+    pools: pl.DataFrame | None = None,
+    together: pl.DataFrame | None = None,
 ) -> pl.DataFrame:
     """`choices` with the reason `overridden` where an override changed a day: who, why, which days, by how much.
 
-    With `pools` (unique_id, pool_id) the choices are those of pools, which are told of what changed at all their places."""
+    With `pools` (unique_id, pool_id) the choices are those of pools, which are told of what changed at all their places; the
+    units are then those of `together`, their forecast as `move_pools` moved it."""
     who = {row["override_id"]: row for row in overrides.iter_rows(named=True)}
     facts: dict[str, dict[str, Any]] = {}
     for (unique_id,), days in _whose(steps, pools).group_by("unique_id", maintain_order=True):
         used = [who[number] for number in days["override_id"].unique().sort()]
-        by_day = days.group_by("place", "ds").agg(pl.col("before_mean").first(), pl.col("after_mean").last())
+        by_day = days.group_by("ds").agg(pl.col("before_mean").first(), pl.col("after_mean").last())
+        if together is not None:
+            of_all = together.filter(pl.col("unique_id") == unique_id).join(by_day, on="ds", how="semi")
+            by_day = of_all.select("ds", before_mean="model_mean", after_mean="mean")
         facts[str(unique_id)] = {
             "override_author": _joined(used, "author"),
             "override_reason": _joined(used, "reason"),
@@ -276,12 +285,11 @@ def note_overrides(
 
 
 def _whose(days: pl.DataFrame, pools: pl.DataFrame | None) -> pl.DataFrame:
-    """`days` with the unique_id of whom they are told of, and `place`, where they are."""
-    own = days.with_columns(place="unique_id")
+    """`days` with the unique_id of whom they are told of."""
     if pools is None:
-        return own
+        return days
     pairs = pools.select("unique_id", "pool_id").drop_nulls()
-    joined = own.join(pairs, on="unique_id", how="inner", maintain_order="left").drop("unique_id")
+    joined = days.join(pairs, on="unique_id", how="inner", maintain_order="left").drop("unique_id")
     return joined.rename({"pool_id": "unique_id"})
 
 

@@ -170,6 +170,14 @@ REASONS: dict[str, tuple[str, str]] = {
         "{rows} rows with negative demand (returns netted) count as zero, lowest {value}",
     ),
     "duplicates_summed": ("{rows} 行与同日的行合并相加", "{rows} rows were added to another row of the same day"),
+    "promotion_unknown": (
+        "促销商品 {value} 不在其中（{rows} 个促销），未使用",
+        "{rows} promotions of {value}, which is not among the series or products: not used",
+    ),
+    "promotion_unlearned": (
+        "有 {rows} 个将到的促销，但以往的促销太少或看不出作用，按平常的一周预测，请人工判断",
+        "{rows} promotions ahead, but past ones are too few or showed no effect: forecast as ordinary weeks, judge yourself",
+    ),
     "model_failed": ("模型计算失败:{value}", "a model failed: {value}"),
     # what all suggestions aim at
     "aims_at_cost": (

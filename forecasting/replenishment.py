@@ -835,7 +835,7 @@ def _settle(pool: _Pool, settings: OrderSettings) -> None:
         needs = max(promised[at], min(planned[at], lacking - ordered))
         case.elsewhere_qty = lacks[at] - needs
         others = sum(planned) - planned[at]
-        case.cost = None if whole.cost is None else partial(_more, whole.cost, others)
+        case.cost = None if whole.cost is None else partial(_more, whole.cost, others, least_qty=promised[at])
         _set_quantity(case, settings)
         planned[at] = case.quantity.suggested_qty
         ordered += planned[at]
@@ -854,8 +854,9 @@ def _count_idle(case: _Case) -> None:
         case.cost = partial(_more, case.cost, case.elsewhere_qty)
 
 
-def _more(cost: Callable[[int], float], before_qty: int, qty: int) -> float:
-    return cost(before_qty + qty)
+def _more(cost: Callable[[int], float], before_qty: int, qty: int, *, least_qty: int = 0) -> float:
+    """The cost of `qty` beside what was ordered before; below `least_qty`, which customers wait for, there is no saving."""
+    return math.inf if qty < least_qty else cost(before_qty + qty)
 
 
 def _unit_facts(which: str, unit: NextUnit, i: int, rates: tuple[float, float, float]) -> dict[str, object]:
@@ -1142,7 +1143,7 @@ def _row(case: _Case, as_of: date, choice: Mapping[str, Any] | None, settings: O
         reasons.append("order_overdue" if case.pool is None else "order_overdue_together")
     if together.position["idle_elsewhere_qty"] and (case.pool is not None or parts["elsewhere_part_qty"]):
         reasons.append("idle_elsewhere")
-    if case.pool is not None and needed and position_qty < 0:
+    if case.pool is not None and ordered and position_qty < 0:
         reasons.append("customers_wait_here")
     if on_hand is None:
         reasons.append("stock_not_recorded")
@@ -1280,6 +1281,7 @@ INHERITED = frozenset(
         "stock_outs_unknown",
         "stock_out_days_estimated",
         "promotion_ahead",
+        "overridden",
         "discontinued",
         "no_demand",
         "no_demand_lately",

@@ -541,7 +541,7 @@ def build_forecast(settings: RunSettings, con: duckdb.DuckDBPyConnection, positi
     pool_choices = table("mart.pool_forecast_choice")
     summed = replace(adjusted, history=known)
     pools_noted = note_adjustments(pools_chosen, summed, adjustments, pools=pools)
-    pools_noted = note_overrides(pools_noted, told.steps, overrides, pools=pools)
+    pools_noted = note_overrides(pools_noted, told.steps, overrides, pools=pools, together=daily_moved)
     replace_with_frame(con, pool_choices, plan.choice_table(pools_noted, shared, pool_choices.column_names))
     replace_with_frame(con, steps, plan.override_table(told.steps, names, steps.column_names))
     replace_with_frame(con, choices, plan.choice_table(reasoned, names, choices.column_names))

@@ -211,11 +211,13 @@ def approve(
         [{**plain(one), "number": one.number} for one in done.approved],
         data={**plain(done), "as_of_date": as_of, "totals": totals, "dry_run": dry_run},
     )
-    for one in done.approved:
+    for (_, wanted_qty), one in zip(chosen, done.approved, strict=True):
         if one.is_repeat:
+            kept = (f"; {one.qty} stays, not {wanted_qty}", f"；仍为 {one.qty} 件，未改为 {wanted_qty}")
+            en, zh = kept if wanted_qty != one.qty else ("", "")
             out.say(
-                f"{one.sku}@{one.location} was approved before by {one.approved_by}: {one.number}",
-                f"{one.sku}@{one.location} 已由 {one.approved_by} 审核：{one.number}",
+                f"{one.sku}@{one.location} was approved before by {one.approved_by}: {one.number}{en}",
+                f"{one.sku}@{one.location} 已由 {one.approved_by} 审核：{one.number}{zh}",
             )
     for total in totals:
         value = worth(total, money)
@@ -235,11 +237,17 @@ def _named(rows: Mapping[tuple[str, str], Mapping[str, Any]], word: str) -> tupl
     if row is None and "@" in name and _series("SKU@LOCATION", name) in rows:
         raise WrongArgument(
             flag="SKU@LOCATION",
-            problem=f"{word}: {qty!r} is not a whole number of units, 0 to 9,999,999",
-            problem_zh=f"{word}：“{qty}”不是 0 到 9,999,999 的整数件数",
+            problem=f"{word}: {qty!r} is not a whole number of units, 1 to 9,999,999",
+            problem_zh=f"{word}：“{qty}”不是 1 到 9,999,999 的整数件数",
         )
     if row is None:
         raise WrongArgument(flag="SKU@LOCATION", problem=f"the plan has no {word}", problem_zh=f"计划里没有 {word}")
+    if not is_qty and not row["suggested_qty"]:
+        raise WrongArgument(
+            flag="SKU@LOCATION",
+            problem=f"nothing is suggested for {word}; to order all the same write {word}:QTY",
+            problem_zh=f"{word} 没有建议量；仍要订货请写成 {word}:数量",
+        )
     return row, int(qty) if is_qty else row["suggested_qty"]
 
 

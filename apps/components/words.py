@@ -782,6 +782,10 @@ WORDS: dict[str, tuple[str, str]] = {
     "product.wait": ("现在不用补货。", "Nothing to order now."),
     "product.out_on": ("在手和在途预计 {day} 用完。", "What is on hand and on order lasts until {day}."),
     "product.cut": ("预算不够，这次不订。", "Beyond the budget: not ordered this time."),
+    "product.out_here": (
+        "本处在手和在途都已有人要了。",
+        "All that is on hand and on order here is promised already.",
+    ),
     "product.out_here_on": (
         "本处在手和在途预计 {day} 用完，之后可由别处代发。",
         "What is on hand and on order here lasts until {day}; then other places may send.",
@@ -827,6 +831,10 @@ WORDS: dict[str, tuple[str, str]] = {
         "demand over {days} days (lead time {lead} + review {review})",
     ),
     "part.safety": ("安全库存（目标周期服务率 {service}）", "safety stock (cycle service {service} aimed at)"),
+    "part.safety.reached": (
+        "安全库存（不缺货概率 {service}）",
+        "safety stock (which leaves a {service} chance of no stock-out)",
+    ),
     "part.on_hand": (
         "减 在手未占用（{on_hand} − 已占用 {reserved}）",
         "less on hand and free ({on_hand} − {reserved} reserved)",

@@ -193,6 +193,15 @@ def test_customers_who_wait_at_a_place_are_not_sent_to_from_another() -> None:
     ]  # fmt: skip
 
 
+def test_waiting_for_the_next_review_is_not_for_customers_who_wait() -> None:
+    # by cost, packs of 18: together there is plenty, so a pack for the ten who wait at HEL saves the pool nothing
+    cost = {"unit_cost_cents": 1000.0, "unit_price_cents": 1800.0, "pack_qty": 18}
+    waiting = {"unique_id": HEL, "on_hand_qty": 0, "backordered_qty": 10}
+    rows = asked(TOTALS, waiting | cost, {"unique_id": TKU, "on_hand_qty": 400} | cost, target="cost")
+    assert (rows[HEL]["suggested_qty"], rows[HEL]["wait_part_qty"]) == (18, 0)
+    assert rows[TKU]["suggested_qty"] == 0
+
+
 def test_units_that_come_too_late_are_told_where_they_are_under_way() -> None:
     totals, places = four_places(on_hand_qty=60)
     due = pl.DataFrame(

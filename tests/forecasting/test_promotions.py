@@ -161,9 +161,41 @@ def test_the_backtest_knows_of_a_promotion_but_not_what_came_of_it() -> None:
         {"end_date": date(2026, 1, 1)},
         {"depth_ratio": 1.5},
         {"start_date": None},
+        {"depth_ratio": "30%"},
+        {"end_date": "next week"},
     ],
 )
 def test_a_promotion_that_cannot_be_is_refused_by_name(bad: dict[str, object]) -> None:
     one = {"unique_id": "S01@SZ", "start_date": date(2026, 3, 1), "end_date": date(2026, 3, 9), "depth_ratio": 0.2}
-    with pytest.raises(BadFrame, match=r"1 promotions can't be used, first 'S01@SZ'"):
-        plan_demand(HISTORY, as_of=LAST, promotions=pl.DataFrame([one | bad]), settings=SETTINGS)
+    for history in (HISTORY, HISTORY.head(30)):  # also where there is too little to learn from
+        with pytest.raises(BadFrame, match=r"1 promotions can't be used, first 'S01@SZ'"):
+            plan_demand(history, as_of=LAST, promotions=pl.DataFrame([one | bad]), settings=SETTINGS)
+
+
+def test_a_company_of_six_products_learns_it_too() -> None:
+    few = [f"S{i:02d}@SZ" for i in range(6)]
+    history, promotions = (frame.filter(pl.col("unique_id").is_in(few)) for frame in (HISTORY, PROMOTIONS))
+    told = plan_demand(history, as_of=LAST, horizon_days=7 * AHEAD, promotions=promotions, settings=SETTINGS)
+    week = weeks_of(told)
+    assert week[3, 1] == pytest.approx(3 * 18, rel=0.3) and max(week[3, 0], week[3, 2]) < 0.6 * week[3, 1]
+    assert told.exceptions.is_empty()
+
+
+def test_a_promotion_that_moves_nothing_is_told() -> None:
+    planned_only = PROMOTIONS.filter(pl.col("start_date") > LAST)
+    unknown = {"unique_id": "TYPO", "start_date": LAST, "end_date": LAST, "depth_ratio": 0.1}
+    given = pl.concat([planned_only, pl.DataFrame([unknown], schema=PROMOTIONS.schema)])
+    found = plan_demand(HISTORY, as_of=LAST, horizon_days=7 * AHEAD, promotions=given, settings=SETTINGS).exceptions
+    assert found["code"].to_list() == ["promotion_unlearned"] * 10 + ["promotion_unknown"]
+    assert found["unique_id"].to_list()[::10] == ["S00@SZ", "TYPO"]
+    assert "judge yourself" in found["message_en"][0] and "TYPO" in found["message_zh"][-1]
+    assert not found["is_blocking"].any()
+    by_product = given.drop("unique_id").with_columns(product=pl.lit("POT"))
+    found = plan_demand(HISTORY, as_of=LAST, promotions=by_product, settings=SETTINGS).exceptions
+    assert found.select("unique_id", "code", "rows").rows() == [("POT", "promotion_unknown", 11)]
+
+
+def test_promotions_may_come_as_text() -> None:
+    text = PROMOTIONS.with_columns(pl.col("start_date", "end_date", "depth_ratio").cast(pl.String))
+    told = plan_demand(HISTORY, as_of=LAST, horizon_days=7 * AHEAD, promotions=text, settings=SETTINGS)
+    assert_frame_equal(told.forecasts, planned().forecasts)

@@ -85,6 +85,10 @@ def test_what_a_planner_changed_at_one_place_is_told_of_all_together(
     assert "pia changed the forecast" in told["reason"] and "fair" in told["reason"]
     assert all("stock_out_days_estimated" not in rows[place]["reason_codes"] for place in ("LAMP@HEL", "LAMP@TKU"))
     assert story.together.forecast["mean_qty"][0] > 30
+    days = story.together.forecast.filter(pl.col("demand_date") <= day(DAYS + 6))  # the units of all places, not of one
+    model, now = (f"{days[name].sum():.0f}" for name in ("model_mean_qty", "mean_qty"))
+    assert f"(model {model}, now {now})" in told["reason"]
+    assert "pia changed the forecast" in rows["LAMP@HEL"]["reason"]  # of the quantity that it caused, too
 
 
 def by_a_planner(book: Book) -> None:

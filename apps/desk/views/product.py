@@ -104,7 +104,9 @@ def _decision(screen: Screen, row: Mapping[str, Any] | None) -> None:
     else:
         by = day(row["order_by_date"], screen.language, today=screen.today)
         said.append(t("product.buy", qty=qty(row["suggested_qty"]), day=by))
-    if row["stockout_date"] is not None:
+    if row["stockout_date"] is not None and row["inventory_position_qty"] <= 0:
+        said.append(t("product.out_here"))
+    elif row["stockout_date"] is not None:
         key = "product.out_here_on" if "pooled" in row["reason_codes"] else "product.out_on"
         said.append(t(key, day=day(row["stockout_date"], screen.language, today=screen.today)))
     if row["suggested_qty"] and is_made(row):
@@ -224,7 +226,10 @@ def _waterfall(screen: Screen, row: Mapping[str, Any]) -> None:
     )
     worded = {  # with the numbers behind them; the others say themselves
         "demand_part_qty": interval,
-        "safety_part_qty": t("part.safety", service=percent(row["cycle_service_ratio"])),
+        "safety_part_qty": t(
+            "part.safety" if row["target"] == "cycle_service" else "part.safety.reached",
+            service=percent(row["cycle_service_ratio"]),
+        ),
         "backordered_part_qty": t("part.backordered"),
         "on_hand_part_qty": on_hand,
         "on_order_part_qty": t("part.on_order"),
