@@ -227,7 +227,7 @@ def _waterfall(screen: Screen, row: Mapping[str, Any]) -> None:
     worded = {  # with the numbers behind them; the others say themselves
         "demand_part_qty": interval,
         "safety_part_qty": t(
-            "part.safety" if row["target"] == "cycle_service" else "part.safety.reached",
+            "part.safety" if row["order_target"] == "cycle_service" else "part.safety.reached",
             service=percent(row["cycle_service_ratio"]),
         ),
         "backordered_part_qty": t("part.backordered"),
