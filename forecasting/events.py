@@ -246,7 +246,8 @@ def read_promotions(frame: Frame) -> pl.DataFrame:
             return pl.lit(None, dtype=dtype).alias(name)
         if dtype == pl.Date and given.schema[name] == pl.String:
             return pl.col(name).str.strip_chars().str.to_date(strict=False)
-        return pl.col(name).cast(dtype, strict=False)
+        read = pl.col(name).cast(dtype, strict=False)
+        return pl.when(~read.is_in(["", "nan"])).then(read).alias(name) if name in ("unique_id", "product") else read
 
     asked = (pl.col("depth_ratio") if "depth_ratio" in given.columns else pl.lit(None)).alias("told")
     promos = given.select(*(typed(name, dtype) for name, dtype in columns.items()), asked)  # type: ignore[arg-type]

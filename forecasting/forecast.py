@@ -582,7 +582,7 @@ def _note_events(one: _Series, weeks: Floats, factors: Floats, as_of: date, lear
         one.reasons.append("promotion_ahead")
         one.facts |= {
             "promotion_from": str(as_of + timedelta(days=7 * week + 1)),
-            "promotion_factor": round(promoted, 4),
+            "promotion_factor": round(float(ahead[week]), 4),
         }
         return
     name = learned.events.names[learned.events.strongest[row, week]]
@@ -677,7 +677,8 @@ def _future(
         else:
             ahead = one.ahead
             shares = day_shares(one.days)
-            spread, level = deviations(weeks[one.at], is_masked[one.at])
+            usual = learned.without_promotions(one.unique_id, weeks[one.at], -(-horizon_days // 7))
+            spread, level = deviations(usual, is_masked[one.at])
         open_days = ~(shut | gone)
         every_day = np.outer(ahead, shares.mean(axis=0)).ravel()[:horizon_days]
         mean[row] = every_day * open_days

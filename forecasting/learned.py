@@ -104,6 +104,13 @@ class Learned:
                 now = now * of_now[rows][:, -past_weeks - ahead_weeks :]
         return then, now
 
+    def without_promotions(self, unique_id: str, weeks: Floats, ahead_weeks: int) -> Floats:
+        """Past `weeks` of a series as they would have been without what promotions did."""
+        if self.promotions is None:
+            return weeks
+        factors = self.promotions[self.rows[unique_id]]
+        return np.asarray(weeks / factors[: factors.size - ahead_weeks][-weeks.size :])
+
     def default(self, demand_class: str) -> str:
         """The model a series of this class gets when its own backtest gives no strong reason for another."""
         return self.defaults.get(demand_class, default_model(demand_class))
@@ -276,7 +283,8 @@ def _promoted(
 def _lifted(panel: Panel, share: Floats, depth: Floats, weeks: int) -> Floats | None:
     """What promotions multiply the first `weeks` weeks by, learned from `panel`; None where it saw too few."""
     seen = slice(0, panel.periods)
-    levels = [panel.attributes[name] for name in ("category", "product") if name in panel.attributes]
+    each = np.arange(len(panel.ids))  # products that lie at one place only are no attribute: each series is its own
+    levels = [panel.attributes.get("category", np.zeros_like(each)), panel.attributes.get("product", each)]
     lifts = promotion_lifts(panel.y, share[:, seen], depth[:, seen], levels=levels)
     return lifts.factors(share[:, :weeks], depth[:, :weeks]) if lifts.weeks else None
 

@@ -45,7 +45,7 @@ POSITIONS: dict[str, tuple[Any, object]] = {  # column: type, value where it is 
     "idle_elsewhere_qty": (
         pl.Int64,
         0,
-    ),  # free at places of the pool that have no position; the same for all its positions
+    ),  # free at places of the pool without a position; the same for all
     "currency": (pl.String, None),
     "unit_cost_cents": (pl.Float64, None),
     "unit_price_cents": (pl.Float64, None),

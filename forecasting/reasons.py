@@ -318,7 +318,7 @@ REASONS: dict[str, tuple[str, str]] = {
     ),
     "idle_elsewhere": (
         "还没卖过的地方另有 {idle_elsewhere_qty} 件可代发",
-        "{idle_elsewhere_qty} more lie free, or are under way, at places that never sold it and may send",
+        "{idle_elsewhere_qty} more lie free at places that never sold it and may send",
     ),
     "served_elsewhere": (
         "别处多于应有份额的库存与订货可代发（{elsewhere_part_qty:+d}）",

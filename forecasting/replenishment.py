@@ -409,13 +409,13 @@ def suggest(
         _share_level(pool)
     for case in cases:
         _set_policy(case, settings, about.get((case.pool or case).unique_id))
+        if case.pool is None and sizes.get(case.position["pool_id"]) == 1:
+            _count_idle(case)
     moved = joint.transfers(_places(cases), routes) if routes else []
     for move in moved:
         next(c for c in cases if c.unique_id == move.to_unique_id).transfer_qty += move.qty
     for case in cases:
         if case.pool is None:
-            if sizes.get(case.position["pool_id"]) == 1:
-                _count_idle(case)
             _set_quantity(case, settings)
     for pool in pools:
         _settle(pool, settings)
@@ -849,7 +849,8 @@ def _settle(pool: _Pool, settings: OrderSettings) -> None:
 def _count_idle(case: _Case) -> None:
     """What lies free at places that never sold it serves the only place that does, before anything is bought."""
     has_rule = case.position["policy"] != "order_up_to" or case.position["min_qty"] is not None
-    case.elsewhere_qty = 0 if has_rule else min(max(0, case.gap_qty), case.position["idle_elsewhere_qty"])
+    promised = max(0, -case.inventory_position_qty)  # who waits here is not sent to from elsewhere
+    case.elsewhere_qty = 0 if has_rule else min(max(0, case.gap_qty - promised), case.position["idle_elsewhere_qty"])
     if case.cost is not None and case.elsewhere_qty:
         case.cost = partial(_more, case.cost, case.elsewhere_qty)
 
@@ -1024,7 +1025,7 @@ def _places(cases: Sequence[_Case]) -> list[joint.Place]:
                 unique_id=case.unique_id,
                 sku=p["sku"],
                 location_code=p["location_code"],
-                needed_qty=max(0, gap),
+                needed_qty=max(0, gap - case.elsewhere_qty),
                 surplus_qty=max(0, min(-gap - case.extra_qty, there)),
                 weekly_holding_cents=case.weekly_holding or 0.0,
                 order_cents=p["order_cost_cents"],

@@ -783,8 +783,8 @@ WORDS: dict[str, tuple[str, str]] = {
     "product.out_on": ("在手和在途预计 {day} 用完。", "What is on hand and on order lasts until {day}."),
     "product.cut": ("预算不够，这次不订。", "Beyond the budget: not ordered this time."),
     "product.out_here": (
-        "本处在手和在途都已有人要了。",
-        "All that is on hand and on order here is promised already.",
+        "本处在手和在途已没有可用的。",
+        "Nothing is left here that is not promised.",
     ),
     "product.out_here_on": (
         "本处在手和在途预计 {day} 用完，之后可由别处代发。",

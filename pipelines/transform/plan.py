@@ -124,20 +124,27 @@ def country(con: duckdb.DuckDBPyConnection) -> str | None:
 
 def promotions(con: duckdb.DuckDBPyConnection, as_of: AsOf, series: pl.DataFrame) -> pl.DataFrame:
     """Promotion prices as known on the as-of date, past and planned: unique_id, start_date, end_date, depth_ratio (off the
-    list price of the first day, 0 where there is none; of several prices of one period the lowest), known_from_date.
+    list price of the first day, 0 where there is none; of several prices of one period the lowest), known_from_date. One that
+    is not below the list price is none: nobody pays it.
 
     `series`: unique_id, sku, of places and of pools. A promotion without an end lasts as far as any forecast goes.
     """
     found = con.execute(f"""
-      SELECT p.sku, p.valid_from_date AS start_date,
-        coalesce(p.valid_to_date, p.valid_from_date + {MAX_PROMOTION_DAYS}) AS end_date,
-        max(coalesce(greatest(0, 1 - p.unit_price_cents / nullif(l.unit_price_cents, 0)), 0))::DOUBLE AS depth_ratio,
-        min({as_of.business_day("p.known_from_at")}) AS known_from_date
-      FROM core.fct_price p LEFT JOIN core.fct_price l ON l.sku = p.sku AND l.price_kind = 'list'
-        AND l.currency = p.currency AND l.selling_unit = p.selling_unit AND l.min_packs = p.min_packs
-        AND l.valid_from_date <= p.valid_from_date
-        AND (l.valid_to_date IS NULL OR l.valid_to_date >= p.valid_from_date)
-      WHERE p.price_kind = 'promotion' GROUP BY ALL""").pl()
+      WITH offered AS (
+        SELECT p.sku, p.valid_from_date AS start_date,
+          coalesce(p.valid_to_date, {as_of.day_sql} + {MAX_PROMOTION_DAYS}) AS end_date,
+          1 - p.unit_price_cents / nullif(l.unit_price_cents, 0) AS off_ratio,
+          {as_of.business_day("p.known_from_at")} AS known_from_date
+        FROM core.fct_price p LEFT JOIN core.fct_price l ON l.sku = p.sku AND l.price_kind = 'list'
+          AND l.currency = p.currency AND l.selling_unit = p.selling_unit AND l.min_packs <= p.min_packs
+          AND l.valid_from_date <= p.valid_from_date
+          AND (l.valid_to_date IS NULL OR l.valid_to_date >= p.valid_from_date)
+        WHERE p.price_kind = 'promotion'
+        QUALIFY row_number() OVER (PARTITION BY p.price_id ORDER BY l.min_packs DESC, l.valid_from_date DESC) = 1
+      )
+      SELECT sku, start_date, end_date, max(coalesce(off_ratio, 0))::DOUBLE AS depth_ratio,
+        min(known_from_date) AS known_from_date
+      FROM offered WHERE coalesce(off_ratio, 1) > 0 GROUP BY ALL""").pl()
     return (
         found.join(series, on="sku")
         .select("unique_id", "start_date", "end_date", "depth_ratio", "known_from_date")
@@ -163,7 +170,7 @@ def positions(con: duckdb.DuckDBPyConnection, as_of: AsOf, defaults: PlanningDef
     covers it, `backordered_qty` what it lacks. `lead_times_days` are lead times that are as likely as each other, from real
     receipts and what the supplier states; NULL where `lead_time_days` is taken for certain. `pool_id` names the places that
     send for each other: all of a SKU that record their stock and may ship; NULL where each is planned for itself.
-    `idle_elsewhere_qty` is what lies free or is under way at places that may ship it and were never asked for it: sent there to
+    `idle_elsewhere_qty` is what lies free at places that may ship it and were never asked for it: sent there to
     be sold, perhaps, but no series yet.
     """
     found = con.execute(
@@ -178,10 +185,8 @@ def positions(con: duckdb.DuckDBPyConnection, as_of: AsOf, defaults: PlanningDef
         FROM core.fct_stock_daily WHERE valid_to_date IS NULL
       ), under_way AS (SELECT sku, location_code, sum(qty) AS qty FROM ({_under_way(as_of)}) GROUP BY ALL),
       idle AS (
-        SELECT sku, sum(qty) AS qty FROM (
-          SELECT sku, location_code, greatest(0, sum(qty)) AS qty FROM (
-            SELECT sku, location_code, on_hand_qty - outstanding_qty AS qty FROM stock UNION ALL FROM under_way) GROUP BY ALL)
-        JOIN raw.location USING (location_code) ANTI JOIN series USING (sku, location_code)
+        SELECT sku, sum(greatest(0, on_hand_qty - outstanding_qty)) AS qty FROM stock
+          JOIN raw.location USING (location_code) ANTI JOIN series USING (sku, location_code)
         WHERE is_active AND can_ship AND is_location_stock_tracked GROUP BY ALL
       ), source AS ({_sourcing(as_of)}), sold AS ({_prices(as_of)}),
       made AS (SELECT sku FROM raw.sku WHERE supply_mode = 'make')

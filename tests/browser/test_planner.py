@@ -324,7 +324,7 @@ def test_places_that_send_for_each_other_are_shown_together_and_alone(desk: Desk
     says = SAYS[locale]
     desk.app.visit(window, "product?sku=BOWL&at=WH9&role=planner")
     expect(window.get_by_text(says["send"])).to_be_visible()
-    expect(window.get_by_text("都已有人要了" if locale == "zh-CN" else "is promised already")).to_be_visible()
+    expect(window.get_by_text("已没有可用的" if locale == "zh-CN" else "Nothing is left here")).to_be_visible()
     stock = "700 件" if locale == "zh-CN" else "700 units"  # 1,100 less two a day for 200 days
     expect(window.get_by_text(stock)).to_be_visible()
     shoot(window, f"together_{locale}")

@@ -32,7 +32,7 @@ STEPS = {  # what a step is called in print: en, zh; its terms are the numbers i
         r"([\d.]+)% of it, so its level is (\d+)",
         r"合计补到 (\d+)（预期需求 (\d+)，安全库存 ([+-]\d+)）；本处预计发出其中 ([\d.]+)%，目标库存 (\d+)",
     ),
-    "idle": (r"(\d+) more lie free, or are under way, at places", r"还没卖过的地方另有 (\d+) 件可代发"),
+    "idle": (r"(\d+) more lie free at places", r"还没卖过的地方另有 (\d+) 件可代发"),
     "elsewhere": (r"other places have or order more than their share", r"别处多于应有份额的库存与订货可代发"),
     "min_max": (r"min (\d+) / max (\d+)", r"最小 (\d+) / 最大 (\d+)"),
     "to_max": (r"up to the max of (\d+)", r"补到最大库存 (\d+)"),

@@ -61,6 +61,9 @@ def test_what_lies_where_nobody_asked_yet_is_not_bought_again() -> None:
     assert sum(int(str(row["suggested_qty"])) for row in rows.values()) == 278 - 150 - 28
     (alone,) = asked(PLACES, {"unique_id": HEL, "on_hand_qty": 100} | idle).values()
     assert (alone["suggested_qty"], alone["elsewhere_part_qty"]) == (187 - 100 - 28, -28)
+    waiting = {"unique_id": HEL, "on_hand_qty": 0, "backordered_qty": 10, "idle_elsewhere_qty": 500}
+    (kept,) = asked(PLACES, waiting).values()
+    assert (kept["suggested_qty"], kept["elsewhere_part_qty"]) == (10, -187)  # who waits here is not sent to from there
     (plenty,) = asked(PLACES, {"unique_id": HEL, "on_hand_qty": 100, "idle_elsewhere_qty": 500}).values()
     assert (plenty["suggested_qty"], plenty["elsewhere_part_qty"]) == (0, -87)
     apart = asked(

@@ -133,6 +133,16 @@ def test_promotions_that_change_nothing_change_nothing() -> None:
         assert_frame_equal(getattr(plans[0], name), getattr(plans[2], name))
 
 
+def test_past_promotions_do_not_widen_what_may_come() -> None:
+    def above(plan: DemandPlan) -> np.ndarray:
+        ahead = plan.totals.filter(pl.col("horizon_days") == 14).sort("unique_id")
+        wide: np.ndarray = (ahead["q95"] - ahead["mean"]).to_numpy()[1::3]  # of those without a promotion ahead
+        return wide
+
+    calm = plan_demand(shop(lift=1.0)[0], as_of=LAST, horizon_days=7 * AHEAD, settings=SETTINGS)
+    assert above(planned()).mean() < 1.6 * above(calm).mean()
+
+
 def test_pieces_know_the_promotions_of_the_whole() -> None:
     small = PlanSettings(paths=20, folds=3, slow_series=0, batch_series=11)
     pieces = plan_batches(HISTORY, as_of=LAST, horizon_days=7 * AHEAD, promotions=PROMOTIONS, settings=small)
