@@ -35,6 +35,18 @@ def is_made(row: Mapping[str, Any]) -> bool:
     return row.get("supply_kind") == "production"
 
 
+def terms_missed(row: Mapping[str, Any], qty: int) -> list[tuple[str, int]]:
+    """What of the supplier's terms a quantity does not keep to, with the units of the term: `below_least` (the least order)
+    and `broken_pack`. A planner may have agreed otherwise, so it is said and not refused.
+
+    >>> terms_missed({"moq_qty": 24, "pack_qty": 12}, 20)
+    [('below_least', 24), ('broken_pack', 12)]
+    """
+    least, pack = row["moq_qty"] or 1, row["pack_qty"] or 1
+    missed = {"below_least": (least, qty < least), "broken_pack": (pack, qty % pack > 0)}
+    return [(name, units) for name, (units, is_missed) in missed.items() if is_missed]
+
+
 def suggested(
     row: Mapping[str, Any], *, as_of_date: date, qty: int | None = None, reason: str | None = None
 ) -> Suggested:

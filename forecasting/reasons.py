@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from typing import Literal
+from typing import Any, Literal
 
 from forecasting.money import money
 
@@ -189,6 +189,17 @@ REASONS: dict[str, tuple[str, str]] = {
         "orders are for a cycle service of {cycle_service_ratio}",
     ),
     "aims_at_fill_rate": ("补货目标：满足率 {fill_rate_ratio}", "orders are for a fill rate of {fill_rate_ratio}"),
+    "aims_within": ("每天的采购不超过 {budget_cents}", "all orders of a day cost no more than {budget_cents}"),
+    "aims_apart": ("各处分别计划", "every place is planned for itself"),
+    "aims_for_channels": (
+        "为利润最高的渠道保留库存",
+        "units are held back for the channel that earns most",
+    ),
+    "aims_otherwise": (
+        "持有一年的成本为进价的 {holding_ratio}；缺一件的损失为毛利，无售价时为进价的 {shortage_ratio}",
+        "keeping a unit for a year costs {holding_ratio} of its cost; a unit short costs its margin, {shortage_ratio} of the cost "
+        "where no price is known",
+    ),
     # why this quantity
     "below_target": (
         "保护期 {protection_interval_days} 天预期需求 {demand_part_qty}，安全库存 {safety_part_qty:+d}，目标库存 "
@@ -441,6 +452,21 @@ def percent(ratio: float) -> str:
     if 0 < ratio < 0.00005:
         return "<0.01%"
     return f"{100 * ratio:.2f}".rstrip("0").rstrip(".") + "%"
+
+
+def aims(planning: Mapping[str, Any], language: Language) -> list[str]:
+    """What all suggestions aim at, in sentences: the target, budgets, and what is switched otherwise than usual.
+
+    `planning` holds the fields of `pipelines.transform.plan.PlanningDefaults`.
+    """
+    said = [sentence(f"aims_at_{planning['target']}", planning, language)]
+    for currency, cents in planning["budget_cents"].items():
+        said.append(sentence("aims_within", {"budget_cents": cents, "currency": currency}, language))
+    if not planning["pools_places"]:
+        said.append(sentence("aims_apart", planning, language))
+    if planning["protects_channels"]:
+        said.append(sentence("aims_for_channels", planning, language))
+    return said
 
 
 def sentences(codes: Iterable[str], facts: str | Mapping[str, object], language: Language) -> list[str]:

@@ -345,7 +345,7 @@ def suggest(
     closed_days: Frame | None = None,
     suppliers: Frame | None = None,
     routes: Sequence[joint.Route] = (),
-    budget_cents: float | None = None,
+    budget_cents: float | Mapping[str, float] | None = None,
 ) -> Suggestions:
     """Suggest an order for each position.
 
@@ -368,7 +368,7 @@ def suggest(
         suppliers: supplier_code, min_order_cents: the least value of all lines of one order.
         routes: What moving goods between two locations costs; a position needs sku and location_code for that, and none is
             moved within a pool, whose places send for each other.
-        budget_cents: All orders together cost no more.
+        budget_cents: All orders together cost no more; by currency, those in a currency (others have no limit).
 
     Returns:
         Frames of the kind `positions` is. `order_by_date` is the last open day on which ordering keeps to the service
@@ -421,7 +421,11 @@ def suggest(
         _settle(pool, settings)
     joined = _join_orders(cases, suppliers)
     if budget_cents is not None:
-        _keep_to_budget(cases, budget_cents, {str(row[0]): row[4] for row in joined if row[1] in ("enough", "raised")})
+        least = {str(row[0]): row[4] for row in joined if row[1] in ("enough", "raised")}
+        budgets = budget_cents.items() if isinstance(budget_cents, Mapping) else [(None, budget_cents)]
+        for currency, budget in budgets:
+            in_it = [case for case in cases if currency is None or case.position["currency"] == currency]
+            _keep_to_budget(in_it, budget, least)
     rows = [_row(case, day, about.get((case.pool or case).unique_id), settings) for case in cases]
 
     def frame(rows: Any, schema: dict[str, Any]) -> Any:

@@ -134,6 +134,7 @@ PROBLEMS: dict[str, tuple[str, str]] = {
         "{carrier} needs a tracking number for each box",
         "{carrier} 要求每个包裹都有运单号",
     ),
+    "unknown_currency": ("{currency} is not the code of a currency, like CNY", "{currency} 不是币种代码（如 CNY）"),
     "way_not_open": ("{kind} is not open for {sku}; there is {ways}", "{sku} 不能选 {kind}，可选：{ways}"),
 }
 

@@ -114,18 +114,19 @@ def suggestions(
 
 
 def aim(warehouse_dir: Path, *, language: str = "en") -> str:
-    """What the suggestions of the newest plan aim at, in a sentence of `language`.
+    """What the suggestions of the newest plan aim at, in `language`.
 
     Raises:
         WarehouseMissing: Nothing was published yet.
     """
-    from forecasting.reasons import sentence
+    from forecasting.reasons import aims
     from pipelines.transform.plan import planning_defaults
 
     with live_warehouse(warehouse_dir) as warehouse:
         planned = _planned(warehouse)
         defaults = planning_defaults(warehouse.con, AsOf(planned.as_of_date, planned.business_zone))
-    return sentence(f"aims_at_{defaults.target}", asdict(defaults), "zh" if language == "zh" else "en")
+    said = aims(asdict(defaults), "zh" if language == "zh" else "en")
+    return ("；" if language == "zh" else "; ").join(said)
 
 
 def override_value(warehouse_dir: Path, *, sku: str | None = None, location_code: str | None = None) -> Plan:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import re
 import typing
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 DONE, FAILED, USAGE, REFUSED, GATE, LOCKED = 0, 1, 2, 3, 4, 5
 """Exit codes: done; failed; used wrongly; rows refused or quarantined; a quality gate stopped it; locked by another run."""
 
+_AMOUNT = re.compile(r"(?P<whole>[0-9]{1,12})(?:\.(?P<part>[0-9]+))?")
 _BREAK = " ¦ "  # between the English and the Chinese half of a help text
 _WORDS = {
     "Usage:": "用法：",
@@ -285,6 +287,25 @@ def a_day(flag: str, text: str | None) -> date | None:
             problem_zh=f"{text} 不是有效日期；请写成 2024-01-31 的形式",
         )
     return day
+
+
+def cents_of(flag: str, text: str, currency: str) -> int:
+    """An amount typed like 1234.50, in minor units of the currency.
+
+    Raises:
+        WrongArgument: It is no amount, or has more decimals than the currency.
+    """
+    from babel.numbers import get_currency_precision
+
+    digits = int(get_currency_precision(currency))
+    match = _AMOUNT.fullmatch(text)
+    if match is None or len(match["part"] or "") > digits:
+        raise WrongArgument(
+            flag=flag,
+            problem=f"{text} is not an amount with at most {digits} decimals, like 1234.50",
+            problem_zh=f"{text} 不是金额，应写成 1234.50 的形式，最多 {digits} 位小数",
+        )
+    return int(match["whole"]) * 10**digits + int((match["part"] or "").ljust(digits, "0") or 0)
 
 
 def one_of(flag: str, value: str | None, choices: Sequence[str]) -> None:

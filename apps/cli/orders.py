@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 from apps.cli import imports
-from apps.cli.context import FAILED, REFUSED, Context, Csv, DryRun, WrongArgument, a_day, both, command, one_of
+from apps.cli.context import FAILED, REFUSED, Context, Csv, DryRun, WrongArgument, a_day, both, cents_of, command, one_of
 from apps.cli.terminal import aligned, money, plain, shown
 
 if TYPE_CHECKING:
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from orders_core.store.uow import Store
 
 _LINE = re.compile(r"(?P<sku>.+?):(?P<qty>[0-9]{1,7})(?::(?P<unit>[^:]+))?")
-_AMOUNT = re.compile(r"(?P<whole>[0-9]{1,12})(?:\.(?P<part>[0-9]+))?")
 
 Numbers = Annotated[list[str], typer.Argument(metavar="NUMBER", help=both("order numbers", "订单号"))]
 Lines = Annotated[list[str], typer.Argument(metavar="SKU:QTY[:UNIT]", help=both("what, how many", "货号:数量[:单位]"))]
@@ -544,7 +543,7 @@ def invoice(
 
     with out.store() as store:
         currency = _page(store, number).order.currency
-        cents = None if amount is None else _cents("--amount", amount, currency)
+        cents = None if amount is None else cents_of("--amount", amount, currency)
         asked = RequestInvoice(number, title, tax_number, cents, idem_key=key)
         result = out.run(store, request_invoice, asked, dry_run=dry_run)
     data = {**plain(result), "dry_run": dry_run}
@@ -575,7 +574,7 @@ def pay(
         order = _page(store, number).order
         cents = order.total_cents - (order.paid_cents - order.refunded_cents)
         if amount is not None:
-            cents = _cents("--amount", amount, order.currency)
+            cents = cents_of("--amount", amount, order.currency)
         elif cents <= 0:
             raise InvalidCommand(field=number, problem=out.text("it owes nothing", "没有待付金额"))
         received = out.run(
@@ -615,25 +614,10 @@ def refund(
     from orders_core.services.payments import RefundOrder, refund_order
 
     with out.store() as store:
-        cents = _cents("--amount", amount, _page(store, number).order.currency)
+        cents = cents_of("--amount", amount, _page(store, number).order.currency)
         done = out.run(store, refund_order, RefundOrder(number, cents, reason, idem_key=key), dry_run=dry_run)
     data = {**plain(done), "dry_run": dry_run}
     del data["order_id"]
     out.emit(data, done.number)
     costs, back = money(done.total_cents, done.currency), money(done.refunded_cents, done.currency)
     out.say(f"{number} costs {costs} now; {back} given back in all", f"{number} 现应收 {costs}，累计退款 {back}")
-
-
-def _cents(flag: str, text: str, currency: str) -> int:
-    """An amount typed like 1234.50, in minor units of the currency."""
-    from babel.numbers import get_currency_precision
-
-    digits = int(get_currency_precision(currency))
-    match = _AMOUNT.fullmatch(text)
-    if match is None or len(match["part"] or "") > digits:
-        raise WrongArgument(
-            flag=flag,
-            problem=f"{text} is not an amount with at most {digits} decimals, like 1234.50",
-            problem_zh=f"{text} 不是金额，应写成 1234.50 的形式，最多 {digits} 位小数",
-        )
-    return int(match["whole"]) * 10**digits + int((match["part"] or "").ljust(digits, "0") or 0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from typing import Annotated, Any
 
@@ -88,19 +88,23 @@ def show(
     if not (out.is_json or as_csv):
         for row in rows:
             row["status"] = say(out.language, f"plan.status.{row['status']}")
+    columns = {
+        "status": ("status", "状态"),
+        "sku": ("sku", "货号"),
+        "sku_name": ("name", "名称"),
+        "location_code": ("location", "仓"),
+        "suggested_qty": ("order", "建议量"),
+        "order_by_date": ("order by", "最迟下单"),
+        "stockout_date": ("runs out", "预计断货"),
+        "supplier_code": ("supplier", "供应商"),
+        "approved_number": ("ordered as", "已生成"),
+        "reason": ("because", "原因"),
+    }
+    if as_csv:  # all there is, for a sheet to work on
+        others = [name for name in plan.rows.columns if name not in ("facts", "reason_codes")]
+        columns |= {name: (name, name) for name in (*others, "approved_qty", "approved_by") if name not in columns}
     out.emit_rows(
-        {
-            "status": ("status", "状态"),
-            "sku": ("sku", "货号"),
-            "sku_name": ("name", "名称"),
-            "location_code": ("location", "仓"),
-            "suggested_qty": ("order", "建议量"),
-            "order_by_date": ("order by", "最迟下单"),
-            "stockout_date": ("runs out", "预计断货"),
-            "supplier_code": ("supplier", "供应商"),
-            "approved_number": ("ordered as", "已生成"),
-            "reason": ("because", "原因"),
-        },
+        columns,
         rows,
         as_csv=as_csv,
         data={"publication": known, "total": plan.rows.height, "suggestions": rows},
@@ -161,7 +165,8 @@ def approve(
     """One purchase order per supplier and place, one production order per made product. What was approved before is named,
     not ordered again.
     """
-    from apps.approving import is_bulk, is_made, suggested, totals_by_order, why_not, worth
+    from apps.approving import is_bulk, is_made, suggested, terms_missed, totals_by_order, why_not, worth
+    from apps.components.words import say
     from orders_core.services.approve_suggestions import ApproveSuggestions, approve_suggestions
     from pipelines.plan import suggestions
 
@@ -177,6 +182,7 @@ def approve(
     plan = suggestions(out.settings.warehouse_dir, language=out.language, only_to_buy=False, as_of=older)
     rows = {(row["sku"], row["location_code"]): row for row in plan.rows.iter_rows(named=True)}
     if trusted:
+        _must_be_bought_from(supplier, rows.values())
         chosen = [
             (row, row["suggested_qty"])
             for row in rows.values()
@@ -219,6 +225,9 @@ def approve(
                 f"{one.sku}@{one.location} was approved before by {one.approved_by}: {one.number}{en}",
                 f"{one.sku}@{one.location} 已由 {one.approved_by} 审核：{one.number}{zh}",
             )
+    for row, qty in ordered_now:
+        for missed, term in terms_missed(row, qty):
+            out.say(*(say(lang, f"approve.{missed}", sku=row["sku"], qty=qty, term=term) for lang in ("en", "zh")))
     for total in totals:
         value = worth(total, money)
         who, where, lines, units = (total[name] for name in ("supplier_code", "location_code", "lines", "qty"))
@@ -229,10 +238,23 @@ def approve(
         )
 
 
+def _must_be_bought_from(supplier: str | None, rows: Iterable[Mapping[str, Any]]) -> None:
+    """A supplier of nothing in the plan is most likely a slip of the hand."""
+    from apps.approving import is_made
+
+    known = sorted({row["supplier_code"] for row in rows if row["supplier_code"] and not is_made(row)})
+    if supplier is not None and supplier not in known:
+        raise WrongArgument(
+            flag="--supplier",
+            problem=f"the plan buys nothing from {supplier}; it knows {', '.join(known)}",
+            problem_zh=f"计划里没有向 {supplier} 采购的商品；已知供应商：{'、'.join(known)}",
+        )
+
+
 def _named(rows: Mapping[tuple[str, str], Mapping[str, Any]], word: str) -> tuple[Mapping[str, Any], int]:
     """The suggestion a word like LAMP@WH1 or LAMP@WH1:40 names, and its quantity."""
     name, colon, qty = word.rpartition(":")
-    is_qty = bool(colon) and qty.isascii() and qty.isdigit() and len(qty) <= 7
+    is_qty = bool(colon) and qty.isascii() and qty.isdigit() and len(qty) <= 7 and int(qty) > 0
     row = rows.get(_series("SKU@LOCATION", name if is_qty else word))
     if row is None and "@" in name and _series("SKU@LOCATION", name) in rows:
         raise WrongArgument(
@@ -340,8 +362,12 @@ def list_overrides(
 
 
 def _list_changes(out: Context, rows: Sequence[Any], own: Mapping[str, tuple[str, str]], as_csv: bool) -> None:
+    from apps.components.words import say
+
     hidden = {"idem_key", "body_hash", "version", "sku_id", "location_id"}
     shown = [{name: value for name, value in row._mapping.items() if name not in hidden} for row in rows]
+    if not (out.is_json or as_csv):
+        shown = [row | {"kind": say(out.language, f"change.kind.{row['kind']}")} for row in shown]
     out.emit_rows(
         {
             "id": ("id", "编号"),

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from apps.cli.context import Context, DryRun, both, command, group, one_of
+from apps.cli.context import Context, DryRun, WrongArgument, both, cents_of, command, group, one_of
 
 CHANNEL_KINDS = ("web", "marketplace", "store", "phone", "mail", "walk_in", "api", "standing")
 CARRIER_KINDS = ("courier", "own_truck", "pick_up")
@@ -86,6 +86,17 @@ def target(
     ratio: Annotated[
         float | None, typer.Option("--ratio", help=both("the service, such as 0.95", "服务率，如 0.95"))
     ] = None,
+    budget: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--budget",
+            metavar="CNY=AMOUNT",
+            help=both(
+                "what a day's orders in a currency may cost; CNY=none: no limit",
+                "该币种每天采购的金额上限；CNY=none 为不限",
+            ),
+        ),
+    ] = None,
     protect: Annotated[
         bool | None,
         typer.Option(
@@ -102,25 +113,67 @@ def target(
             ),
         ),
     ] = None,
+    holding: Annotated[
+        float | None,
+        typer.Option("--holding", help=both("a year's keeping, share of the cost", "每年持有成本占进价的比例")),
+    ] = None,
+    shortage: Annotated[
+        float | None,
+        typer.Option(
+            "--shortage",
+            help=both("a unit short, share of the cost, where no price is known", "无售价时缺一件的损失占进价的比例"),
+        ),
+    ] = None,
+    min_max: Annotated[
+        int | None,
+        typer.Option(
+            "--min-max-cents",
+            help=both(
+                "grades C and D go by min/max up to this worth", "可信度 C、D 且最大库存金额不超过此数（分）按最小/最大"
+            ),
+        ),
+    ] = None,
+    move: Annotated[
+        int | None,
+        typer.Option("--transfer-cents", help=both("to move a unit between places", "调拨每件的费用（分）")),
+    ] = None,
+    move_fixed: Annotated[
+        int | None,
+        typer.Option("--transfer-fixed-cents", help=both("and for each transfer", "每次调拨的固定费用（分）")),
+    ] = None,
     reason: Annotated[str, typer.Option("--reason", help=both("why, in a few words", "原因"))] = "",
     dry_run: DryRun = False,
 ) -> None:
     """Plans as of today and later go by it; by default an order is for least expected cost."""
     from apps.cli.plan import say_from_when
-    from forecasting.reasons import sentence
+    from forecasting.reasons import aims, sentence
     from orders_core.services.plan_changes import SetPlanning, set_planning
 
+    numbers = {
+        "holding_ratio": holding,
+        "shortage_ratio": shortage,
+        "min_max_value_cents": min_max,
+        "transfer_unit_cents": move,
+        "transfer_fixed_cents": move_fixed,
+    }
+    given = {name: number for name, number in numbers.items() if number is not None}
+    asked = SetPlanning(by, ratio, protect, reason, pool, given, dict(_budget(word) for word in budget or ()))
     with out.store() as store:
-        now = out.run(store, set_planning, SetPlanning(by, ratio, protect, reason, pool), dry_run=dry_run)
-    out.emit(
-        now.model_dump(), sentence(f"aims_at_{now.target}", now.model_dump(), "zh" if out.language == "zh" else "en")
-    )
+        now = out.run(store, set_planning, asked, dry_run=dry_run)
+    held, language = now.model_dump(), "zh" if out.language == "zh" else "en"
+    out.emit(held, "\n".join([*aims(held, language), sentence("aims_otherwise", held, language)]))
     if not dry_run:
         say_from_when(out)
-    if not now.pools_places:
-        out.say("every place is planned for itself", "各处分别计划")
-    if now.protects_channels:
-        out.say("units are held back for the channel that earns most", "为利润最高的渠道保留库存")
+
+
+def _budget(word: str) -> tuple[str, int | None]:
+    """`CNY=50000.00` as the currency and its cents; `CNY=none` takes the limit away."""
+    currency, equals, amount = word.partition("=")
+    if not (currency and equals and amount):
+        raise WrongArgument(
+            flag="--budget", problem=f"{word} is not written like CNY=50000", problem_zh=f"{word} 应写成 CNY=50000 的形式"
+        )
+    return currency, None if amount == "none" else cents_of("--budget", amount, currency)
 
 
 _DONE = {"insert": ("made", "已新建"), "update": ("changed", "已修改"), "same": ("as it was", "无变化")}

@@ -660,6 +660,14 @@ WORDS: dict[str, tuple[str, str]] = {
     "approve.qty": ("采购数量（件）", "Units to buy"),
     "approve.one_made": ("**{sku}**（自产）：建议生产 {qty} 件。", "**{sku}**, made here: {qty} units are suggested."),
     "approve.qty_made": ("生产数量（件）", "Units to make"),
+    "approve.below_least": (
+        "{sku}：{qty} 件低于起订量 {term} 件，请确认供应商同意。",
+        "{sku}: {qty} units are fewer than the supplier's least order of {term}.",
+    ),
+    "approve.broken_pack": (
+        "{sku}：{qty} 件不是整箱（{term} 件/箱），请确认供应商同意。",
+        "{sku}: {qty} units are not whole packs of {term}.",
+    ),
     "approve.reason": ("改数量的原因", "Why another quantity"),
     "approve.say_why": ("数量与建议不同，请填写原因。", "Say why the quantity is another one."),
     "approve.totals": ("将生成采购单 {n} 张：", "Purchase orders this makes: {n}"),
@@ -674,7 +682,8 @@ WORDS: dict[str, tuple[str, str]] = {
     "approve.not.approved": ("已审核过：{skus}。", "Left out, approved before: {skus}."),
     "approve.not.no_supplier": ("没有供应商，无法采购：{skus}。", "Left out, nobody is known to sell it: {skus}."),
     "approve.products": ("商品", "Products"),
-    "approve.go": ("审核通过 {n} 项", "Order {n}"),
+    "approve.go": ("审核通过 {n} 项", "Order {n} products"),
+    "approve.go_one": ("审核通过", "Order it"),
     "approve.done": ("已审核 {n} 项，已生成：{numbers}", "{n} approved; orders: {numbers}"),
     "approve.done.again": (
         "这 {n} 项之前已审核，没有重复采购：{numbers}",

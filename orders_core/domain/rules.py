@@ -17,6 +17,7 @@ class _Part(BaseModel):
 
 
 Verdict = Literal["refuse", "review", "ignore"]
+MAX_CENTS = 10**13  # more is a slip of the finger
 
 
 class Checks(_Part):
@@ -99,13 +100,20 @@ class AfterSales(_Part):
 
 
 class Planning(_Part):
-    """What the suggestions aim at; plans as of the day it is set and later go by it."""
+    """What the suggestions aim at, and what holds where a supplier or a SKU says nothing; plans as of the day it is set and
+    later go by it. `pipelines.transform.plan.PlanningDefaults` says what each number means."""
 
     target: Literal["cost", "cycle_service", "fill_rate"] = "cost"
     cycle_service_ratio: float = Field(default=0.95, gt=0, lt=1)  # also where costs are not known
     fill_rate_ratio: float = Field(default=0.98, gt=0, lt=1)
     pools_places: bool = True  # places of one product send for each other: one safety stock for all of them
     protects_channels: bool = False  # hold units back for the channel that earns most by them
+    holding_ratio: float = Field(default=0.25, ge=0, le=10)
+    shortage_ratio: float = Field(default=0.5, ge=0, le=100)
+    min_max_value_cents: int | None = Field(default=20_000, ge=0, le=MAX_CENTS)
+    transfer_unit_cents: int | None = Field(default=None, ge=0, le=MAX_CENTS)  # None: no transfers are suggested
+    transfer_fixed_cents: int = Field(default=0, ge=0, le=MAX_CENTS)
+    budget_cents: dict[str, int] = Field(default_factory=dict)  # all orders of a day, by currency; none: no limit
 
 
 class Rules(_Part):

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import date
-from typing import Any
+from typing import Any, get_args
 
+from babel.numbers import is_currency
 from sqlalchemy import insert, select, update
 
 from orders_core.domain.permissions import Actor
-from orders_core.domain.rules import Planning
+from orders_core.domain.rules import MAX_CENTS, Planning
 from orders_core.errors import InvalidCommand, NotFound
 from orders_core.services.idempotency import keyed
 from orders_core.services.lookups import current_rules, location_named, must_work_at, skus_named
@@ -68,6 +70,8 @@ class SetPlanning:
         protects_channels: Whether the nightly run holds units back for the channel that earns most by them.
         reason: Why, for the trail.
         pools_places: Whether the places of one product are planned together, because they send for each other.
+        numbers: Other numbers of `domain.rules.Planning` by name, such as holding_ratio; None only where it may be.
+        budgets: What all orders of a day in a currency may cost, cents by currency; None: as much as they come to.
     """
 
     target: str | None = None
@@ -75,6 +79,8 @@ class SetPlanning:
     protects_channels: bool | None = None
     reason: str = ""
     pools_places: bool | None = None
+    numbers: Mapping[str, float | None] = field(default_factory=dict)
+    budgets: Mapping[str, int | None] = field(default_factory=dict)
 
 
 def set_planning(uow: UnitOfWork, actor: Actor, command: SetPlanning) -> Planning:
@@ -82,7 +88,7 @@ def set_planning(uow: UnitOfWork, actor: Actor, command: SetPlanning) -> Plannin
 
     Raises:
         PermissionDenied: The actor is no planner.
-        InvalidCommand: An unknown target, or a ratio that is not between 0 and 1.
+        InvalidCommand: An unknown target or currency, a ratio that is not between 0 and 1, or a number out of its range.
     """
     actor.must("forecast.override")
     now = current_rules(uow).planning
@@ -99,6 +105,17 @@ def set_planning(uow: UnitOfWork, actor: Actor, command: SetPlanning) -> Plannin
     for switch in ("pools_places", "protects_channels"):
         if getattr(command, switch) is not None:
             changed[switch] = getattr(command, switch)
+    for name, number in command.numbers.items():
+        _must_be_in_range(name, number)
+        changed[name] = number
+    for currency, cents in command.budgets.items():
+        if not is_currency(currency):
+            raise InvalidCommand(field="budget", problem="unknown_currency", currency=currency)
+        if cents is not None:
+            _must_be_amount(cents, "budget", least=0, most=MAX_CENTS)
+    if command.budgets:
+        budgets = {**now.budget_cents, **command.budgets}
+        changed["budget_cents"] = {code: budgets[code] for code in sorted(budgets) if budgets[code] is not None}
     wanted = now.model_copy(update=changed)
     if wanted != now:
         new_rules(uow, actor, ChangeRules({"planning": wanted.model_dump()}, command.reason))
@@ -186,6 +203,14 @@ def _must_be_days(first: date, last: date) -> None:
         raise InvalidCommand(
             field="from_date", problem="days_backwards", from_date=first.isoformat(), through_date=last.isoformat()
         )
+
+
+def _must_be_in_range(name: str, number: float | None) -> None:
+    about = Planning.model_fields[name]
+    if number is None and type(None) in get_args(about.annotation):
+        return
+    least, most = (next(getattr(b, end) for b in about.metadata if hasattr(b, end)) for end in ("ge", "le"))
+    _must_be_amount(number, name, least=least, most=most)
 
 
 def _must_be_kind(kind: str, kinds: tuple[str, ...]) -> None:

@@ -5,8 +5,8 @@ known of stock, orders under way and suppliers at the end of the as-of date, and
 """
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from typing import Literal
 
@@ -35,7 +35,7 @@ class PlanningDefaults:
         min_max_value_cents: Products with grade C or D go by min/max when that is worth no more, in their currency.
         transfer_unit_cents, transfer_fixed_cents: Cost of moving goods between any two of our places; no unit cost: no
             transfers are suggested.
-        budget_cents: What all orders of a day together may cost; None: no limit.
+        budget_cents: What all orders of a day in a currency together may cost, by currency; others have no limit.
         pools_places: Whether the places of one product send for each other and are planned together.
         protects_channels: Whether units are held back for the channel that earns most by them (`pipelines.hints`).
     """
@@ -50,7 +50,7 @@ class PlanningDefaults:
     min_max_value_cents: int | None = 20_000
     transfer_unit_cents: int | None = None
     transfer_fixed_cents: int = 0
-    budget_cents: int | None = None
+    budget_cents: Mapping[str, int] = field(default_factory=dict)
     pools_places: bool = True
     protects_channels: bool = False
 

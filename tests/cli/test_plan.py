@@ -9,12 +9,14 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from sqlalchemy import text
+from sqlalchemy import text, update
 
 from apps.components.planning import most_urgent_first, published_plan
 from orders_core.ports import FixedClock, SystemClock
 from orders_core.services.receiving import ReceivedLine, ReceiveGoods, receive_goods
+from orders_core.store.tables import SupplierSku
 from orders_core.store.uow import Store
+from pipelines.warehouse.tables import PARTS
 from tests.cli.conftest import Cli
 from tests.support import build
 
@@ -26,6 +28,9 @@ def traded(shop: Store, clock: FixedClock) -> Store:
     """A company that sold lamps and rugs for four weeks; forecasts of so short a history have grade D."""
     build.rules(shop, shortage={"policy": "backorder"}, checks={"duplicate": "ignore"})
     build.supplier(shop, "S1", "LAMP 450, RUG 100")
+    is_rug = SupplierSku.sku_id == build.sku(shop, "RUG")
+    with shop.unit_of_work() as uow:  # rugs come by five, ten at least
+        uow.conn.execute(update(SupplierSku).where(is_rug).values(min_order_qty=10, pack_qty=5))
     for day in range(28):
         build.order(shop, f"LAMP {1 + day % 3}, RUG 1")
         clock.advance(days=1)
@@ -62,10 +67,19 @@ def test_a_suggestion_approved_twice_is_one_purchase_order_and_a_changed_one_has
     for asked in (("--sku", "VASE"), ("--location", "WH7"), ("--sku", "RUG", "--location", "WH7")):
         unknown = cli("plan", "show", *asked)
         assert unknown.code == 2 and f"the plan has no {asked[1] if len(asked) == 2 else 'WH7'}" in unknown.err
+    none_of_it = cli("plan", "approve", "RUG@WH1:0")
+    assert none_of_it.code == 2 and "'0' is not a whole number of units, 1 to" in none_of_it.err
+    nobody = cli("plan", "approve", "--trusted", "--supplier", "S9")
+    assert nobody.code == 2 and "buys nothing from S9; it knows S1" in nobody.err
     alone = cli("plan", "approve", "RUG@WH1", "--supplier", "S2")
     assert alone.code == 2 and "--supplier" in alone.err, "an option that does nothing is refused by name"
     assert lines_bought(traded) == [("LAMP", one["qty"])]
-    assert cli("plan", "approve", "RUG@WH1:7", "--reason", "shelf is small", "--json").data["approved"][0]["qty"] == 7
+    seven = ("plan", "approve", "RUG@WH1:7", "--reason", "shelf is small")
+    tried = cli(*seven, "--dry-run", "--lang", "zh").err
+    assert "7 件低于起订量 10 件" in tried and "7 件不是整箱（5 件/箱）" in tried
+    bought = cli(*seven)
+    assert "7 units are fewer than the supplier's least order of 10" in bought.err and "RUG" in bought.out
+    assert lines_bought(traded)[-1] == ("RUG", 7)
     rows = cli("plan", "show", "--json").data["suggestions"]
     trusted = {row["sku"] for row in rows if row["grade"] in ("A", "B") or "min_max" in row["reason_codes"]}
     again = cli("plan", "approve", "--trusted", "--json").data
@@ -100,6 +114,8 @@ def test_the_plan_is_listed_in_the_order_of_the_desk_and_says_what_was_approved(
     assert [number in line for line in (*english[1:3], *chinese[1:3])] == [True, False] * 2
     rows = list(csv.DictReader(io.StringIO(cli("plan", "show", "--csv").out)))
     assert [(row["status"], row["approved_number"]) for row in rows] == [("out", number), ("now", "")]
+    assert [sum(int(row[part]) for part in PARTS) for row in rows] == [int(row["suggested_qty"]) for row in rows]
+    assert (rows[0]["approved_by"], rows[1]["unit_cost_cents"]) == ("pia", "450")
     for beyond, statuses in (
         ("LAMP", [("LAMP", "cut"), ("RUG", "enough")]),
         ("RUG", [("RUG", "out"), ("LAMP", "enough")]),
@@ -123,7 +139,8 @@ def test_an_override_is_set_listed_and_withdrawn(shop: Store, cli: Cli) -> None:
         "pia",
     )
     assert row["expires_date"] == str(today + timedelta(days=9))
-    assert "制定人" in cli("plan", "override", "list", "--lang", "zh").out
+    listed = cli("plan", "override", "list", "--lang", "zh").out
+    assert "制定人" in listed and "乘以倍数" in listed and "multiply" not in listed
     assert cli("plan", "override", "withdraw", number, "--as", "mei").out.strip() == number
     assert cli("plan", "override", "list", "--json").data == []
     (kept,) = cli("plan", "override", "list", "--all", "--json").data
@@ -190,7 +207,16 @@ def test_what_suggestions_aim_at_is_set_and_shown_in_a_line(traded: Store, cli: 
     rehearsed = cli("setup", "target", "--by", "fill_rate", "--ratio", "0.97", "--dry-run", "--json").data
     assert (rehearsed["target"], cli("setup", "target", "--json").data["target"]) == ("fill_rate", "cost")
     said = cli("setup", "target", "--by", "fill_rate", "--ratio", "0.97", "--reason", "fair", "--lang", "zh")
-    assert said.out.strip() == "补货目标：满足率 97%"
+    assert said.out.splitlines()[0] == "补货目标：满足率 97%"
+    for wrong, named in (("CNY", "CNY"), ("CNY=much", "much"), ("CNY=1.234", "1.234"), ("YUAN=5", "YUAN")):
+        refused = cli("setup", "target", "--budget", wrong)
+        assert refused.code and named in refused.err and not refused.out
+    assert cli("setup", "target", "--holding", "-1", "--lang", "zh").err.startswith("E_INVALID")
+    held = cli("setup", "target", "--budget", "CNY=500.50", "--budget", "EUR=9", "--holding", "0.3", "--json").data
+    assert (held["budget_cents"], held["holding_ratio"]) == ({"CNY": 50_050, "EUR": 900}, 0.3)
+    lifted = cli("setup", "target", "--budget", "EUR=none", "--reason", "no longer").out
+    assert "all orders of a day cost no more than ¥500.50" in lifted and "€" not in lifted
+    assert "a year costs 30%" in lifted and "一年的成本为进价的 30%" in cli("setup", "target", "--lang", "zh").out
     assert cli("run", "daily", "--as-of", LAST_DAY).code == 0  # before it was set
     assert "orders are for least expected cost" in cli("plan", "show").err
     assert "补货目标：预期成本最低" in cli("plan", "show", "--lang", "zh").err

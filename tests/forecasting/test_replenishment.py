@@ -463,6 +463,17 @@ def test_a_supplier_whose_order_the_budget_cuts_below_its_least_value_gets_none(
     assert "budget_cut" in row["reason_codes"]
 
 
+def test_a_budget_by_currency_limits_orders_in_that_currency_alone() -> None:
+    paths = weeks_of(POISSON, POISSON, POISSON, ids=("CUP", "LAMP", "RUG"))
+    at = {**VN2, "unit_cost_cents": 100.0, "shortage_cost_cents": 60.0, "on_hand_qty": 40}
+    asked = tuple({**at, "currency": currency} for currency in ("CNY", "EUR", None))
+    free = by_paths(paths, *asked).suggestions["suggested_qty"].to_list()
+    assert min(free) > 10
+    limited = by_paths(paths, *asked, budget_cents={"EUR": 1_000, "USD": 0}).suggestions["suggested_qty"].to_list()
+    assert limited == [free[0], 10, free[2]]
+    assert by_paths(paths, *asked, budget_cents=0.0).suggestions["suggested_qty"].to_list() == [0, 0, 0]
+
+
 @pytest.mark.parametrize("kept_ratio", [0.9, 0.3])
 def test_what_we_make_neither_fills_nor_falls_under_a_suppliers_least_value(kept_ratio: float) -> None:
     """The supplier who could sell what we make is not ordered from, so only the bought line counts for him."""

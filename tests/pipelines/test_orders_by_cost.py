@@ -141,7 +141,7 @@ def test_the_terms_of_suppliers_reach_the_suggestions_and_every_quantity_can_be_
 @ONE_DATABASE
 def test_transfers_and_budgets_where_they_are_switched_on(book: Book, database_url: str, tmp_path: Path) -> None:
     apart = {"pools_places": False, "transfer_unit_cents": 1}
-    run(database_url, tmp_path / "w", **apart, target="fill_rate", budget_cents=89_000)
+    run(database_url, tmp_path / "w", **apart, target="fill_rate", budget_cents={"CNY": 89_000})
     rows = by_sku(tmp_path / "w")
     moves = read.query(tmp_path / "w", "SELECT * FROM mart.transfer_suggestion")
     (move,) = moves.rows(named=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import asdict
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -12,14 +13,19 @@ import pytest
 from sqlalchemy import select, update
 
 from orders_core.domain.permissions import Actor
+from orders_core.domain.rules import Planning
 from orders_core.errors import InvalidCommand, PermissionDenied
 from orders_core.services.plan_changes import SetPlanning, set_planning
 from orders_core.store import tables as t
 from pipelines import plan
 from pipelines.daily import run_daily
 from pipelines.hints import read_hints
+from pipelines.transform.plan import PlanningDefaults
 from tests.pipelines.book import Book, at, day
 
+NUMBERS = (
+    "holding_ratio", "shortage_ratio", "min_max_value_cents", "transfer_unit_cents", "transfer_fixed_cents",
+)  # fmt: skip
 PIA, ANN = Actor("pia", frozenset({"planner"})), Actor("ann", frozenset({"clerk"}))
 
 
@@ -72,12 +78,45 @@ def test_a_target_set_by_a_planner_is_what_later_plans_aim_at(book: Book, databa
     assert read_hints(tmp_path / "again").protected == []
 
 
+def test_the_numbers_of_a_plan_are_set_with_the_target_and_a_budget_cuts_it(
+    book: Book, database_url: str, tmp_path: Path
+) -> None:
+    folder = tmp_path / "w"
+    free = planned(database_url, folder, day(29))
+    currency, unit = free["currency"], free["unit_cost_cents"]
+    assert free["suggested_qty"] > 6
+    book.clock.set(at(day(30), 9))
+    numbers = {"holding_ratio": 0.5, "shortage_ratio": 2}
+    book.store.run(set_planning, PIA, SetPlanning(numbers=numbers, budgets={currency: 5 * unit, "SEK": 1}))
+    assert [code for code in ("¥12.50", "SEK") if code not in plan.aim(folder)] == ["¥12.50", "SEK"]  # not that day
+    cut = planned(database_url, folder, day(30))
+    assert 0 < cut["suggested_qty"] <= 5
+    assert cut["budget_part_qty"] < 0 and "budget_cut" in cut["reason_codes"]
+    assert json.loads(cut["facts"])["holding_ratio"] == 0.5
+    assert "¥12.50" in plan.aim(folder) and "SEK" in plan.aim(folder, language="zh")
+    book.store.run(set_planning, PIA, SetPlanning(budgets={currency: None}))
+    assert planned(database_url, folder, day(30))["suggested_qty"] > 6
+
+
+def test_where_nobody_set_anything_the_rules_and_a_plan_hold_the_same() -> None:
+    held = asdict(PlanningDefaults())
+    assert Planning().model_dump() == {name: held[name] for name in Planning.model_fields}
+
+
 @pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
 def test_setting_the_target_is_a_planners_and_is_kept_with_who_and_why(book: Book) -> None:
     versions = select(t.RuleSet.version, t.RuleSet.author, t.RuleSet.reason).order_by(t.RuleSet.version)
     with pytest.raises(PermissionDenied):
         book.store.run(set_planning, ANN, SetPlanning("fill_rate"))
-    for wrong in (SetPlanning("luck"), SetPlanning("fill_rate", 1.0), SetPlanning("fill_rate", 0.0)):
+    for wrong in (
+        SetPlanning("luck"),
+        SetPlanning("fill_rate", 1.0),
+        SetPlanning("fill_rate", 0.0),
+        SetPlanning(budgets={"YUAN": 1}),
+        SetPlanning(budgets={"CNY": -1}),
+        *(SetPlanning(numbers={name: -1}) for name in NUMBERS),
+        SetPlanning(numbers={"holding_ratio": None}),
+    ):
         with pytest.raises(InvalidCommand):
             book.store.run(set_planning, PIA, wrong)
     assert book.store.run(set_planning, PIA, SetPlanning()).target == "cost"  # nothing asked, nothing changed

@@ -9,7 +9,7 @@ from typing import Any
 
 import streamlit as st
 
-from apps.approving import is_bulk, is_made, suggested, totals_by_order, worth
+from apps.approving import is_bulk, is_made, suggested, terms_missed, totals_by_order, worth
 from apps.components.figures import money, qty
 from apps.components.ledger import ledger
 from apps.components.planning import published_plan
@@ -44,7 +44,8 @@ def ask_approval(screen: Screen, rows: Sequence[Mapping[str, Any]], *, as_of_dat
         chosen = [(row, row["suggested_qty"] if quantity is None else quantity) for row in allowed]
         _totals(screen, chosen)
         asked = [suggested(row, as_of_date=as_of_date, qty=amount, reason=reason) for row, amount in chosen]
-        if st.button(t("approve.go", n=len(asked)), type="primary", key="approve_go"):
+        label = t("approve.go_one") if len(asked) == 1 else t("approve.go", n=len(asked))
+        if st.button(label, type="primary", key="approve_go"):
             if quantity is not None and quantity != allowed[0]["suggested_qty"] and not reason:
                 st.warning(t("approve.say_why"))
                 return
@@ -73,6 +74,9 @@ def _change(screen: Screen, row: Mapping[str, Any]) -> tuple[int, str | None]:
         step=row["pack_qty"] or 1,
         key="approve_qty",
     )
+    for missed, term in terms_missed(row, int(number)):
+        said = t(f"approve.{missed}", sku=escaped(row["sku"]), qty=qty(int(number)), term=qty(term))
+        st.warning(said, icon=":material/inventory_2:")
     reason = st.text_input(t("approve.reason"), key="approve_reason")
     return int(number), reason.strip() or None
 
