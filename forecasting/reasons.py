@@ -197,8 +197,8 @@ REASONS: dict[str, tuple[str, str]] = {
     ),
     "aims_otherwise": (
         "持有一年的成本为进价的 {holding_ratio}；缺一件的损失为毛利，无售价时为进价的 {shortage_ratio}",
-        "keeping a unit for a year costs {holding_ratio} of its cost; a unit short costs its margin, {shortage_ratio} of the cost "
-        "where no price is known",
+        "keeping a unit for a year costs {holding_ratio} of its cost; a unit short costs its margin, "
+        "{shortage_ratio} of the cost where no price is known",
     ),
     # why this quantity
     "below_target": (

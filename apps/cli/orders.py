@@ -11,7 +11,19 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 from apps.cli import imports
-from apps.cli.context import FAILED, REFUSED, Context, Csv, DryRun, WrongArgument, a_day, both, cents_of, command, one_of
+from apps.cli.context import (
+    FAILED,
+    REFUSED,
+    Context,
+    Csv,
+    DryRun,
+    WrongArgument,
+    a_day,
+    both,
+    cents_of,
+    command,
+    one_of,
+)
 from apps.cli.terminal import aligned, money, plain, shown
 
 if TYPE_CHECKING:

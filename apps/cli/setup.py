@@ -171,7 +171,9 @@ def _budget(word: str) -> tuple[str, int | None]:
     currency, equals, amount = word.partition("=")
     if not (currency and equals and amount):
         raise WrongArgument(
-            flag="--budget", problem=f"{word} is not written like CNY=50000", problem_zh=f"{word} 应写成 CNY=50000 的形式"
+            flag="--budget",
+            problem=f"{word} is not written like CNY=50000",
+            problem_zh=f"{word} 应写成 CNY=50000 的形式",
         )
     return currency, None if amount == "none" else cents_of("--budget", amount, currency)
 

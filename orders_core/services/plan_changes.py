@@ -156,9 +156,9 @@ def set_override(uow: UnitOfWork, actor: Actor, command: SetOverride) -> PlanCha
     least = -MOST["add_weekly"] if command.kind == "add_weekly" else 0.0
     _must_be_amount(command.amount, "amount", least=least, most=MOST[command.kind])
     expires = command.expires_date or command.through_date
-    for field, day in (("through_date", command.through_date), ("expires_date", expires)):
+    for name, day in (("through_date", command.through_date), ("expires_date", expires)):
         if day <= uow.today:
-            raise InvalidCommand(field=field, problem="days_are_over", day=day.isoformat())
+            raise InvalidCommand(field=name, problem="days_are_over", day=day.isoformat())
     values = {"amount": float(command.amount), "expires_date": expires, **once.columns}
     return _write(uow, actor, ForecastOverride, command, sku_id=sku.id, location_id=place.id, **values)
 

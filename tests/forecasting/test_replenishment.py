@@ -14,16 +14,11 @@ from hypothesis import strategies as st
 from forecasting.errors import BadFrame, BadSetting
 from forecasting.forecast import QUANTILE_COLUMNS, QUANTILES, plan_demand
 from forecasting.joint import Route
+from forecasting.levels import textbook_order_up_to
 from forecasting.marginal import Paths
+from forecasting.quantities import order_quantity
 from forecasting.reasons import sentences
-from forecasting.replenishment import (
-    PARTS,
-    OrderSettings,
-    Suggestions,
-    order_quantity,
-    suggest,
-    textbook_order_up_to,
-)
+from forecasting.replenishment import PARTS, OrderSettings, Suggestions, suggest
 from tests.forecasting.builders import END, daily, weekly_pattern
 
 Z = (-1.645, -1.282, -0.674, 0.0, 0.674, 1.282, 1.645, 2.054, 2.326)
