@@ -1,14 +1,13 @@
 """Forecast of series whose price and promotions are known ahead.
 
 The regression of `forecasting.elasticity` says what a price does; boosted trees learn from its own earlier mistakes what it
-left over (a deep cut right after another, an advertisement beside a rival's). At every past cutoff both are told only what
-was known then, so the trees are taught on errors as large as those to come.
+left over (a deep cut right after another, an advertisement beside a rival's), each by what it is in units. At every past
+cutoff both are told only what was known then, so the trees are taught on errors as large as those to come.
 
 A forecast is a point, and which point is right depends on how it is judged. `Priced.forecast` gives the median; a
 percentage error punishes too much more than too little and wants less. Both are read from how past forecasts ended. For
 percentage errors other trees learn demand over the level directly, each row by its own percentage error, and the point is
-the geometric mean of the two: they go wrong in different weeks (six early rounds of orange juice: 32.9 and 31.3 alone, 31.2
-together).
+the geometric mean of the two: they go wrong in different weeks.
 """
 
 from __future__ import annotations
@@ -32,6 +31,7 @@ ALIKE_MARK = 2.0  # a mark that differs makes a week e^-2 as alike
 ALIKE_HALF_LIFE, ALIKE_PENALTY = 52.0, 0.3
 REGULAR_HALF_LIFE = 26.0
 SMALLEST_RATIO = 0.02  # of the level
+LARGEST_LIFT = 3.0  # log over the level: what is expected to sell more counts as this much
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,8 @@ class PricedSettings:
     """How the forecast learns.
 
     Attributes:
-        trees, learning_rate, leaves, least_rows, l2, columns_ratio: As scikit-learn's max_iter, learning_rate,
-            max_leaf_nodes, min_samples_leaf, l2_regularization and max_features.
+        trees, learning_rate, leaves, least_rows, columns_ratio: As scikit-learn's max_iter, learning_rate,
+            max_leaf_nodes, min_samples_leaf and max_features.
         every: Of every so many series one is learned from at a cutoff, taking turns: places are alike.
         half_life_periods: A row this old counts half.
         trust_ratio: Share of what the trees add that is believed.
@@ -55,7 +55,6 @@ class PricedSettings:
     learning_rate: float = 0.08
     leaves: int = 16
     least_rows: int = 200
-    l2: float = 20.0
     columns_ratio: float = 0.3
     every: int = 3
     half_life_periods: float = 60.0
@@ -270,19 +269,20 @@ def learn_priced(features: PricedFeatures, *, until: int, steps: Sequence[int]) 
     told, settings = taught(features, until=until, steps=steps), features.settings
     over = told.log_y - told.base - told.expected
     weight = 0.5 ** ((until - told.period) / settings.half_life_periods)
+    units = np.exp(told.base + np.minimum(told.expected, LARGEST_LIFT))  # an error in log counts by what it is in units
     cuts = cut_points(told.values)
     values = binned(told.values, cuts)
     models = tuple(
         HistGradientBoostingRegressor(
+            loss="absolute_error",
             learning_rate=settings.learning_rate,
             max_iter=settings.trees,
             max_leaf_nodes=settings.leaves,
             min_samples_leaf=settings.least_rows,
-            l2_regularization=settings.l2,
             max_features=settings.columns_ratio,
             early_stopping=False,
             random_state=number,
-        ).fit(values, over, sample_weight=weight)
+        ).fit(values, over, sample_weight=weight * units)
         for number in range(settings.models)
     )
     over_level = np.exp(told.log_y - told.base)
