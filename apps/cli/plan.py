@@ -233,7 +233,8 @@ def approve(
         who, where, lines, units = (total[name] for name in ("supplier_code", "location_code", "lines", "qty"))
         en, zh = ("made here for", "自产，入") if total["is_made"] else (f"{who} to", f"{who} 送")
         out.say(
-            f"{en} {where}: {lines} products, {units:,} units, {value or 'value not known'}",
+            f"{en} {where}: {lines} {'product' if lines == 1 else 'products'}, {units:,} {'unit' if units == 1 else 'units'}, "
+            f"{value or 'value not known'}",
             f"{zh} {where}：{lines} 种，{units:,} 件，{value or '金额未知'}",
         )
 

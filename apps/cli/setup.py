@@ -162,7 +162,7 @@ def target(
         now = out.run(store, set_planning, asked, dry_run=dry_run)
     held, language = now.model_dump(), "zh" if out.language == "zh" else "en"
     out.emit(held, "\n".join([*aims(held, language), sentence("aims_otherwise", held, language)]))
-    if not dry_run:
+    if asked != SetPlanning() and not dry_run:
         say_from_when(out)
 
 

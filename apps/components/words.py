@@ -662,11 +662,11 @@ WORDS: dict[str, tuple[str, str]] = {
     "approve.qty_made": ("生产数量（件）", "Units to make"),
     "approve.below_least": (
         "{sku}：{qty} 件低于起订量 {term} 件，请确认供应商同意。",
-        "{sku}: {qty} units are fewer than the supplier's least order of {term}.",
+        "{sku}: {qty} is less than the supplier's least order of {term}.",
     ),
     "approve.broken_pack": (
         "{sku}：{qty} 件不是整箱（{term} 件/箱），请确认供应商同意。",
-        "{sku}: {qty} units are not whole packs of {term}.",
+        "{sku}: {qty} is not a whole number of packs of {term}.",
     ),
     "approve.reason": ("改数量的原因", "Why another quantity"),
     "approve.say_why": ("数量与建议不同，请填写原因。", "Say why the quantity is another one."),
