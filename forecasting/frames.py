@@ -84,9 +84,12 @@ def as_of_day(as_of: date | datetime) -> date:
 
 
 def text_column(frame: pl.DataFrame, column: str) -> pl.Expr:
-    """Expression for an identifier column as text, whatever its type."""
-    dtype = frame.schema[column]
-    return pl.col(column) if dtype == pl.String else pl.col(column).cast(pl.String)
+    """Expression for an identifier column as text, whatever its type. Whole numbers with a gap, which pandas reads as 7.0,
+    are the text of the whole number."""
+    dtype, text = frame.schema[column], pl.col(column).cast(pl.String)
+    if dtype.is_float():
+        return text.str.strip_suffix(".0")
+    return pl.col(column) if dtype == pl.String else text
 
 
 def one_row_each(frame: Frame, *, name: str, needs: Sequence[str] = ()) -> pl.DataFrame:

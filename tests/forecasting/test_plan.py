@@ -71,6 +71,15 @@ def test_every_series_has_a_row_per_day_ordered_quantiles_and_totals_that_are_ru
     assert plan.totals.filter(pl.col("horizon_days") == 23)["ds"].unique().to_list() == [END + timedelta(days=23)]
 
 
+def test_whole_numbers_as_names_stay_whole_where_pandas_has_a_gap_in_them() -> None:
+    days = pd.date_range(END - timedelta(days=179), END)
+    named = pd.DataFrame({"unique_id": [1007] * 179 + [None], "ds": days, "y": 2.0})
+    assert named["unique_id"].dtype == float
+    plan = plan_demand(named, as_of=END)
+    assert plan.choices["unique_id"].tolist() == ["1007"]
+    assert plan.exceptions["code"].tolist() == ["missing_id"]
+
+
 def test_the_weekday_pattern_is_kept() -> None:
     plan = plan_demand(HISTORY, as_of=END, horizon_days=14)
     busy = plan.forecasts.filter(pl.col("unique_id") == "BUSY@HEL").with_columns(weekday=pl.col("ds").dt.weekday())
