@@ -35,15 +35,21 @@ def is_made(row: Mapping[str, Any]) -> bool:
     return row.get("supply_kind") == "production"
 
 
+def series(row: Mapping[str, Any]) -> str:
+    """How a suggestion is named, like LAMP@WH1."""
+    return f"{row['sku']}@{row['location_code']}"
+
+
 def terms_missed(row: Mapping[str, Any], qty: int) -> list[tuple[str, int]]:
-    """What of the supplier's terms a quantity does not keep to, with the units of the term: `below_least` (the least order)
-    and `broken_pack`. A planner may have agreed otherwise, so it is said and not refused.
+    """What of its terms a quantity does not keep to, with the units of the term: `below_least` (the least order; of what
+    we make `below_lot`) and `broken_pack`. A planner may have agreed otherwise, so it is said and not refused.
 
     >>> terms_missed({"moq_qty": 24, "pack_qty": 12}, 20)
     [('below_least', 24), ('broken_pack', 12)]
     """
     least, pack = row["moq_qty"] or 1, row["pack_qty"] or 1
-    missed = {"below_least": (least, qty < least), "broken_pack": (pack, qty % pack > 0)}
+    smallest = "below_lot" if is_made(row) else "below_least"
+    missed = {smallest: (least, qty < least), "broken_pack": (pack, qty % pack > 0)}
     return [(name, units) for name, (units, is_missed) in missed.items() if is_missed]
 
 

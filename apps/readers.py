@@ -39,6 +39,12 @@ from orders_core.store.tables import (
 )
 
 
+def first_order_date(conn: Connection) -> date | None:
+    """The business day of the first order there is, imported ones too; None without any."""
+    found: date | None = conn.execute(select(func.min(Order.business_date))).scalar_one()
+    return found
+
+
 def short_lines(conn: Connection, order_ids: Sequence[int]) -> Mapping[int, Sequence[Any]]:
     """What waits for stock, per order id: rows of sku and backordered_qty."""
     query = (

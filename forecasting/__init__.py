@@ -82,8 +82,8 @@ settings=...)``
     signs included (what each is: ``forecasting.replenishment``); reason_codes list[str], facts JSON text
 ``transfers`` (sku, from_unique_id, to_unique_id, from_location_code, to_location_code, supply_kind "transfer",
     transfer_qty, saving_cents) and ``suppliers`` (supplier_code, decision "enough" | "raised" | "waited" |
-    "unknown", lines, order_value_cents, min_order_cents, saving_cents): one row per supplier with a least order
-    value and something to buy
+    "beyond_budget" | "unknown", lines, order_value_cents, min_order_cents, saving_cents): one row per supplier
+    with a least order value and something to buy
 ``exceptions``: as above
 
 Reason codes of a suggestion that need care: ``stock_not_recorded`` (on hand is NULL: worked out as if the shelf were empty) and

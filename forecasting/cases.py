@@ -75,13 +75,7 @@ DEFAULT_SETTINGS = OrderSettings()
 
 @dataclass(frozen=True)
 class Quantity:
-    """An order quantity and the whole units it is made of.
-
-    >>> q = order_quantity(expected_demand_qty=42.4, order_up_to_qty=60, on_hand_qty=20, on_order_qty=0,
-    ...                    backordered_qty=3, moq_qty=1, pack_qty=12)
-    >>> q.suggested_qty, q.parts["demand_part_qty"], q.parts["safety_part_qty"], q.parts["pack_part_qty"]
-    (48, 42, 18, 5)
-    """
+    """An order quantity and the whole units it is made of."""
 
     suggested_qty: int
     parts: dict[str, int]

@@ -146,10 +146,12 @@ def _as_date(frame: pl.DataFrame) -> pl.Expr:
     if dtype == pl.Date or isinstance(dtype, pl.Datetime):
         return pl.col("ds").cast(pl.Date) if dtype == pl.Date else pl.col("ds").dt.date()
     if dtype == pl.String:
-        return pl.col("ds").str.slice(0, 10).str.to_date("%Y-%m-%d", strict=False)
+        iso = pl.col("ds").str.slice(0, 10).str.to_date("%Y-%m-%d", strict=False)
+        as_in_a_sheet = pl.col("ds").str.extract(r"^(\d{4}/\d{1,2}/\d{1,2})(?:\D|$)")
+        return pl.coalesce(iso, as_in_a_sheet.str.to_date("%Y/%m/%d", strict=False))
     if dtype == pl.Null:
         return pl.col("ds").cast(pl.Date)
-    raise BadFrame(f"history column ds must hold dates or ISO text, it is {dtype}")
+    raise BadFrame(f"history column ds must hold dates or text like 2026-03-01, it is {dtype}")
 
 
 def _as_number(frame: pl.DataFrame) -> pl.Expr:

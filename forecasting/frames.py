@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, TypeAlias
 
+import numpy as np
 import polars as pl
 
 from forecasting.errors import BadFrame
@@ -59,6 +60,8 @@ def to_polars(frame: Frame, *, name: str, needs: Sequence[str]) -> pl.DataFrame:
 
 
 def _plain_objects(name: str, values: list[object]) -> pl.Series:
+    if any(isinstance(v, list | np.ndarray) for v in values):  # a list column, as pandas keeps it
+        return pl.Series(name, [list(v) if isinstance(v, list | np.ndarray) else None for v in values])
     empty = [None if v is None or v != v or type(v).__name__ == "NAType" else v for v in values]
     kinds = {type(v) for v in empty if v is not None}
     if kinds <= {bool}:

@@ -26,22 +26,21 @@ class Line:
         qty: Suggested units; 0 when nothing is needed.
         first_qty: Least units of an order, a multiple of `step_qty`.
         step_qty: Units of a pack.
-        unit_cost_cents: Price of a unit.
+        value: Price of so many units, cents; with a price break more units may cost less.
         cost: Expected cost, cents, until the next order arrives, when so many units are ordered now.
         used_after_weeks: Weeks until the last of so many units is used; infinite when it expires before.
+        supplier_code, currency: Whose order it is part of, and in what money; None where it is made, or not known.
     """
 
     unique_id: str
     qty: int
     first_qty: int
     step_qty: int
-    unit_cost_cents: float
+    value: Callable[[int], float]
     cost: Callable[[int], float]
     used_after_weeks: Callable[[int], float]
-
-    @property
-    def value_cents(self) -> float:
-        return self.qty * self.unit_cost_cents
+    supplier_code: str | None = None
+    currency: str | None = None
 
     def more(self, qty: int) -> int:
         """The next larger quantity that can be ordered."""
@@ -71,11 +70,13 @@ def to_least_value(lines: Sequence[Line], least_value_cents: float) -> Joint:
     ordered when the expected saving of what is needed exceeds the expected cost of what was added.
     """
     qty = {line.unique_id: line.qty for line in lines}
-    value = sum(line.value_cents for line in lines)
+    value = sum(line.value(line.qty) for line in lines)
     if value >= least_value_cents or value <= 0:
         return Joint("enough", qty, _saving(lines, qty))
     soonest = [
-        (line.used_after_weeks(line.more(line.qty)), i) for i, line in enumerate(lines) if line.unit_cost_cents > 0
+        (line.used_after_weeks(line.more(line.qty)), i)
+        for i, line in enumerate(lines)
+        if line.value(line.more(line.qty)) > 0
     ]
     heapq.heapify(soonest)
     while value < least_value_cents and soonest:
@@ -84,7 +85,7 @@ def to_least_value(lines: Sequence[Line], least_value_cents: float) -> Joint:
             break  # nothing is left but what would expire
         line = lines[i]
         more = line.more(qty[line.unique_id])
-        value += (more - qty[line.unique_id]) * line.unit_cost_cents
+        value += line.value(more) - line.value(qty[line.unique_id])
         qty[line.unique_id] = more
         heapq.heappush(soonest, (line.used_after_weeks(line.more(more)), i))
     saving = _saving(lines, qty)
@@ -97,36 +98,98 @@ def _saving(lines: Sequence[Line], qty: Mapping[str, int]) -> float:
     return sum(line.cost(0) - line.cost(qty[line.unique_id]) for line in lines if qty[line.unique_id])
 
 
-def within_budget(lines: Sequence[Line], budget_cents: float) -> dict[str, int]:
+def within_budget(
+    lines: Sequence[Line],
+    budget_cents: float | Mapping[str, float],
+    least_value_cents: Mapping[str, float] | None = None,
+) -> dict[str, int]:
     """Quantities that cost no more than the budget, by unique_id: step by step the units go whose absence is expected to
     cost least per money they free.
 
     The saving of a further unit falls with the quantity, so taking the least one each time is, but for the last step,
-    the best there is (the continuous knapsack: Dantzig 1957, Operations Research 5).
+    the best there is (the continuous knapsack: Dantzig 1957, Operations Research 5). A supplier whose order falls below its
+    least value gets none; the one whose whole order saves least per money first, and all is cut anew without it. What is
+    left in the end goes to the packs that save most and still fit.
+
+    Args:
+        lines: What is suggested.
+        budget_cents: For all lines, or by currency; other currencies have no limit.
+        least_value_cents: Least value of an order by supplier, which the suggested quantities reach.
     """
-    qty = {line.unique_id: line.qty for line in lines}
-    value = sum(line.value_cents for line in lines)
+    wanted = {line.unique_id: line.qty for line in lines}
+    least = least_value_cents or {}
+    if isinstance(budget_cents, Mapping):
+        budgets = [([line for line in lines if line.currency == code], cents) for code, cents in budget_cents.items()]
+    else:
+        budgets = [(list(lines), budget_cents)]
+    orders = {code: [line for line in lines if line.supplier_code == code] for code in least}
+    left_out: set[str | None] = set()
+    while True:
+        qty = {line.unique_id: 0 if line.supplier_code in left_out else line.qty for line in lines}
+        for members, budget in budgets:
+            _cut(members, qty, budget)
+        values = {code: sum(line.value(qty[line.unique_id]) for line in own) for code, own in orders.items()}
+        too_small = [
+            (_saving(own, wanted) / sum(line.value(line.qty) for line in own), code)
+            for code, own in orders.items()
+            if 0 < values[code] < least[code] and any(qty[line.unique_id] < line.qty for line in own)
+        ]
+        if not too_small:
+            break
+        left_out.add(min(too_small)[1])
+    open_orders = {code for code, value in values.items() if value >= least[code]}
+    for members, budget in budgets:
+        fits = [line for line in members if line.supplier_code not in least or line.supplier_code in open_orders]
+        _fill(fits, qty, budget - sum(line.value(qty[line.unique_id]) for line in members))
+    return qty
+
+
+def _cut(lines: Sequence[Line], qty: dict[str, int], budget_cents: float) -> None:
+    """Lower `qty` until it costs no more than the budget."""
+    value = sum(line.value(qty[line.unique_id]) for line in lines)
     if value <= budget_cents:
-        return qty
+        return
     steps = [-(-max(line.qty // MAX_STEPS, 1) // line.step_qty) * line.step_qty for line in lines]
 
-    def loss(i: int) -> tuple[float, int]:
+    def loss(i: int) -> tuple[float, int, int]:
         line, now = lines[i], qty[lines[i].unique_id]
         fewer = line.less(now, steps[i])
-        freed = (now - fewer) * line.unit_cost_cents
-        return ((line.cost(fewer) - line.cost(now)) / freed, i)
+        while fewer and line.value(fewer) >= line.value(now):  # below a price break: fewer would cost more
+            fewer = line.less(fewer, steps[i])
+        return (line.cost(fewer) - line.cost(now)) / (line.value(now) - line.value(fewer)), i, fewer
 
-    least = [loss(i) for i, line in enumerate(lines) if line.value_cents > 0]
+    least = [loss(i) for i, line in enumerate(lines) if line.value(qty[line.unique_id]) > 0]
     heapq.heapify(least)
     while value > budget_cents and least:
-        _, i = heapq.heappop(least)
+        _, i, fewer = heapq.heappop(least)
         line = lines[i]
-        fewer = line.less(qty[line.unique_id], steps[i])
-        value -= (qty[line.unique_id] - fewer) * line.unit_cost_cents
+        value -= line.value(qty[line.unique_id]) - line.value(fewer)
         qty[line.unique_id] = fewer
         if fewer:
             heapq.heappush(least, loss(i))
-    return qty
+
+
+def _fill(lines: Sequence[Line], qty: dict[str, int], left_cents: float) -> None:
+    """Raise `qty` towards what was suggested by the packs that save most per money, as far as the money goes."""
+
+    def gain(i: int) -> tuple[float, int, int, float] | None:
+        line, now = lines[i], qty[lines[i].unique_id]
+        more = line.more(now)
+        added, saved = line.value(more) - line.value(now), line.cost(now) - line.cost(more)
+        if more > line.qty or added > left_cents or saved <= 0:
+            return None
+        return -saved / max(added, 1e-9), i, more, added
+
+    best = [found for i in range(len(lines)) if (found := gain(i)) is not None]
+    heapq.heapify(best)
+    while best:
+        _, i, more, added = heapq.heappop(best)
+        if added > left_cents:
+            continue
+        qty[lines[i].unique_id] = more
+        left_cents -= added
+        if (found := gain(i)) is not None:
+            heapq.heappush(best, found)
 
 
 @dataclass(frozen=True)

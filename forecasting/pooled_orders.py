@@ -137,8 +137,8 @@ def settle(pool: Pool, settings: OrderSettings) -> None:
         ordered += planned[at]
     if whole.cost is not None:
         before = 0  # so that the savings of the places add up to the pool's
-        for case in members:
-            case.cost = partial(_more, whole.cost, before)
+        for case, least in zip(members, promised, strict=True):
+            case.cost = partial(_more_or_owed, whole.cost, before, least, case.shortage_cost or 0.0)
             before += case.quantity.suggested_qty
 
 
@@ -148,9 +148,17 @@ def count_idle(case: Case) -> None:
     promised = max(0, -case.inventory_position_qty)  # who waits here is not sent to from elsewhere
     case.elsewhere_qty = 0 if has_rule else min(max(0, case.gap_qty - promised), case.position["idle_elsewhere_qty"])
     if case.cost is not None and case.elsewhere_qty:
-        case.cost = partial(_more, case.cost, case.elsewhere_qty)
+        case.cost = partial(_more_or_owed, case.cost, case.elsewhere_qty, promised, case.shortage_cost or 0.0)
 
 
 def _more(cost: Callable[[int], float], before_qty: int, qty: int, *, least_qty: int = 0) -> float:
     """The cost of `qty` beside what was ordered before; below `least_qty`, which customers wait for, there is no saving."""
     return math.inf if qty < least_qty else cost(before_qty + qty)
+
+
+def _more_or_owed(
+    cost: Callable[[int], float], before_qty: int, promised: int, shortage_cost: float, qty: int
+) -> float:
+    """The cost of `qty` beside what was ordered before; a unit that customers wait for at this place is missed for certain
+    when it is not ordered."""
+    return cost(before_qty + qty) + shortage_cost * max(0, promised - qty)

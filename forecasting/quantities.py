@@ -47,6 +47,11 @@ def order_quantity(
         cost: Expected cost when so many units are ordered now; then the number of packs is the cheaper one, and nothing
             is ordered when that costs less. Must be convex.
         break_qty: The quantity at which a price break makes it worth to order, the same one where none does.
+
+    >>> q = order_quantity(expected_demand_qty=42.4, order_up_to_qty=60, on_hand_qty=20, on_order_qty=0,
+    ...                    backordered_qty=3, moq_qty=1, pack_qty=12)
+    >>> q.suggested_qty, q.parts["demand_part_qty"], q.parts["safety_part_qty"], q.parts["pack_part_qty"]
+    (48, 42, 18, 5)
     """
     demand = math.floor(expected_demand_qty + 0.5)
     on_hand = on_hand_qty or 0

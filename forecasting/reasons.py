@@ -134,8 +134,8 @@ REASONS: dict[str, tuple[str, str]] = {
         "{outlier_weeks} 个异常大的周在学习时按 {outlier_cap_qty:.0f} 计，原值保留",
         "{outlier_weeks} unusually large weeks count as {outlier_cap_qty:.0f} when learning; originals kept",
     ),
-    "dying": ("需求可能在消失:上次需求在 {last_demand_date}", "demand may be ending: last on {last_demand_date}"),
-    "new": ("新品:首次需求在 {first_demand_date}", "new: first demand on {first_demand_date}"),
+    "dying": ("需求可能在消失：上次需求在 {last_demand_date}", "demand may be ending: last on {last_demand_date}"),
+    "new": ("新品：首次需求在 {first_demand_date}", "new: first demand on {first_demand_date}"),
     "history_adjusted": (
         "{adjustment_author} 调整了历史上 {adjusted_days} 天，学习时按调整后的计：{adjustment_reason}",
         "{adjustment_author} adjusted {adjusted_days} past days, which is what was learned from: {adjustment_reason}",
@@ -149,16 +149,16 @@ REASONS: dict[str, tuple[str, str]] = {
     # exceptions of the history
     "empty_history": ("没有任何历史，未预测", "no history at all, not forecast"),
     "bad_value": (
-        "需求值不是有限数字:{value}(共 {rows} 行)，该序列未预测",
+        "需求值不是有限数字：{value}（共 {rows} 行），该序列未预测",
         "demand is not a finite number: {value} ({rows} rows); the series was not forecast",
     ),
     "bad_date": (
-        "日期无法识别:{value}(共 {rows} 行)，该序列未预测",
-        "not a date: {value} ({rows} rows); the series was not forecast",
+        "日期无法识别：{value}（共 {rows} 行），应写成 2026-03-01；该序列未预测",
+        "not a date: {value} ({rows} rows), write it like 2026-03-01; the series was not forecast",
     ),
     "missing_id": ("{rows} 行没有序列编号，未使用", "{rows} rows have no unique_id and were not used"),
     "implausible_date": (
-        "日期早于 {earliest}:{rows} 行未使用，最早 {value}",
+        "日期早于 {earliest}：{rows} 行未使用，最早 {value}",
         "dates before {earliest}: {rows} rows not used, first {value}",
     ),
     "after_as_of": (
@@ -166,7 +166,7 @@ REASONS: dict[str, tuple[str, str]] = {
         "{rows} rows later than the as-of day were not used, last {value}",
     ),
     "negative_clipped": (
-        "{rows} 行需求为负(退货冲抵)，按 0 计，最小 {value}",
+        "{rows} 行需求为负（退货冲抵），按 0 计，最小 {value}",
         "{rows} rows with negative demand (returns netted) count as zero, lowest {value}",
     ),
     "duplicates_summed": ("{rows} 行与同日的行合并相加", "{rows} rows were added to another row of the same day"),
@@ -178,7 +178,7 @@ REASONS: dict[str, tuple[str, str]] = {
         "有 {rows} 个将到的促销，但以往的促销太少或看不出作用，按平常的一周预测，请人工判断",
         "{rows} promotions ahead, but past ones are too few or showed no effect: forecast as ordinary weeks, judge yourself",
     ),
-    "model_failed": ("模型计算失败:{value}", "a model failed: {value}"),
+    "model_failed": ("模型计算失败：{value}", "a model failed: {value}"),
     # what all suggestions aim at
     "aims_at_cost": (
         "补货目标：预期成本最低（成本未知的商品按周期服务率 {cycle_service_ratio}）",
@@ -189,17 +189,29 @@ REASONS: dict[str, tuple[str, str]] = {
         "orders are for a cycle service of {cycle_service_ratio}",
     ),
     "aims_at_fill_rate": ("补货目标：满足率 {fill_rate_ratio}", "orders are for a fill rate of {fill_rate_ratio}"),
-    "aims_within": ("每天的采购不超过 {budget_cents}", "all orders of a day cost no more than {budget_cents}"),
+    "aims_within": (
+        "一份计划的采购和生产合计不超过 {budget_cents}（进价未知的不计）",
+        "the orders of a plan, made goods included, cost no more than {budget_cents} (what has no known cost does not count)",
+    ),
     "aims_apart": ("各处分别计划", "every place is planned for itself"),
     "aims_for_channels": (
         "为利润最高的渠道保留库存",
         "units are held back for the channel that earns most",
     ),
-    "aims_otherwise": (
+    "stock_costs": (
         "持有一年的成本为进价的 {holding_ratio}；缺一件的损失为毛利，无售价时为进价的 {shortage_ratio}",
         "keeping a unit for a year costs {holding_ratio} of its cost; a unit short costs its margin, "
         "{shortage_ratio} of the cost where no price is known",
     ),
+    "min_max_up_to": (
+        "可信度 C、D 且最大库存金额不超过 {min_max_value_cents} 的商品按最小/最大库存",
+        "grades C and D go by min/max where the most to stock is worth no more than {min_max_value_cents}",
+    ),
+    "transfer_costs": (
+        "各处之间调拨每次 {transfer_fixed_cents}，每件 {transfer_unit_cents}",
+        "goods move between places for {transfer_fixed_cents} a time and {transfer_unit_cents} a unit",
+    ),
+    "transfers_unused": ("各处互相代发，因此不建议调拨", "no transfers are suggested while places send for each other"),
     # why this quantity
     "below_target": (
         "保护期 {protection_interval_days} 天预期需求 {demand_part_qty}，安全库存 {safety_part_qty:+d}，目标库存 "
@@ -376,6 +388,10 @@ REASONS: dict[str, tuple[str, str]] = {
         "供应商起订金额 {min_order_cents}，但有商品成本未知，无法凑单",
         "the supplier's least order value is {min_order_cents}, but not every cost is known: not checked",
     ),
+    "budget_unknown": (
+        "进价或币种未知，不计入预算",
+        "its cost or currency is not known, so it does not count against the budget",
+    ),
     "budget_cut": (
         "预算 {budget_cents} 不够，减去损失最小的（{budget_part_qty:+d}）",
         "the budget of {budget_cents} does not reach: cut where it is missed least ({budget_part_qty:+d})",
@@ -392,7 +408,7 @@ REASONS: dict[str, tuple[str, str]] = {
         "提前期未填，按默认 {lead_time_days} 天",
         "no lead time was given: the default of {lead_time_days} days is used",
     ),
-    "made_here": ("自产:下生产任务单", "made here: a production order, not a purchase"),
+    "made_here": ("自产：下生产任务单", "made here: a production order, not a purchase"),
     "no_forecast": ("没有预测，无法建议", "no forecast, so nothing can be suggested"),
     "horizon_too_short": (
         "保护期 {protection_interval_days} 天超过预测期 {horizon_days} 天",
@@ -433,7 +449,8 @@ class _Text(str):
 def _said(name: str, fact: object, currency: object, language: Language) -> object:
     if isinstance(fact, int | float) and not isinstance(fact, bool):
         if name.endswith("_cents"):
-            in_cents = f"{fact:,.2f} 分" if language == "zh" else f"{fact:,.2f} cents"
+            number = f"{fact:,.0f}" if fact == round(fact) else f"{fact:,.2f}"
+            in_cents = f"{number} 分" if language == "zh" else f"{number} cents"
             return _Text(money(fact, currency) if isinstance(currency, str) else in_cents)
         return _Text(percent(fact)) if name.endswith("_ratio") else fact
     if isinstance(fact, str) and fact in WORDS:
@@ -466,6 +483,18 @@ def aims(planning: Mapping[str, Any], language: Language) -> list[str]:
         said.append(sentence("aims_apart", planning, language))
     if planning["protects_channels"]:
         said.append(sentence("aims_for_channels", planning, language))
+    return said
+
+
+def terms(planning: Mapping[str, Any], language: Language) -> list[str]:
+    """What suggestions reckon with where a supplier or a product says nothing, in sentences; `planning` as for `aims`."""
+    said = [sentence("stock_costs", planning, language)]
+    if planning["min_max_value_cents"] is not None:
+        said.append(sentence("min_max_up_to", planning, language))
+    if planning["transfer_unit_cents"] is not None:
+        said.append(sentence("transfer_costs", planning, language))
+        if planning["pools_places"]:
+            said.append(sentence("transfers_unused", planning, language))
     return said
 
 

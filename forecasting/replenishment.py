@@ -44,9 +44,11 @@ i.e. an empty shelf; the reason `stock_not_recorded` says so.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
+from functools import partial
 from typing import Any
 
 import polars as pl
@@ -58,7 +60,7 @@ from forecasting.errors import BadSetting
 from forecasting.frames import Frame, as_of_day, is_pandas, like, text_column, to_polars
 from forecasting.levels import set_levels
 from forecasting.marginal import Paths
-from forecasting.policies import price_at
+from forecasting.policies import PriceBreak, price_at
 from forecasting.pooled_orders import count_idle, pools_of, settle, share_level
 from forecasting.positions import (
     TARGETS,
@@ -104,7 +106,8 @@ class Suggestions:
         suggestions: One row per position that has a forecast, sorted by unique_id; quantity 0 where nothing is needed.
         exceptions: Positions without a forecast, with too short a one, or with impossible numbers.
         transfers: Moves from one place to another that replace purchases, best saving first.
-        suppliers: One row per supplier with a least order value: whether its order was enough, raised, or waits.
+        suppliers: One row per supplier with a least order value: whether its order was enough, raised, waits, or lies beyond
+            the budget.
     """
 
     suggestions: Any
@@ -166,6 +169,9 @@ def suggest(
     for name, ratio in (("cycle_service_ratio", cycle_service_ratio), ("fill_rate_ratio", fill_rate_ratio)):
         if not 0 < ratio < 1:
             raise BadSetting(f"{name} must be between 0 and 1, got {ratio}")
+    for budget in budget_cents.values() if isinstance(budget_cents, Mapping) else (budget_cents or 0.0,):
+        if not 0 <= budget < math.inf:
+            raise BadSetting(f"budget_cents must be 0 or more, got {budget}")
     if target is not None and target not in TARGETS:
         raise BadSetting(f"target must be one of {', '.join(TARGETS)}, got {target}")
     default: Target = target or ("cycle_service" if paths is None else "cost")
@@ -202,13 +208,9 @@ def suggest(
             set_quantity(case, settings)
     for pool in pools:
         settle(pool, settings)
-    joined = _join_orders(cases, suppliers)
-    if budget_cents is not None:
-        least = {str(row[0]): row[4] for row in joined if row[1] in ("enough", "raised")}
-        budgets = budget_cents.items() if isinstance(budget_cents, Mapping) else [(None, budget_cents)]
-        for currency, budget in budgets:
-            in_it = [case for case in cases if currency is None or case.position["currency"] == currency]
-            _keep_to_budget(in_it, budget, least)
+    least_values = _join_orders(cases, suppliers)
+    if budget_cents is not None and budget_cents != {}:
+        _keep_to_budget(cases, budget_cents, least_values)
     rows = [suggestion_row(case, day, about.get((case.pool or case).unique_id), settings) for case in cases]
 
     def frame(rows: Any, schema: dict[str, Any]) -> Any:
@@ -233,7 +235,7 @@ def suggest(
             ],
             TRANSFERS,
         ),
-        suppliers=frame(joined, SUPPLIERS),
+        suppliers=frame(_supplier_rows(cases, least_values), SUPPLIERS),
     )
 
 
@@ -276,9 +278,11 @@ def _lines(cases: Sequence[Case]) -> list[joint.Line]:
                 qty=case.quantity.suggested_qty,
                 first_qty=whole_packs(p["moq_qty"], p["pack_qty"]),
                 step_qty=p["pack_qty"],
-                unit_cost_cents=price_at(case.quantity.suggested_qty, p["unit_cost_cents"], case.breaks),
+                value=partial(_value, p["unit_cost_cents"], case.breaks),
                 cost=lambda qty, own=own, moved=moved: own(moved + qty),  # type: ignore[misc]
                 used_after_weeks=case.sold_after_weeks,
+                supplier_code=_bought_from(case),
+                currency=p["currency"],
             )
         )
     return lines
@@ -290,57 +294,91 @@ def _bought_from(case: Case) -> str | None:
     return code if case.position["supply_kind"] == "purchase" else None
 
 
-def _join_orders(cases: Sequence[Case], suppliers: Frame | None) -> list[tuple[object, ...]]:
-    """Raise each supplier's order to its least value, or let it wait; what was done, a row per supplier."""
+def _value(unit_cost_cents: float, breaks: Sequence[PriceBreak], qty: int) -> float:
+    return qty * price_at(qty, unit_cost_cents, breaks)
+
+
+@dataclass(frozen=True)
+class _LeastValue:
+    """A supplier's least order value, and what was done to reach it."""
+
+    cents: float
+    decision: str
+
+
+def _join_orders(cases: Sequence[Case], suppliers: Frame | None) -> dict[str, _LeastValue]:
+    """Raise each supplier's order to its least value, or let it wait; what was done, by supplier."""
     if suppliers is None:
-        return []
+        return {}
     frame = to_polars(suppliers, name="suppliers", needs=("supplier_code", "min_order_cents"))
-    by_supplier: dict[str, list[Case]] = {}
-    for case in cases:
-        if (code := _bought_from(case)) is not None:
-            by_supplier.setdefault(code, []).append(case)
-    done: list[tuple[object, ...]] = []
+    by_supplier = _by_supplier(cases)
+    done = {}
     terms = frame.select(text_column(frame, "supplier_code"), pl.col("min_order_cents").cast(pl.Float64))
     for code, least in terms.sort("supplier_code").iter_rows():
         own = by_supplier.get(code, [])
         if not least or not any(case.quantity.suggested_qty for case in own):
             continue
-        if any(c.quantity.suggested_qty and (c.cost is None or c.position["unit_cost_cents"] is None) for c in own):
+        if any(c.quantity.suggested_qty and not _is_costed(c) for c in own):
             for case in own:
                 if case.quantity.suggested_qty:
                     case.reasons.append("order_value_unknown")
                     case.facts["min_order_cents"] = least
-            done.append((code, "unknown", sum(c.quantity.suggested_qty > 0 for c in own), None, least, None))
+            done[code] = _LeastValue(least, "unknown")
             continue
-        lines = _lines(own)
-        found = joint.to_least_value(lines, least)
-        value = 0.0
+        found = joint.to_least_value(_lines(own), least)
         for case in own:
             now, qty = case.quantity.suggested_qty, found.qty.get(case.unique_id, 0)
             case.facts |= {"min_order_cents": least}
             if qty != now:
                 case.reasons.append("joint_raised" if qty > now else "joint_waits")
                 change_part(case, "joint_part_qty", qty)
-            if qty:
-                value += qty * price_at(qty, case.position["unit_cost_cents"], case.breaks)
-        count = sum(case.quantity.suggested_qty > 0 for case in own)
-        done.append((code, found.decision, count, value, least, round(found.saving_cents, 4)))
+        done[code] = _LeastValue(least, found.decision)
     return done
 
 
-def _keep_to_budget(cases: Sequence[Case], budget_cents: float, least_values: Mapping[str, Any]) -> None:
-    """Cut what is ordered and made to the budget; a supplier whose order then falls below its least value gets none."""
-    qty = joint.within_budget(_lines([c for c in cases if c.quantity.suggested_qty]), budget_cents)
-    left: dict[str, float] = {}
+def _by_supplier(cases: Sequence[Case]) -> dict[str, list[Case]]:
+    found: dict[str, list[Case]] = {}
     for case in cases:
-        code, unit = _bought_from(case), case.position["unit_cost_cents"]
-        if case.unique_id in qty and unit is not None and code is not None:
-            left[code] = left.get(code, 0.0) + qty[case.unique_id] * price_at(qty[case.unique_id], unit, case.breaks)
-    too_small = {code for code, value in left.items() if value < least_values.get(code, 0.0)}
-    for case in cases:
-        now = case.quantity.suggested_qty
-        reached = 0 if case.unique_id in qty and _bought_from(case) in too_small else qty.get(case.unique_id, now)
-        if reached != now:
+        if (code := _bought_from(case)) is not None:
+            found.setdefault(code, []).append(case)
+    return found
+
+
+def _is_costed(case: Case) -> bool:
+    return case.cost is not None and case.position["unit_cost_cents"] is not None
+
+
+def _keep_to_budget(
+    cases: Sequence[Case], budget_cents: float | Mapping[str, float], least_values: Mapping[str, _LeastValue]
+) -> None:
+    """Cut what is ordered and made to the budget; what has no known cost or currency does not count, and says so."""
+    by_currency = budget_cents if isinstance(budget_cents, Mapping) else None
+    ordered = [case for case in cases if case.quantity.suggested_qty]
+    reached = {code: one.cents for code, one in least_values.items() if one.decision in ("enough", "raised")}
+    qty = joint.within_budget(_lines(ordered), budget_cents, reached)
+    for case in ordered:
+        currency, now = case.position["currency"], case.quantity.suggested_qty
+        if not _is_costed(case) or (by_currency is not None and currency is None):
+            case.reasons.append("budget_unknown")
+        elif qty[case.unique_id] != now:
             case.reasons.append("budget_cut")
-            case.facts["budget_cents"] = budget_cents
-            change_part(case, "budget_part_qty", reached)
+            case.facts["budget_cents"] = budget_cents if by_currency is None else by_currency.get(currency)
+            change_part(case, "budget_part_qty", qty[case.unique_id])
+
+
+def _supplier_rows(cases: Sequence[Case], least_values: Mapping[str, _LeastValue]) -> list[tuple[object, ...]]:
+    """A row per supplier with a least order value of whom something was needed, as `SUPPLIERS` says."""
+    by_supplier = _by_supplier(cases)
+    rows: list[tuple[object, ...]] = []
+    for code, least in least_values.items():
+        own = [case for case in by_supplier[code] if case.quantity.suggested_qty]
+        if least.decision == "unknown":
+            rows.append((code, "unknown", len(own), None, least.cents, None))
+            continue
+        qty = {case.unique_id: case.quantity.suggested_qty for case in own}
+        lines = _lines(own)
+        value = sum((line.value(qty[line.unique_id]) for line in lines), 0.0)
+        decision = least.decision if own or least.decision == "waited" else "beyond_budget"
+        saving = sum((line.cost(0) - line.cost(qty[line.unique_id]) for line in lines), 0.0)
+        rows.append((code, decision, len(own), value, least.cents, round(saving, 4)))
+    return rows

@@ -117,7 +117,8 @@ def suggestion_row(
         reasons.append("order_overdue" if case.pool is None else "order_overdue_together")
     if together.position["idle_elsewhere_qty"] and (case.pool is not None or parts["elsewhere_part_qty"]):
         reasons.append("idle_elsewhere")
-    if case.pool is not None and ordered and position_qty < 0:
+    is_put_off = bool({"budget_cut", "joint_waits"} & set(case.reasons))
+    if case.pool is not None and (ordered or is_put_off) and position_qty < 0:
         reasons.append("customers_wait_here")
     if on_hand is None:
         reasons.append("stock_not_recorded")

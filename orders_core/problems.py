@@ -56,6 +56,7 @@ PROBLEMS: dict[str, tuple[str, str]] = {
     "lot_unnamed": ("name the lot, this SKU is kept by lot", "该 SKU 按批次管理，请注明批次"),
     "made_not_bought": ("{sku} is made, not bought", "{sku} 是自制商品，不采购"),
     "no_customer": ("log in or name a customer to order", "请登录或指定客户"),
+    "not_whole": ("{amount} is not a whole number", "{amount} 不是整数"),
     "no_price": ("{sku} has no price in {currency} today", "{sku} 今天没有 {currency} 价格"),
     "no_quote": ("{supplier} quotes no price for {sku}", "{supplier} 没有 {sku} 的报价"),
     "no_such_lot": ("there is no such lot", "没有该批次"),
@@ -100,6 +101,10 @@ PROBLEMS: dict[str, tuple[str, str]] = {
     "part_of_a_kit": (
         "line {line_no} is part of the kit in line {kit_no}: return {kit_no}",
         "第 {line_no} 行是第 {kit_no} 行套装的组件，请退第 {kit_no} 行",
+    ),
+    "overridden_alike": (
+        "{author} set the same for the same days before: number {number}; withdraw that one first",
+        "{author} 已对相同日期做过同样的调整（编号 {number}），请先撤回",
     ),
     "password_in_the_clear": ("a password would go to {host} in the clear", "密码会以明文发往 {host}"),
     "picker_not_finished": ("the picker has not finished", "拣货尚未完成"),

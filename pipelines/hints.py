@@ -20,9 +20,6 @@ from pipelines.warehouse.read import LiveWarehouse, live_warehouse
 if TYPE_CHECKING:
     from orders_core.services.publish_hints import HintsPublished
 
-SHORTAGE_OF_COST = 0.5
-"""A unit short costs its margin; where price or cost is not known, so much of the cost."""
-
 
 def publish_prices(database_url: str, warehouse_dir: Path, *, zone: str, **told: Any) -> HintsPublished | None:
     """Tell the core what a unit is worth where it lies, and what to hold back where planners switched that on, by the newest
@@ -81,7 +78,7 @@ def read_hints(warehouse_dir: Path) -> Hints:
             {"day": day},
         )
         shares, worth = _channels(live, day) if defaults.protects_channels else (None, {})
-    asked = _asked(at.join(expected, on="unique_id", how="left"), day)
+    asked = _asked(at.join(expected, on="unique_id", how="left"), day, defaults.shortage_ratio)
     prices = stock_prices(totals, asked, as_of=day)
     held = None if shares is None else protected_stock(totals, asked, shares=shares, worth_cents=worth)
     names = asked.select("unique_id", "sku", pl.col("location_code").alias("location"), "currency")
@@ -98,7 +95,7 @@ def read_hints(warehouse_dir: Path) -> Hints:
     )
 
 
-def _asked(positions: pl.DataFrame, as_of: date) -> pl.DataFrame:
+def _asked(positions: pl.DataFrame, as_of: date, shortage_ratio: float) -> pl.DataFrame:
     """Places with a known cost as `stock_prices` asks for them."""
     margin = pl.col("unit_price_cents") - pl.col("unit_cost_cents")
     return positions.filter(pl.col("unit_cost_cents").is_not_null() & pl.col("currency").is_not_null()).select(
@@ -110,7 +107,10 @@ def _asked(positions: pl.DataFrame, as_of: date) -> pl.DataFrame:
         pl.coalesce(
             (pl.col("next_date") - as_of).dt.total_days(), pl.col("lead_time_days") + pl.col("review_period_days")
         ).alias("days_to_arrival"),
-        pl.coalesce(margin.clip(0), SHORTAGE_OF_COST * pl.col("unit_cost_cents")).alias("shortage_cost_cents"),
+        pl.when(margin > 0)
+        .then(margin)
+        .otherwise(shortage_ratio * pl.col("unit_cost_cents"))
+        .alias("shortage_cost_cents"),
     )
 
 

@@ -38,6 +38,7 @@ class Past:
         order_dates: Days on which anybody ordered.
         all_promotions: As `pipelines.transform.plan.promotions` gives them on the last day.
         country: Whose festivals and shopping days move demand, as the daily run takes it.
+        holding_ratio: To keep a unit for a year, as a share of its cost, by the planning rules of the last day.
         invented_count: Series without recorded stock, which begin with `invented_stock`.
         unpriced_count: Series whose cost is `COST_OF_PRICE` of the price.
     """
@@ -54,6 +55,7 @@ class Past:
     order_dates: list[date]
     all_promotions: pl.DataFrame
     country: str | None
+    holding_ratio: float
     invented_count: int
     unpriced_count: int
 
@@ -82,7 +84,8 @@ def past(warehouse_dir: Path, *, weeks: int, places_apart: bool = False) -> Past
         publication = live.publication()
         as_of = AsOf(publication.as_of_date, publication.business_zone)
         start = as_of.day - timedelta(days=7 * weeks - 1)
-        positions = plan.positions(live.con, as_of, plan.planning_defaults(live.con, as_of)).select(
+        defaults = plan.planning_defaults(live.con, as_of)
+        positions = plan.positions(live.con, as_of, defaults).select(
             "unique_id", "sku", "location_code", "supplier_code", "unit_cost_cents", "currency", "moq_qty", "pack_qty",
             "lead_time_days", "review_period_days", "pool_id",
         )  # fmt: skip
@@ -126,6 +129,7 @@ def past(warehouse_dir: Path, *, weeks: int, places_apart: bool = False) -> Past
         order_dates=order_dates,
         all_promotions=promotions,
         country=country,
+        holding_ratio=defaults.holding_ratio,
         invented_count=int(is_invented.sum()),
         unpriced_count=int(is_unpriced.sum()),
     )

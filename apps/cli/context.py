@@ -47,7 +47,7 @@ class WrongArgument(OrdersError):
 
     code = "E_ARG"
     en = "{flag}: {problem}"
-    zh = "{flag}:{problem_zh}"
+    zh = "{flag}：{problem_zh}"
 
 
 def both(en: str, zh: str) -> str:
@@ -300,10 +300,11 @@ def cents_of(flag: str, text: str, currency: str) -> int:
     digits = int(get_currency_precision(currency))
     match = _AMOUNT.fullmatch(text)
     if match is None or len(match["part"] or "") > digits:
+        like = f"{1234.5:.{digits}f}"
         raise WrongArgument(
             flag=flag,
-            problem=f"{text} is not an amount with at most {digits} decimals, like 1234.50",
-            problem_zh=f"{text} 不是金额，应写成 1234.50 的形式，最多 {digits} 位小数",
+            problem=f"{text} is not an amount with at most {digits} decimals, like {like}",
+            problem_zh=f"{text} 不是金额，应写成 {like} 的形式，最多 {digits} 位小数",
         )
     return int(match["whole"]) * 10**digits + int((match["part"] or "").ljust(digits, "0") or 0)
 

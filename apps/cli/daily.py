@@ -15,6 +15,7 @@ from apps.cli.alerting import alerts_of, told
 from apps.cli.context import Context, WrongArgument, a_day, both, command, group
 
 if TYPE_CHECKING:
+    from orders_core.store.uow import Store
     from pipelines.daily import RunReport
 
 
@@ -67,6 +68,7 @@ def _daily(out: Context, day: date | None, *, full: bool, run_id: str) -> None:
             day = today - timedelta(days=1)
             out.say(f"as of {day}, the last whole business day", f"截至 {day}（最近一个完整营业日）")
         _not_in_future("--as-of", day, today)
+        _not_before_all(store, day, today)
         # What is to be done once a day, and not when an earlier day is looked at again.
         is_today = day >= today - timedelta(days=1)
         # Goods that came free since go to the orders that wait for them.
@@ -113,6 +115,20 @@ def _not_in_future(flag: str, day: date, today: date) -> None:
             flag=flag,
             problem=f"{day} is in the future; today is {today}",
             problem_zh=f"{day} 在今天（{today}）之后",
+        )
+
+
+def _not_before_all(store: Store, day: date, today: date) -> None:
+    """A day before the first order would replace the plan by an empty one: a slip in the year. Yesterday is none."""
+    from apps.readers import first_order_date
+
+    with store.reading() as conn:
+        first = first_order_date(conn)
+    if first is not None and day < min(first, today - timedelta(days=1)):
+        raise WrongArgument(
+            flag="--as-of",
+            problem=f"{day} is before the first order, of {first}: its plan would be empty",
+            problem_zh=f"{day} 早于首个订单（{first}），计划会是空的",
         )
 
 

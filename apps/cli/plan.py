@@ -83,7 +83,7 @@ def show(
         row["approved_qty"] = became.approved_qty if became else None
         row["approved_by"] = became.approved_by if became else None
         row["facts"] = json.loads(row["facts"]) if isinstance(row.get("facts"), str) else row.get("facts")
-        if out.language == "en":
+        if out.language == "en" and not as_csv:
             row["sku_name"] = row["sku_name_en"] or row["sku_name"]
     if not (out.is_json or as_csv):
         for row in rows:
@@ -165,7 +165,7 @@ def approve(
     """One purchase order per supplier and place, one production order per made product. What was approved before is named,
     not ordered again.
     """
-    from apps.approving import is_bulk, is_made, suggested, terms_missed, totals_by_order, why_not, worth
+    from apps.approving import is_bulk, is_made, series, suggested, terms_missed, totals_by_order, why_not, worth
     from apps.components.words import say
     from orders_core.services.approve_suggestions import ApproveSuggestions, approve_suggestions
     from pipelines.plan import suggestions
@@ -227,7 +227,7 @@ def approve(
             )
     for row, qty in ordered_now:
         for missed, term in terms_missed(row, qty):
-            out.say(*(say(lang, f"approve.{missed}", sku=row["sku"], qty=qty, term=term) for lang in ("en", "zh")))
+            out.say(*(say(lang, f"approve.{missed}", of=series(row), qty=qty, term=term) for lang in ("en", "zh")))
     for total in totals:
         value = worth(total, money)
         who, where, lines, units = (total[name] for name in ("supplier_code", "location_code", "lines", "qty"))
@@ -247,8 +247,8 @@ def _must_be_bought_from(supplier: str | None, rows: Iterable[Mapping[str, Any]]
     if supplier is not None and supplier not in known:
         raise WrongArgument(
             flag="--supplier",
-            problem=f"the plan buys nothing from {supplier}; it knows {', '.join(known)}",
-            problem_zh=f"计划里没有向 {supplier} 采购的商品；已知供应商：{'、'.join(known)}",
+            problem=f"the plan buys nothing from {supplier}; it knows {', '.join(known) or 'no supplier'}",
+            problem_zh=f"计划里没有向 {supplier} 采购的商品；已知供应商：{'、'.join(known) or '无'}",
         )
 
 

@@ -49,8 +49,13 @@ def replay(
         typer.Option("--service", help=both("service that a lost unit's cost is worth", "周期服务率（决定丢单成本）")),
     ] = 0.95,
     holding: Annotated[
-        float, typer.Option("--holding", min=0, help=both("a year, of the unit cost", "年持有成本占单位成本的比例"))
-    ] = 0.25,
+        float | None,
+        typer.Option(
+            "--holding",
+            min=0,
+            help=both("a year, of the unit cost (else as planned with)", "年持有成本占进价的比例（默认同补货计划）"),
+        ),
+    ] = None,
     order_cost: Annotated[
         int, typer.Option("--order-cost", min=0, help=both("cents per ordered product", "每次订货成本（分）"))
     ] = 0,
@@ -97,7 +102,7 @@ def replay(
         out.say("nothing was bought in these weeks: as_ordered is left out", "期间没有采购：不含实际采购")
     terms = with_service_costs(
         sample_of(past.terms, sample),
-        holding_ratio=holding,
+        holding_ratio=past.holding_ratio if holding is None else holding,
         cycle_service_ratio=service,
         order_cost_cents=float(order_cost),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
@@ -92,8 +93,8 @@ def target(
             "--budget",
             metavar="CNY=AMOUNT",
             help=both(
-                "what a day's orders in a currency may cost; CNY=none: no limit",
-                "该币种每天采购的金额上限；CNY=none 为不限",
+                "what the orders of a plan may cost; CNY=none: no limit",
+                "每份计划采购和生产的金额上限；CNY=none 为不限",
             ),
         ),
     ] = None,
@@ -125,45 +126,78 @@ def target(
         ),
     ] = None,
     min_max: Annotated[
-        int | None,
+        str | None,
         typer.Option(
             "--min-max-cents",
+            metavar="CENTS|none",
             help=both(
                 "grades C and D go by min/max up to this worth", "可信度 C、D 且最大库存金额不超过此数（分）按最小/最大"
             ),
         ),
     ] = None,
     move: Annotated[
-        int | None,
-        typer.Option("--transfer-cents", help=both("to move a unit between places", "调拨每件的费用（分）")),
+        str | None,
+        typer.Option(
+            "--transfer-cents",
+            metavar="CENTS|none",
+            help=both("to move a unit between places that are planned apart", "分别计划的各处之间调拨每件的费用（分）"),
+        ),
     ] = None,
     move_fixed: Annotated[
-        int | None,
-        typer.Option("--transfer-fixed-cents", help=both("and for each transfer", "每次调拨的固定费用（分）")),
+        str | None,
+        typer.Option(
+            "--transfer-fixed-cents", metavar="CENTS", help=both("and for each transfer", "每次调拨的固定费用（分）")
+        ),
     ] = None,
     reason: Annotated[str, typer.Option("--reason", help=both("why, in a few words", "原因"))] = "",
     dry_run: DryRun = False,
 ) -> None:
     """Plans as of today and later go by it; by default an order is for least expected cost."""
     from apps.cli.plan import say_from_when
-    from forecasting.reasons import aims, sentence
+    from forecasting.reasons import aims, terms
     from orders_core.services.plan_changes import SetPlanning, set_planning
 
-    numbers = {
-        "holding_ratio": holding,
-        "shortage_ratio": shortage,
-        "min_max_value_cents": min_max,
-        "transfer_unit_cents": move,
-        "transfer_fixed_cents": move_fixed,
-    }
-    given = {name: number for name, number in numbers.items() if number is not None}
-    asked = SetPlanning(by, ratio, protect, reason, pool, given, dict(_budget(word) for word in budget or ()))
+    numbers: dict[str, float | None] = {}
+    for name, ratio_given in (("holding_ratio", holding), ("shortage_ratio", shortage)):
+        if ratio_given is not None:
+            numbers[name] = ratio_given
+    for name, flag, word in (
+        ("min_max_value_cents", "--min-max-cents", min_max),
+        ("transfer_unit_cents", "--transfer-cents", move),
+        ("transfer_fixed_cents", "--transfer-fixed-cents", move_fixed),
+    ):
+        if word is not None:
+            numbers[name] = _whole_or_none(flag, word)
+    asked = SetPlanning(by, ratio, protect, reason, pool, numbers, _budgets(budget or ()))
     with out.store() as store:
+        before = out.run(store, set_planning, SetPlanning())
         now = out.run(store, set_planning, asked, dry_run=dry_run)
     held, language = now.model_dump(), "zh" if out.language == "zh" else "en"
-    out.emit(held, "\n".join([*aims(held, language), sentence("aims_otherwise", held, language)]))
-    if asked != SetPlanning() and not dry_run:
+    out.emit(held, "\n".join([*aims(held, language), *terms(held, language)]))
+    if now != before and not dry_run:
         say_from_when(out)
+
+
+def _whole_or_none(flag: str, word: str) -> int | None:
+    if word.lower() == "none":
+        return None
+    if not (word.isascii() and word.isdigit()):
+        raise WrongArgument(
+            flag=flag,
+            problem=f"{word} is not a whole number of cents, nor none",
+            problem_zh=f"{word} 不是整数（分），也不是 none",
+        )
+    return int(word)
+
+
+def _budgets(words: Sequence[str]) -> dict[str, int | None]:
+    found: dict[str, int | None] = {}
+    for word in words:
+        currency, cents = _budget(word)
+        if currency in found:
+            raise WrongArgument(flag="--budget", problem=f"{currency} is named twice", problem_zh=f"{currency} 重复")
+        found[currency] = cents
+    return found
 
 
 def _budget(word: str) -> tuple[str, int | None]:
@@ -175,7 +209,7 @@ def _budget(word: str) -> tuple[str, int | None]:
             problem=f"{word} is not written like CNY=50000",
             problem_zh=f"{word} 应写成 CNY=50000 的形式",
         )
-    return currency, None if amount == "none" else cents_of("--budget", amount, currency)
+    return currency, None if amount.lower() == "none" else cents_of("--budget", amount, currency)
 
 
 _DONE = {"insert": ("made", "已新建"), "update": ("changed", "已修改"), "same": ("as it was", "无变化")}

@@ -661,13 +661,19 @@ WORDS: dict[str, tuple[str, str]] = {
     "approve.one_made": ("**{sku}**（自产）：建议生产 {qty} 件。", "**{sku}**, made here: {qty} units are suggested."),
     "approve.qty_made": ("生产数量（件）", "Units to make"),
     "approve.below_least": (
-        "{sku}：{qty} 件低于起订量 {term} 件，请确认供应商同意。",
-        "{sku}: {qty} is less than the supplier's least order of {term}.",
+        "{of}：{qty} 件低于供应商的起订量 {term} 件。",
+        "{of}: {qty} is less than the supplier's least order of {term}.",
+    ),
+    "approve.below_lot": (
+        "{of}：{qty} 件低于最小生产批量 {term} 件。",
+        "{of}: {qty} is less than the least lot of {term}.",
     ),
     "approve.broken_pack": (
-        "{sku}：{qty} 件不是整箱（{term} 件/箱），请确认供应商同意。",
-        "{sku}: {qty} is not a whole number of packs of {term}.",
+        "{of}：{qty} 件不是整箱（{term} 件/箱）。",
+        "{of}: {qty} is not a whole number of packs of {term}.",
     ),
+    "approve.bad_qty": ("数量 {qty} 不是 1 到 {most} 的整数。", "{qty} is not a whole number from 1 to {most}."),
+    "approve.in_all": ("合计 **{amount}**", "**{amount}** in all"),
     "approve.reason": ("改数量的原因", "Why another quantity"),
     "approve.say_why": ("数量与建议不同，请填写原因。", "Say why the quantity is another one."),
     "approve.totals": ("将生成采购单 {n} 张：", "Purchase orders this makes: {n}"),
@@ -682,7 +688,7 @@ WORDS: dict[str, tuple[str, str]] = {
     "approve.not.approved": ("已审核过：{skus}。", "Left out, approved before: {skus}."),
     "approve.not.no_supplier": ("没有供应商，无法采购：{skus}。", "Left out, nobody is known to sell it: {skus}."),
     "approve.products": ("商品", "Products"),
-    "approve.go": ("审核通过 {n} 项", "Order {n} products"),
+    "approve.go": ("审核通过 {n} 项", "Order {n} suggestions"),
     "approve.go_one": ("审核通过", "Order it"),
     "approve.done": ("已审核 {n} 项，已生成：{numbers}", "{n} approved; orders: {numbers}"),
     "approve.done.again": (
@@ -745,8 +751,9 @@ WORDS: dict[str, tuple[str, str]] = {
         "Kept; plans of {day} and later know it: from tonight's run on.",
     ),
     "change.set_cli": (
-        "{day} 及以后的计划生效：今晚的每日任务起，或现在运行 dinghuo run daily --as-of {day}",
-        "plans of {day} and later know it: from tonight's run on, or now with dinghuo run daily --as-of {day}",
+        "{day} 及以后的计划生效：今晚的每日任务起，或现在运行 dinghuo run daily --as-of {day}（今天按到目前为止的订单计）",
+        "plans of {day} and later know it: from tonight's run on, or now with dinghuo run daily --as-of {day} "
+        "(which takes today as it is so far)",
     ),
     "product.whose": ("看哪里", "Of which places"),
     "product.whose.together": ("{count} 处合计", "{count} places together"),

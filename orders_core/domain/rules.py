@@ -7,7 +7,7 @@ names the version it was made under.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -17,7 +17,7 @@ class _Part(BaseModel):
 
 
 Verdict = Literal["refuse", "review", "ignore"]
-MAX_CENTS = 10**13  # more is a slip of the finger
+MAX_CENTS = 10**15  # more is a slip of the finger
 
 
 class Checks(_Part):
@@ -113,7 +113,10 @@ class Planning(_Part):
     min_max_value_cents: int | None = Field(default=20_000, ge=0, le=MAX_CENTS)
     transfer_unit_cents: int | None = Field(default=None, ge=0, le=MAX_CENTS)  # None: no transfers are suggested
     transfer_fixed_cents: int = Field(default=0, ge=0, le=MAX_CENTS)
-    budget_cents: dict[str, int] = Field(default_factory=dict)  # all orders of a day, by currency; none: no limit
+    # What the orders of one plan may cost, by currency; none: no limit
+    budget_cents: dict[Annotated[str, Field(pattern="^[A-Z]{3}$")], Annotated[int, Field(ge=0, le=MAX_CENTS)]] = Field(
+        default_factory=dict
+    )
 
 
 class Rules(_Part):

@@ -22,6 +22,7 @@ from orders_core.store.tables.planning import ADJUSTMENT_KINDS, OVERRIDE_KINDS
 from orders_core.store.uow import UnitOfWork
 
 TARGETS = ("cost", "cycle_service", "fill_rate")
+NUMBERS = ("holding_ratio", "shortage_ratio", "min_max_value_cents", "transfer_unit_cents", "transfer_fixed_cents")
 MOST = {"set_daily": 9_999_999.0, "multiply": 100.0, "add_weekly": 9_999_999.0}
 """The largest amount of each kind; a ratio beyond it is a slip of the finger."""
 
@@ -70,8 +71,9 @@ class SetPlanning:
         protects_channels: Whether the nightly run holds units back for the channel that earns most by them.
         reason: Why, for the trail.
         pools_places: Whether the places of one product are planned together, because they send for each other.
-        numbers: Other numbers of `domain.rules.Planning` by name, such as holding_ratio; None only where it may be.
-        budgets: What all orders of a day in a currency may cost, cents by currency; None: as much as they come to.
+        numbers: By name: holding_ratio, shortage_ratio, min_max_value_cents, transfer_unit_cents, transfer_fixed_cents of
+            `domain.rules.Planning`; None only where it may be.
+        budgets: What the orders of one plan in a currency may cost, cents by currency; None: as much as they come to.
     """
 
     target: str | None = None
@@ -143,7 +145,8 @@ def set_override(uow: UnitOfWork, actor: Actor, command: SetOverride) -> PlanCha
 
     Raises:
         NotFound: no such SKU or location.
-        InvalidCommand: days in the wrong order or over, an amount out of range, no reason, expired already.
+        InvalidCommand: days in the wrong order or over, an amount out of range, no reason, expired already, or the same
+            in force for the same days: twice 1.2 times is 1.44 times, which nobody means.
     """
     actor.must("forecast.override")
     place = location_named(uow, actor, command.location)
@@ -159,8 +162,25 @@ def set_override(uow: UnitOfWork, actor: Actor, command: SetOverride) -> PlanCha
     for name, day in (("through_date", command.through_date), ("expires_date", expires)):
         if day <= uow.today:
             raise InvalidCommand(field=name, problem="days_are_over", day=day.isoformat())
+    _must_be_new(uow, command, sku.id, place.id)
     values = {"amount": float(command.amount), "expires_date": expires, **once.columns}
     return _write(uow, actor, ForecastOverride, command, sku_id=sku.id, location_id=place.id, **values)
+
+
+def _must_be_new(uow: UnitOfWork, command: SetOverride, sku_id: int, location_id: int) -> None:
+    same = uow.rows(
+        select(ForecastOverride.id, ForecastOverride.author).where(
+            ForecastOverride.sku_id == sku_id,
+            ForecastOverride.location_id == location_id,
+            ForecastOverride.from_date == command.from_date,
+            ForecastOverride.through_date == command.through_date,
+            ForecastOverride.kind == command.kind,
+            ForecastOverride.amount == float(command.amount),
+            ForecastOverride.withdrawn_at.is_(None),
+        )
+    )
+    if same:
+        raise InvalidCommand(field="amount", problem="overridden_alike", author=same[0].author, number=same[0].id)
 
 
 def adjust_demand(uow: UnitOfWork, actor: Actor, command: AdjustDemand) -> PlanChangeState:
@@ -206,11 +226,15 @@ def _must_be_days(first: date, last: date) -> None:
 
 
 def _must_be_in_range(name: str, number: float | None) -> None:
+    if name not in NUMBERS:
+        raise InvalidCommand(field="numbers", problem="not_one_of", value=name, choices=", ".join(NUMBERS))
     about = Planning.model_fields[name]
     if number is None and type(None) in get_args(about.annotation):
         return
     least, most = (next(getattr(b, end) for b in about.metadata if hasattr(b, end)) for end in ("ge", "le"))
     _must_be_amount(number, name, least=least, most=most)
+    if name.endswith("_cents") and not isinstance(number, int):
+        raise InvalidCommand(field=name, problem="not_whole", amount=number)
 
 
 def _must_be_kind(kind: str, kinds: tuple[str, ...]) -> None:

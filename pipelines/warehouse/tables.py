@@ -943,9 +943,9 @@ MART_TABLES = (
     Table("mart", "supplier_order",
           "One row per supplier with a least order value of whom something is needed: what became of its order.",
           ("supplier_code",), (
-        supplier_code, Column("decision", TEXT, "Large enough, raised to the least value, waiting for the next review, or "
-                              "not checked because a cost is not known.", "",
-                              _words("decision", "enough", "raised", "waited", "unknown")),
+        supplier_code, Column("decision", TEXT, "Large enough, raised to the least value, waiting for the next review, "
+                              "beyond the budget, or not checked because a cost is not known.", "",
+                              _words("decision", "enough", "raised", "waited", "beyond_budget", "unknown")),
         _count("suggested_lines_count", "Lines suggested."),
         _cents("order_value_cents", "Their value.", "order_value_cents >= 0").or_null("when a cost is not known"),
         min_order_cents, Column("saving_cents", REAL, "Of ordering now and not at the next review.", "cents").or_null(

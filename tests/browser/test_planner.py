@@ -33,7 +33,7 @@ SAYS = {
         "one": re.compile(r"审核 [\d,]+ 件"), "left_out": "不能批量审核", "why": "请填写原因", "worth": "预测调整的效果",
         "override": "调整预测", "set": "保存调整", "reason": "原因", "kept": "已保存", "expires": "失效）", "back": "撤回",
         "title": "计划员的调整", "adjust": "调整历史", "ticked": re.compile("审核 2 项"),
-        "go_one": "审核通过", "qty": "采购数量（件）",
+        "go_one": "审核通过", "bad_qty": "数量 {} 不是 1 到", "qty": "采购数量（件）",
         "changed": "改数量的原因", "who": "pia 已审核", "reason_kept": "改量原因",
         "daily": "每天件数", "how": "方式", "replace": "替换每天的需求", "save": "保存调整",
         "made_here": "自产，下生产任务单", "qty_made": "生产数量（件）", "makes": "将生成生产任务单 1 张",
@@ -44,13 +44,13 @@ SAYS = {
     "en-US": {
         "trusted": re.compile(r"Approve the \d+ trusted"), "to_trust": "{} trusted and not approved yet",
         "trusted_shown": re.compile("Approve the 1 trusted of this choice"), "both": "The error of the total counts",
-        "go": re.compile(r"Order \d+ products"),
+        "go": re.compile(r"Order \d+ suggestions"),
         "done": re.compile(r"\d+ approved; orders: PO-"),
         "one": re.compile(r"Approve [\d,]+ units"), "left_out": "are left out", "why": "Say why",
         "worth": "What overrides were worth",
         "override": "Change the forecast", "set": "Set it", "reason": "Why", "kept": "Kept; plans of", "expires": "(expires",
         "back": "Take back", "title": "What planners changed", "adjust": "Adjust the past", "ticked": re.compile("Approve 2 "),
-        "go_one": "Order it",
+        "go_one": "Order it", "bad_qty": "{} is not a whole number from 1 to",
         "qty": "Units to buy", "changed": "Why another quantity", "who": "pia approved", "reason_kept": "changed because",
         "daily": "Units a day", "how": "How", "replace": "Replace each day's demand", "save": "Adjust",
         "made_here": "Made here, by a production order", "qty_made": "Units to make",
@@ -303,6 +303,11 @@ def test_another_quantity_needs_a_reason_and_is_shown_with_it(desk: Desk, window
     desk.app.visit(window, "product?sku=CUP&at=WH9&role=planner")
     button(window, says["one"]).click()
     dialog = window.get_by_role("dialog")
+    for wrong in ("0", "999999999"):
+        fill(window, says["qty"], wrong)
+        expect(dialog.get_by_text(says["bad_qty"].format(f"{int(wrong):,}"))).to_be_visible()
+        expect(button(dialog, says["go_one"])).not_to_be_visible()  # what was typed is never taken for another number
+    shoot(window, f"bad_qty_{locale}")
     fill(window, says["qty"], "77")
     button(dialog, says["go_one"]).click()
     expect(dialog.get_by_text(says["why"])).to_be_visible()

@@ -59,6 +59,13 @@ def test_an_earlier_day_knows_less_and_seals_nothing(traded: Store, cli: Cli) ->
     assert cli("audit", "verify", "--json").data["sealed"] == 0
 
 
+def test_a_slip_in_the_year_leaves_the_plan_as_it_is(traded: Store, cli: Cli) -> None:
+    assert cli("run", "daily", "--as-of", LAST_DAY).code == 0
+    slip = cli("run", "daily", "--as-of", "2016" + LAST_DAY[4:])
+    assert slip.code == 2 and "is before the first order, of 2026-03-0" in slip.err
+    assert cli("plan", "show", "--json").data["publication"]["as_of_date"] == LAST_DAY
+
+
 def test_without_a_day_it_is_yesterday_and_the_trail_is_sealed(shop: Store, cli: Cli, clock: FixedClock) -> None:
     from orders_core.ports import SystemClock
 

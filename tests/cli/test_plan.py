@@ -76,9 +76,9 @@ def test_a_suggestion_approved_twice_is_one_purchase_order_and_a_changed_one_has
     assert lines_bought(traded) == [("LAMP", one["qty"])]
     seven = ("plan", "approve", "RUG@WH1:7", "--reason", "shelf is small")
     tried = cli(*seven, "--dry-run", "--lang", "zh").err
-    assert "7 件低于起订量 10 件" in tried and "7 件不是整箱（5 件/箱）" in tried
+    assert "RUG@WH1：7 件低于供应商的起订量 10 件" in tried and "7 件不是整箱（5 件/箱）" in tried
     bought = cli(*seven)
-    assert "RUG: 7 is less than the supplier's least order of 10" in bought.err and "RUG" in bought.out
+    assert "RUG@WH1: 7 is less than the supplier's least order of 10" in bought.err and "RUG" in bought.out
     assert lines_bought(traded)[-1] == ("RUG", 7)
     rows = cli("plan", "show", "--json").data["suggestions"]
     trusted = {row["sku"] for row in rows if row["grade"] in ("A", "B") or "min_max" in row["reason_codes"]}
@@ -141,6 +141,8 @@ def test_an_override_is_set_listed_and_withdrawn(shop: Store, cli: Cli) -> None:
     assert row["expires_date"] == str(today + timedelta(days=9))
     listed = cli("plan", "override", "list", "--lang", "zh").out
     assert "制定人" in listed and "乘以倍数" in listed and "multiply" not in listed
+    again = cli("plan", "override", "set", "LAMP@WH1", *days, "--times", "2", "--as", "mei")
+    assert f"pia set the same for the same days before: number {number}" in again.err
     assert cli("plan", "override", "withdraw", number, "--as", "mei").out.strip() == number
     assert cli("plan", "override", "list", "--json").data == []
     (kept,) = cli("plan", "override", "list", "--all", "--json").data
@@ -215,7 +217,15 @@ def test_what_suggestions_aim_at_is_set_and_shown_in_a_line(traded: Store, cli: 
     held = cli("setup", "target", "--budget", "CNY=500.50", "--budget", "EUR=9", "--holding", "0.3", "--json").data
     assert (held["budget_cents"], held["holding_ratio"]) == ({"CNY": 50_050, "EUR": 900}, 0.3)
     lifted = cli("setup", "target", "--budget", "EUR=none", "--reason", "no longer").out
-    assert "all orders of a day cost no more than ¥500.50" in lifted and "€" not in lifted
+    assert "the orders of a plan, made goods included, cost no more than ¥500.50" in lifted and "€" not in lifted
+    assert "tonight" not in cli("setup", "target", "--budget", "EUR=none", "--reason", "again").err, "nothing changed"
+    assert "EUR is named twice" in cli("setup", "target", "--budget", "EUR=1", "--budget", "EUR=2").err
+    assert cli("setup", "target", "--budget", "JPY=12.5").err.endswith("like 1234\n")
+    moved = cli("setup", "target", "--transfer-cents", "150", "--min-max-cents", "none")
+    assert "0 cents a time and 150 cents a unit" in moved.out and "no transfers are suggested while" in moved.out
+    assert "grades C and D" not in moved.out and "tonight" in moved.err
+    assert "a time and" not in cli("setup", "target", "--transfer-cents", "none", "--places-apart").out
+    assert "much is not a whole number" in cli("setup", "target", "--transfer-cents", "much").err
     assert "a year costs 30%" in lifted and "一年的成本为进价的 30%" in cli("setup", "target", "--lang", "zh").out
     assert cli("run", "daily", "--as-of", LAST_DAY).code == 0  # before it was set
     assert "orders are for least expected cost" in cli("plan", "show").err

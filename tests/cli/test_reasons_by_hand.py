@@ -42,7 +42,7 @@ STEPS = {  # what a step is called in print: en, zh; its terms are the numbers i
     "wait": (r"ordering now is expected to cost more than at the next review", r"现在订预计比等下次检查更贵"),
     "price_break": (r"the unit cost falls from ¥([\d.,]+) to ¥([\d.,]+)", r"单价由 ¥([\d.,]+) 降到 ¥([\d.,]+)"),
     "joint": (r"to reach the supplier's least order value of ¥([\d.,]+)", r"凑足供应商起订金额 ¥([\d.,]+)"),
-    "made_here": (r"made here: a production order", r"自产:下生产任务单"),
+    "made_here": (r"made here: a production order", r"自产：下生产任务单"),
     "nothing_needed": (r"nothing needed", r"，不缺，"),
 }
 COST = {

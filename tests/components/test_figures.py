@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-import doctest
 from datetime import date
 from zoneinfo import ZoneInfo
 
 import pytest
 
-from apps.components import figures, sentences
 from apps.components.figures import decimals, short_money, whole_units
 from apps.components.sentences import error_sentence
 from orders_core.errors import CreditExceeded
-
-
-def test_the_examples_of_the_docstrings_are_true() -> None:
-    for module in (figures, sentences):
-        failed, tried = doctest.testmod(module)
-        assert tried > 0 and failed == 0, module.__name__
 
 
 @pytest.mark.parametrize(

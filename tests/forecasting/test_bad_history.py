@@ -194,6 +194,12 @@ def test_case_71_a_date_that_is_none_takes_out_its_series() -> None:
     assert_frame_equal(plan.totals, plan_demand(GOOD, as_of=END).totals)
 
 
+def test_dates_as_a_sheet_writes_them_are_dates() -> None:
+    sheet = GOOD.with_columns(ds=pl.col("ds").dt.strftime("%Y/%-m/%-d") + pl.lit(" 00:00"))
+    assert "2026/6/1 00:00" in sheet["ds"]
+    assert_frame_equal(plan_demand(sheet, as_of=END).totals, plan_demand(GOOD, as_of=END).totals)
+
+
 def test_case_72_nothing_is_forecast_after_the_end_date() -> None:
     history = pl.concat([GOOD, GOOD.with_columns(unique_id=pl.lit("SOON@HEL"))])
     items = pl.DataFrame({"unique_id": ["GOOD@HEL", "SOON@HEL"], "end_date": [END, END + timedelta(days=10)]})

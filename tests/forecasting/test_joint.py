@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ def line(
         qty=qty,
         first_qty=max(pack, moq),
         step_qty=pack,
-        unit_cost_cents=money,
+        value=lambda q: q * money,
         cost=lambda q: 2.0 * max(0.0, want - q) + 0.1 * max(0.0, q - want),
         used_after_weeks=lambda q: q / weekly,
     )
@@ -47,7 +48,9 @@ def test_waiting_wins_where_the_added_units_would_cost_more_than_is_saved() -> N
 
 
 def test_what_would_expire_is_not_added() -> None:
-    keeps_two_weeks = Line("A", 6, 1, 1, 10.0, lambda q: 2.0 * max(0, 6 - q), lambda q: q / 3 if q <= 6 else math.inf)
+    keeps_two_weeks = Line(
+        "A", 6, 1, 1, lambda q: 10.0 * q, lambda q: 2.0 * max(0, 6 - q), lambda q: q / 3 if q <= 6 else math.inf
+    )
     assert to_least_value([keeps_two_weeks], 100).decision == "waited"
     found = to_least_value([keeps_two_weeks, line("B", 0, weekly=0.5)], 100)
     assert found.qty == {"A": 6, "B": 4}
@@ -69,7 +72,7 @@ def test_packs_and_least_quantities_are_kept_when_raised() -> None:
 def test_no_cut_to_the_budget_loses_less(rows: list[tuple[int, int, float]], budget: int) -> None:
     lines = [line(f"L{i}", qty, want=want, money=float(money)) for i, (qty, money, want) in enumerate(rows)]
     found = within_budget(lines, budget)
-    spent = sum(found[x.unique_id] * x.unit_cost_cents for x in lines)
+    spent = sum(x.value(found[x.unique_id]) for x in lines)
     assert spent <= max(budget, 0)
     assert all(0 <= found[x.unique_id] <= x.qty for x in lines)
 
@@ -77,7 +80,7 @@ def test_no_cut_to_the_budget_loses_less(rows: list[tuple[int, int, float]], bud
         return sum(x.cost(q) for x, q in zip(lines, choice, strict=True))
 
     choices = itertools.product(*(range(x.qty + 1) for x in lines))
-    affordable = [c for c in choices if sum(q * x.unit_cost_cents for q, x in zip(c, lines, strict=True)) <= budget]
+    affordable = [c for c in choices if sum(x.value(q) for q, x in zip(c, lines, strict=True)) <= budget]
     best = min(map(cost, affordable))
     # taking the least loss per money each time misses the best by less than the last step, here a unit: 2.0
     assert cost(tuple(found[x.unique_id] for x in lines)) <= best + 2.0 + 1e-9
@@ -91,6 +94,62 @@ def test_the_budget_takes_first_what_is_missed_least() -> None:
     assert within_budget([dear, spare], 50) == {"NEEDED": 5, "SPARE": 0}
     assert within_budget([line("A", 20, want=20, moq=15)], 180) == {"A": 18}
     assert within_budget([line("A", 20, want=20, moq=15)], 140) == {"A": 0}  # below its least quantity nothing is left
+
+
+def of_supplier(one: Line, code: str) -> Line:
+    return replace(one, supplier_code=code)
+
+
+def test_a_supplier_the_budget_cuts_below_its_least_value_leaves_its_money_to_the_others() -> None:
+    a, b = of_supplier(line("A", 31, want=31), "X"), of_supplier(line("B", 31, want=31), "Y")
+    assert sorted(within_budget([a, b], 400, {"X": 250, "Y": 250}).values()) == [0, 31]  # both were cut to 200
+    spare = of_supplier(line("B", 31, want=20), "Y")
+    assert within_budget([a, spare], 400, {"X": 250, "Y": 250}) == {"A": 31, "B": 0}  # B is cut first, to 150
+    assert within_budget([a, b], 400, {"X": 250}) == {"A": 0, "B": 31}
+    assert within_budget([a, b], 240, {"X": 250, "Y": 250}) == {"A": 0, "B": 0}
+    free = line("C", 20, want=20)
+    assert within_budget([a, b, free], 240, {"X": 250, "Y": 250}) == {"A": 0, "B": 0, "C": 20}
+
+
+def test_below_a_price_break_fewer_units_are_no_way_to_save() -> None:
+    """31 units at 50 cost less than 20 at 100."""
+    cheap = [replace(line(name, 31, want=31), value=lambda q: q * (50.0 if q >= 31 else 100.0)) for name in "ABC"]
+    for budget in (4_649, 4_550, 3_720, 2_790, 900):
+        found = within_budget(cheap, budget)
+        assert sum(one.value(found[one.unique_id]) for one in cheap) <= budget
+    assert sorted(within_budget(cheap, 4_000).values()) == [9, 31, 31]
+
+
+@settings(max_examples=60)
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 12), st.integers(1, 5), st.floats(0, 12), st.sampled_from("XYZ")),
+        min_size=1,
+        max_size=6,
+    ),
+    st.integers(0, 150),
+    st.integers(1, 60),
+)
+def test_a_budget_is_kept_with_every_least_value_and_no_pack_that_fits_and_saves_is_left(
+    rows: list[tuple[int, int, float, str]], budget: int, least: int
+) -> None:
+    lines = [
+        replace(line(f"L{i}", qty, want=want, money=float(money)), supplier_code=code)
+        for i, (qty, money, want, code) in enumerate(rows)
+    ]
+    whole = {code: sum(x.value(x.qty) for x in lines if x.supplier_code == code) for code in "XYZ"}
+    least_values = {code: float(least) for code in "XY" if whole[code] >= least}
+    found = within_budget(lines, budget, least_values)
+    spent = {code: sum(x.value(found[x.unique_id]) for x in lines if x.supplier_code == code) for code in "XYZ"}
+    assert sum(spent.values()) <= budget
+    assert all(found[x.unique_id] <= x.qty for x in lines)
+    assert all(spent[code] == 0 or spent[code] >= cents for code, cents in least_values.items())
+    left = budget - sum(spent.values())
+    for x in lines:
+        now, more = found[x.unique_id], x.more(found[x.unique_id])
+        is_open = x.supplier_code not in least_values or spent[x.supplier_code] > 0
+        if is_open and more <= x.qty and x.cost(more) < x.cost(now):
+            assert x.value(more) - x.value(now) > left
 
 
 def place(name: str, location: str, *, needed: int = 0, surplus: int = 0, weeks: float = 30, order: float = 0) -> Place:

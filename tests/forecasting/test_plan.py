@@ -13,6 +13,7 @@ from polars.testing import assert_frame_equal
 from forecasting.errors import BadFrame, BadSetting
 from forecasting.forecast import QUANTILE_COLUMNS, PlanSettings, plan_batches, plan_demand
 from forecasting.reasons import REASONS, sentence, sentences
+from forecasting.replenishment import suggest
 from tests.forecasting.builders import END, daily, weekly_pattern
 
 HISTORY = pl.concat(
@@ -69,6 +70,17 @@ def test_every_series_has_a_row_per_day_ordered_quantiles_and_totals_that_are_ru
     running = plan.forecasts.with_columns(pl.col("mean").cum_sum().over("unique_id"))
     assert plan.totals["mean"].to_numpy() == pytest.approx(running["mean"].to_numpy(), abs=1e-4)
     assert plan.totals.filter(pl.col("horizon_days") == 23)["ds"].unique().to_list() == [END + timedelta(days=23)]
+
+
+def test_what_a_plan_says_in_pandas_is_taken_in_pandas() -> None:
+    plan = plan_demand(HISTORY.to_pandas(), as_of=END, horizon_days=28)
+    stock = plan.choices[["unique_id"]].assign(on_hand_qty=20, lead_time_days=10, pack_qty=6)
+    found = suggest(plan.totals, stock, as_of=plan.as_of, choices=plan.choices).suggestions
+    wanted = suggest(
+        pl.from_pandas(plan.totals), pl.from_pandas(stock), as_of=END, choices=pl.from_pandas(plan.choices)
+    )
+    assert found["suggested_qty"].tolist() == wanted.suggestions["suggested_qty"].to_list()
+    assert [list(codes) for codes in found["reason_codes"]] == wanted.suggestions["reason_codes"].to_list()
 
 
 def test_whole_numbers_as_names_stay_whole_where_pandas_has_a_gap_in_them() -> None:

@@ -205,6 +205,29 @@ def test_waiting_for_the_next_review_is_not_for_customers_who_wait() -> None:
     assert rows[TKU]["suggested_qty"] == 0
 
 
+def test_a_budget_leaves_out_customers_who_wait_last_and_still_names_them() -> None:
+    """Helsinki owes 10 units, which Turku's plenty does not send; both places together have enough."""
+    cost = {"unit_cost_cents": 100.0, "unit_price_cents": 160.0, "currency": "EUR"}
+    places = (
+        {"unique_id": HEL, "on_hand_qty": 0, "backordered_qty": 10, "supplier_code": "ACME"} | cost,
+        {"unique_id": TKU, "on_hand_qty": 400, "supplier_code": "ACME"} | cost,
+        {"unique_id": "VASE@HEL", "pool_id": None, "on_hand_qty": 150} | cost,
+    )
+    totals = pl.concat([TOTALS, normal_totals("VASE@HEL", daily_mean=10, daily_sd=4, days=60)])
+    free = asked(totals, *places, target="cost")
+    assert (free[HEL]["suggested_qty"], free[TKU]["suggested_qty"]) == (10, 0)
+    assert float(str(free[HEL]["expected_saving_cents"])) > 10 * 60 * 0.9, "what is promised and not ordered is missed"
+    wanted = int(str(free["VASE@HEL"]["suggested_qty"]))
+    assert wanted > 10
+    tight = asked(totals, *places, target="cost", budget_cents={"EUR": 1_000.0})
+    assert (tight[HEL]["suggested_qty"], tight["VASE@HEL"]["suggested_qty"]) == (10, 0)
+    none = asked(totals, *places, target="cost", budget_cents={"EUR": 0.0})[HEL]
+    assert none["suggested_qty"] == 0
+    assert {"budget_cut", "customers_wait_here"} <= set(none["reason_codes"])  # type: ignore[call-overload]
+    least = pl.DataFrame({"supplier_code": ["ACME"], "min_order_cents": [1_500]})
+    assert asked(totals, *places, target="cost", suppliers=least)[HEL]["suggested_qty"] == 15, "raised and not put off"
+
+
 def test_units_that_come_too_late_are_told_where_they_are_under_way() -> None:
     totals, places = four_places(on_hand_qty=60)
     due = pl.DataFrame(

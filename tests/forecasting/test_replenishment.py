@@ -467,6 +467,24 @@ def test_a_budget_by_currency_limits_orders_in_that_currency_alone() -> None:
     limited = by_paths(paths, *asked, budget_cents={"EUR": 1_000, "USD": 0}).suggestions["suggested_qty"].to_list()
     assert limited == [free[0], 10, free[2]]
     assert by_paths(paths, *asked, budget_cents=0.0).suggestions["suggested_qty"].to_list() == [0, 0, 0]
+    codes = by_paths(paths, *asked, budget_cents={"EUR": 1_000}).suggestions["reason_codes"].to_list()
+    assert ["budget_cut" in row for row in codes] == [False, True, False]
+    assert ["budget_unknown" in row for row in codes] == [False, False, True], "no currency: it can't count"
+    for wrong in (-1.0, math.nan, {"EUR": math.inf}):
+        with pytest.raises(BadSetting, match="budget_cents"):
+            by_paths(paths, *asked, budget_cents=wrong)
+
+
+def test_a_suppliers_least_value_counts_its_lines_of_every_currency_under_a_budget() -> None:
+    paths = weeks_of(POISSON, POISSON, ids=("CUP", "LAMP"))
+    at = {**VN2, "supplier_code": "ACME", "unit_cost_cents": 100.0, "shortage_cost_cents": 60.0, "on_hand_qty": 40}
+    asked = tuple({**at, "currency": currency} for currency in ("CNY", "EUR"))
+    free = by_paths(paths, *asked).suggestions["suggested_qty"].to_list()
+    least = pl.DataFrame({"supplier_code": ["ACME"], "min_order_cents": [100 * sum(free)]})
+    roomy = by_paths(paths, *asked, suppliers=least, budget_cents={"CNY": 10**9}).suggestions
+    assert roomy["suggested_qty"].to_list() == free
+    tight = by_paths(paths, *asked, suppliers=least, budget_cents={"CNY": 1_000}).suggestions
+    assert tight["suggested_qty"].to_list() == [0, 0], "cut in one currency, the supplier takes neither"
 
 
 @pytest.mark.parametrize("kept_ratio", [0.9, 0.3])
@@ -478,9 +496,12 @@ def test_what_we_make_neither_fills_nor_falls_under_a_suppliers_least_value(kept
     values = (by_paths(paths, *both).suggestions["suggested_qty"] * 100).to_list()
     least = pl.DataFrame({"supplier_code": ["ACME"], "min_order_cents": [values[0]]})
     budget = kept_ratio * sum(values)
-    bought, made = by_paths(paths, *both, suppliers=least, budget_cents=budget).suggestions.rows(named=True)
+    found = by_paths(paths, *both, suppliers=least, budget_cents=budget)
+    bought, made = found.suggestions.rows(named=True)
     assert bought["suggested_qty"] == 0, "cut below the least value, whatever is made besides"
-    assert 0 < made["suggested_qty"] * 100 < values[1], "cut to the budget, but no supplier's minimum takes the rest"
+    assert made["suggested_qty"] * 100 == min(values[1], budget // 100 * 100), "what the supplier leaves is spent on it"
+    (supplier,) = found.suppliers.rows(named=True)
+    assert (supplier["decision"], supplier["lines"], supplier["order_value_cents"]) == ("beyond_budget", 0, 0.0)
 
 
 @settings(max_examples=40, deadline=None)

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import doctest
-import importlib
 from datetime import date, timedelta
 
 import numpy as np
@@ -111,9 +109,3 @@ def test_the_fast_moving_line_is_the_fitted_one() -> None:
         near = near[~np.isnan(weeks[near])]
         level = np.polyfit(near - at, weeks[near], 1)[1]
         assert fast[at] == pytest.approx(level, abs=1e-6)
-
-
-@pytest.mark.parametrize("name", ["events", "hierarchy", "shape", "similar"])
-def test_the_examples_in_the_docstrings_are_true(name: str) -> None:
-    failed, tried = doctest.testmod(importlib.import_module(f"forecasting.{name}"))
-    assert tried and not failed

@@ -9,7 +9,7 @@ from typing import Any
 
 import streamlit as st
 
-from apps.approving import is_bulk, is_made, suggested, terms_missed, totals_by_order, worth
+from apps.approving import is_bulk, is_made, series, suggested, terms_missed, totals_by_order, worth
 from apps.components.figures import money, qty
 from apps.components.ledger import ledger
 from apps.components.planning import published_plan
@@ -21,6 +21,10 @@ from orders_core.services.approve_suggestions import (
     ApproveSuggestions,
     Suggested,
     approve_suggestions,
+)
+
+MOST_QTY = (
+    9_999_999  # what the order core takes; the field itself has no bounds, for it would keep the last good number
 )
 
 
@@ -41,6 +45,9 @@ def ask_approval(screen: Screen, rows: Sequence[Mapping[str, Any]], *, as_of_dat
         quantity, reason = None, None
         if len(allowed) == 1:
             quantity, reason = _change(screen, allowed[0])
+            if not 1 <= quantity <= MOST_QTY:
+                st.error(t("approve.bad_qty", qty=qty(quantity), most=qty(MOST_QTY)), icon=":material/block:")
+                return
         chosen = [(row, row["suggested_qty"] if quantity is None else quantity) for row in allowed]
         _totals(screen, chosen)
         asked = [suggested(row, as_of_date=as_of_date, qty=amount, reason=reason) for row, amount in chosen]
@@ -68,14 +75,12 @@ def _change(screen: Screen, row: Mapping[str, Any]) -> tuple[int, str | None]:
     st.caption(escaped(row["reason"]))
     number = st.number_input(
         t("approve.qty_made" if is_made(row) else "approve.qty"),
-        min_value=1,
-        max_value=9_999_999,
         value=max(1, row["suggested_qty"]),
         step=row["pack_qty"] or 1,
         key="approve_qty",
     )
-    for missed, term in terms_missed(row, int(number)):
-        said = t(f"approve.{missed}", sku=escaped(row["sku"]), qty=qty(int(number)), term=qty(term))
+    for missed, term in terms_missed(row, int(number)) if 1 <= number <= MOST_QTY else []:
+        said = t(f"approve.{missed}", of=escaped(series(row)), qty=qty(int(number)), term=qty(term))
         st.warning(said, icon=":material/inventory_2:")
     reason = st.text_input(t("approve.reason"), key="approve_reason")
     return int(number), reason.strip() or None
@@ -105,6 +110,12 @@ def _totals(screen: Screen, chosen: Sequence[tuple[Mapping[str, Any], int]]) -> 
         ],
         figures={t("approve.products"): qty, t("col.units"): qty},
     )
+    cents: dict[str, int] = {}
+    for total in totals:
+        if total["value_cents"] is not None and total["currency"]:
+            cents[total["currency"]] = cents.get(total["currency"], 0) + total["value_cents"]
+    if len(totals) > 1 and cents:
+        st.markdown(t("approve.in_all", amount=" + ".join(money(amount, code) for code, amount in cents.items())))
 
 
 def _approve(screen: Screen, asked: Sequence[Suggested], key: str) -> None:
