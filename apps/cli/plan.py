@@ -35,6 +35,9 @@ def add_to(app: typer.Typer) -> None:
     command(
         plan, "approve", "Order what is suggested, each once.", "审核补货建议，生成采购单或生产任务单（每条一次）。"
     )(approve)
+    command(plan, "close", "End a purchase order: what has not come is cancelled.", "关闭采购单：未到货的数量取消。")(
+        close
+    )
     override = group("Changes of the forecast.", "调整预测。")
     plan.add_typer(override, name="override")
     command(override, "set", "Change the forecast of coming days.", "调整未来几天的预测。")(set_one)
@@ -64,6 +67,7 @@ def show(
     from apps.components.planning import most_urgent_first
     from apps.components.words import say
     from apps.readers import approvals
+    from forecasting.reasons import sentence
     from pipelines.plan import aim, suggestions
 
     plan = suggestions(
@@ -85,9 +89,12 @@ def show(
         row["facts"] = json.loads(row["facts"]) if isinstance(row.get("facts"), str) else row.get("facts")
         if out.language == "en" and not as_csv:
             row["sku_name"] = row["sku_name_en"] or row["sku_name"]
+    is_list = not (out.is_json or as_csv) and sku is None
     if not (out.is_json or as_csv):
         for row in rows:
             row["status"] = say(out.language, f"plan.status.{row['status']}")
+            if is_list:
+                row["reason"] = sentence(row["reason_codes"][0], row["facts"], out.language) + " …"
     columns = {
         "status": ("status", "状态"),
         "sku": ("sku", "货号"),
@@ -114,6 +121,8 @@ def show(
         f"{len(rows)} of {total} suggestions, as of {known.as_of_date}, published {published}",
         f"共 {total} 条建议，显示 {len(rows)} 条；数据截至 {known.as_of_date}，发布于 {published}",
     )
+    if is_list and rows:
+        out.say("the whole reason: --sku SKU, or --csv", "完整原因：--sku 货号，或 --csv")
     aimed_at = aim(out.settings.warehouse_dir, language=out.language)
     out.say(aimed_at, aimed_at)
 
@@ -219,7 +228,10 @@ def approve(
     )
     for (_, wanted_qty), one in zip(chosen, done.approved, strict=True):
         if one.is_repeat:
-            kept = (f"; {one.qty} stays, not {wanted_qty}", f"；仍为 {one.qty} 件，未改为 {wanted_qty}")
+            kept = (
+                f"; {one.qty} stays, not {wanted_qty}; to undo it: dinghuo plan close {one.number}",
+                f"；仍为 {one.qty} 件，未改为 {wanted_qty}；如需撤回：dinghuo plan close {one.number}",
+            )
             en, zh = kept if wanted_qty != one.qty else ("", "")
             out.say(
                 f"{one.sku}@{one.location} was approved before by {one.approved_by}: {one.number}{en}",
@@ -237,6 +249,29 @@ def approve(
             f"{value or 'value not known'}",
             f"{zh} {where}：{lines} 种，{units:,} 件，{value or '金额未知'}",
         )
+
+
+def close(
+    out: Context,
+    number: Annotated[str, typer.Argument(metavar="NUMBER", help=both("of the purchase order", "采购单号"))],
+    reason: Reason,
+    dry_run: DryRun = False,
+) -> None:
+    """What is still needed, the next plan suggests anew."""
+    from apps.components.words import say
+    from orders_core.services.receiving import ClosePurchaseOrder, close_purchase_order
+
+    if not reason.strip():
+        raise WrongArgument(flag="--reason", problem="say why", problem_zh="请填写原因")
+    with out.store() as store:
+        done = out.run(store, close_purchase_order, ClosePurchaseOrder(number, reason.strip()), dry_run=dry_run)
+    out.emit({**plain(done), "dry_run": dry_run}, number)
+    out.say(
+        *(
+            say(lang, "purchase.close_done", number=number, status=say(lang, f"purchase.status.{done.status}"))
+            for lang in ("en", "zh")
+        )
+    )
 
 
 def _must_be_bought_from(supplier: str | None, rows: Iterable[Mapping[str, Any]]) -> None:

@@ -33,7 +33,9 @@ SAYS = {
         "one": re.compile(r"审核 [\d,]+ 件"), "left_out": "不能批量审核", "why": "请填写原因", "worth": "预测调整的效果",
         "override": "调整预测", "set": "保存调整", "reason": "原因", "kept": "已保存", "expires": "失效）", "back": "撤回",
         "title": "计划员的调整", "adjust": "调整历史", "ticked": re.compile("审核 2 项"),
-        "go_one": "审核通过", "bad_qty": "数量 {} 不是 1 到", "qty": "采购数量（件）",
+        "go_one": "审核通过", "bad_qty": "数量 {} 不是 1 到", "suggested": "当时建议订 69 件",
+        "close": "关闭采购单", "close_go": "确认关闭", "say_why": "请填写原因。", "cancelled": "已取消",
+        "qty": "采购数量（件）",
         "changed": "改数量的原因", "who": "pia 已审核", "reason_kept": "改量原因",
         "daily": "每天件数", "how": "方式", "replace": "替换每天的需求", "save": "保存调整",
         "made_here": "自产，下生产任务单", "qty_made": "生产数量（件）", "makes": "将生成生产任务单 1 张",
@@ -51,6 +53,8 @@ SAYS = {
         "override": "Change the forecast", "set": "Set it", "reason": "Why", "kept": "Kept; plans of", "expires": "(expires",
         "back": "Take back", "title": "What planners changed", "adjust": "Adjust the past", "ticked": re.compile("Approve 2 "),
         "go_one": "Order it", "bad_qty": "{} is not a whole number from 1 to",
+        "close": "Close this order", "suggested": "69 units were suggested",
+        "close_go": "Close the order", "say_why": "Say why.", "cancelled": "is cancelled",
         "qty": "Units to buy", "changed": "Why another quantity", "who": "pia approved", "reason_kept": "changed because",
         "daily": "Units a day", "how": "How", "replace": "Replace each day's demand", "save": "Adjust",
         "made_here": "Made here, by a production order", "qty_made": "Units to make",
@@ -316,11 +320,23 @@ def test_another_quantity_needs_a_reason_and_is_shown_with_it(desk: Desk, window
     button(dialog, says["go_one"]).click()
     expect(window.get_by_text(says["who"])).to_be_visible()
     assert bought(desk) == [("CUP", 77)]
+    expect(window.get_by_text(says["suggested"])).to_be_visible()  # and no longer "order now"
     (kept,) = rows(desk.store, select(tables.SuggestionApproval.__table__))
     assert (kept.approved_qty, kept.reason, kept.approved_by) == (77, "spring fair", "pia")
     number = rows(desk.store, select(tables.PurchaseOrder.number))[0].number
     window.get_by_role("link", name=number).click()
     expect(window.get_by_text(says["reason_kept"])).to_be_visible()
+    button(window, says["close"]).click()
+    dialog = window.get_by_role("dialog")
+    button(dialog, says["close_go"]).click()
+    expect(dialog.get_by_text(says["say_why"])).to_be_visible()
+    fill(window, says["reason"], "wrong quantity")
+    shoot(window, f"close_{locale}")
+    button(dialog, says["close_go"]).click()
+    expect(window.get_by_text(f"{number} {says['cancelled']}")).to_be_visible()
+    assert rows(desk.store, select(tables.PurchaseOrder.status))[0].status == "cancelled"
+    expect(button(window, says["close"])).to_have_count(0)
+    shoot(window, f"closed_{locale}")
 
 
 @DESKTOP_AND_PHONE

@@ -80,6 +80,15 @@ def test_a_suggestion_approved_twice_is_one_purchase_order_and_a_changed_one_has
     bought = cli(*seven)
     assert "RUG@WH1: 7 is less than the supplier's least order of 10" in bought.err and "RUG" in bought.out
     assert lines_bought(traded)[-1] == ("RUG", 7)
+    number = cli("plan", "show", "--sku", "RUG", "--json").data["suggestions"][0]["approved_number"]
+    assert (
+        f"7 stays, not 9; to undo it: dinghuo plan close {number}"
+        in cli("plan", "approve", "RUG@WH1:9", "--reason", "r").err
+    )
+    assert cli("plan", "close", number, "--reason", " ").code == cli("plan", "close", number).code == 2
+    assert cli("plan", "close", number, "--reason", "wrong", "--dry-run", "--json").data["status"] == "cancelled"
+    assert "已取消" in cli("plan", "close", number, "--reason", "wrong quantity", "--lang", "zh").err
+    assert cli("plan", "close", "PO-0", "--reason", "r").err.startswith("E_NOT_FOUND")
     rows = cli("plan", "show", "--json").data["suggestions"]
     trusted = {row["sku"] for row in rows if row["grade"] in ("A", "B") or "min_max" in row["reason_codes"]}
     again = cli("plan", "approve", "--trusted", "--json").data
@@ -112,6 +121,10 @@ def test_the_plan_is_listed_in_the_order_of_the_desk_and_says_what_was_approved(
     assert "ordered as" in english[0] and "已生成" in chinese[0]
     assert english[1].startswith("▲ out") and chinese[1].startswith("▲ 已断货")
     assert [number in line for line in (*english[1:3], *chinese[1:3])] == [True, False] * 2
+    assert "inventory position" in english[1] and "by least expected cost" not in english[1], (
+        "the sum; the rest by --sku"
+    )
+    assert "target by least expected cost" in cli("plan", "show", "--sku", "LAMP").out
     rows = list(csv.DictReader(io.StringIO(cli("plan", "show", "--csv").out)))
     assert [(row["status"], row["approved_number"]) for row in rows] == [("out", number), ("now", "")]
     assert [sum(int(row[part]) for part in PARTS) for row in rows] == [int(row["suggested_qty"]) for row in rows]

@@ -45,8 +45,10 @@ def show(screen: Screen) -> None:
     if plan.suggestion is None and plan.here.choice is None:
         st.warning(t("product.missing", sku=sku, place=where), icon=":material/search_off:")
         return
-    _decision(screen, plan.suggestion)
-    _approval(screen, sku, place, plan)
+    with screen.store.reading() as conn:
+        approval = approvals(conn, plan.publication.as_of_date).get((sku, place))
+    _decision(screen, plan.suggestion, is_approved=approval is not None)
+    _approval(screen, sku, place, plan, approval)
     show_changes(screen, sku, place)
     left, right = st.columns([3, 2], gap="large")
     with left:
@@ -87,7 +89,7 @@ def _name(screen: Screen, plan: Any) -> str:
     return str(english if screen.language == "en" and english else plan.suggestion["sku_name"])
 
 
-def _decision(screen: Screen, row: Mapping[str, Any] | None) -> None:
+def _decision(screen: Screen, row: Mapping[str, Any] | None, *, is_approved: bool) -> None:
     """What to do, in a sentence, and why."""
     if row is None:
         return
@@ -97,6 +99,8 @@ def _decision(screen: Screen, row: Mapping[str, Any] | None) -> None:
         said.append(t("product.cut"))
     elif row["suggested_qty"] == 0:
         said.append(t("product.wait"))
+    elif is_approved:
+        said.append(t("product.suggested", qty=qty(row["suggested_qty"])))
     elif row["order_by_date"] is None:
         said.append(t("product.buy_undated", qty=qty(row["suggested_qty"])))
     elif row["order_by_date"] <= screen.today:
@@ -118,11 +122,9 @@ def _decision(screen: Screen, row: Mapping[str, Any] | None) -> None:
     st.caption(escaped(row["reason"]))
 
 
-def _approval(screen: Screen, sku: str, place: str, plan: Any) -> None:
+def _approval(screen: Screen, sku: str, place: str, plan: Any, approval: Any) -> None:
     """What became of the suggestion, and the bar that approves it or changes what it is made of."""
     t, as_of = screen.t, plan.publication.as_of_date
-    with screen.store.reading() as conn:
-        approval = approvals(conn, as_of).get((sku, place))
     if approval is not None:
         with st.container(horizontal=True, vertical_alignment="center", gap="small"):
             st.markdown(

@@ -12,6 +12,9 @@ from apps.components.ledger import ledger
 from apps.components.sentences import escaped
 from apps.desk.screen import Screen
 from apps.readers import locations, production_order, purchase_order
+from orders_core.services.receiving import ClosePurchaseOrder, PurchaseOrderState, close_purchase_order
+
+OPEN = ("draft", "sent", "confirmed")
 
 
 def show(screen: Screen) -> None:
@@ -63,6 +66,32 @@ def show(screen: Screen) -> None:
             }
         )
     ledger(shown, figures={t("col.qty"): qty, t("purchase.received"): qty})
+    if order.status in OPEN:
+        if st.button(t("purchase.close"), key="close_purchase", disabled=not screen.may("purchase.order")):
+            _ask_close(screen, number)
+        screen.say_role("purchase.order")
+
+
+def _ask_close(screen: Screen, number: str) -> None:
+    """Open the dialog that ends a purchase order, with its reason."""
+    t = screen.t
+
+    @st.dialog(t("purchase.close_title", number=number))
+    def ask() -> None:
+        st.markdown(t("purchase.close_says"))
+        reason = st.text_input(t("purchase.close_why"), key="close_reason").strip()
+        if st.button(t("purchase.close_go"), type="primary", key="close_go"):
+            if not reason:
+                st.warning(t("purchase.close_say_why"))
+                return
+            command = ClosePurchaseOrder(number, reason)
+
+            def done(closed: PurchaseOrderState) -> str:
+                return t("purchase.close_done", number=number, status=t(f"purchase.status.{closed.status}"))
+
+            screen.act_in_dialog(close_purchase_order, command, asked="purchase", done=done)
+
+    ask()
 
 
 def _made(screen: Screen, order: Any, places: Mapping[str, str]) -> None:
