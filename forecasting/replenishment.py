@@ -201,8 +201,9 @@ def suggest(
         if case.pool is None and sizes.get(case.position["pool_id"]) == 1:
             count_idle(case)
     moved = joint.transfers(_places(cases), routes) if routes else []
+    by_name = {case.unique_id: case for case in cases}
     for move in moved:
-        next(c for c in cases if c.unique_id == move.to_unique_id).transfer_qty += move.qty
+        by_name[move.to_unique_id].transfer_qty += move.qty
     for case in cases:
         if case.pool is None:
             set_quantity(case, settings)
