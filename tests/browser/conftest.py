@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -48,7 +48,7 @@ def desk(databases: TestDatabases, tmp_path_factory: pytest.TempPathFactory) -> 
     clock.set(now)
     _today(store)
     environment = {"DINGHUO_DATABASE_URL": url, "DINGHUO_WAREHOUSE_DIR": str(folder / "warehouse")}
-    _publish(url, folder / "warehouse", now)
+    _publish(url, folder / "warehouse", now.astimezone(store.zone).date() - timedelta(days=1))
     with running_app(DESK, log_folder=folder, environment=environment) as app:
         yield Desk(app, store)
     store.close()
@@ -84,9 +84,9 @@ def _today(store: Store) -> None:
     customer(store, "LIN", credit_limit_cents=100_000)
 
 
-def _publish(url: str, warehouse_dir: Path, now: datetime) -> None:
+def _publish(url: str, warehouse_dir: Path, yesterday: date) -> None:
+    """The plan of the last whole business day, and one of a week before."""
     from pipelines.daily import run_daily
 
-    yesterday = (now - timedelta(days=1)).date()
     for number, as_of in enumerate((yesterday - timedelta(days=OVERRIDDEN_DAYS), yesterday)):
         run_daily(url, warehouse_dir, as_of=as_of, run_id=f"browser-tests-{number}", now=lambda: datetime.now(UTC))

@@ -67,7 +67,7 @@ def test_usage_is_explained_in_chinese_too(dinghuo: Cli) -> None:
     assert "没有选项 --nope" in said.err
     assert "用法：" in dinghuo("orders", "--help", "--lang", "zh").out
     assert "下单" in dinghuo("--lang", "zh", "orders", "--help").out
-    assert "--as-of:2024-13-01 不是有效日期" in dinghuo("run", "daily", "--as-of", "2024-13-01", "--lang=zh").err
+    assert "--as-of：2024-13-01 不是有效日期" in dinghuo("run", "daily", "--as-of", "2024-13-01", "--lang=zh").err
 
 
 def test_data_go_to_stdout_and_words_to_stderr(dinghuo: Cli) -> None:
