@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 import random
+import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -410,6 +411,20 @@ def _is_transient(error: DBAPIError) -> bool:
     return getattr(error.orig, "sqlstate", None) in _RETRIED_SQLSTATES
 
 
+def _use_wal(cursor: sqlite3.Cursor) -> None:
+    """Switch the file to WAL, which it then stays in. Where several open a new file at once, SQLite calls it locked without
+    waiting for the timeout; so we wait."""
+    started = time.monotonic()
+    while True:
+        try:
+            cursor.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() - started > RETRY_SECONDS:
+                raise
+        time.sleep(random.uniform(0.001, 0.02))
+
+
 def make_engine(url: str) -> Engine:
     """An engine with the settings this project relies on (see docs/decisions.md, 'SQLite settings')."""
     parsed = make_url(url)
@@ -421,13 +436,8 @@ def make_engine(url: str) -> Engine:
     def _on_connect(connection: Any, _record: Any) -> None:
         connection.isolation_level = None  # we say BEGIN ourselves
         cursor = connection.cursor()
-        for pragma in (
-            "journal_mode=WAL",
-            "synchronous=FULL",
-            "foreign_keys=ON",
-            "cache_size=-65536",
-            "temp_store=MEMORY",
-        ):
+        _use_wal(cursor)
+        for pragma in ("synchronous=FULL", "foreign_keys=ON", "cache_size=-65536", "temp_store=MEMORY"):
             cursor.execute(f"PRAGMA {pragma}")
         cursor.close()
 

@@ -193,6 +193,29 @@ def test_two_upgrades_at_once_make_one_schema(new_database: NewDatabase) -> None
     assert schema.schema_version(url) == schema.newest_version()
 
 
+def test_a_new_file_may_be_opened_by_many_at_once(tmp_path: Path) -> None:
+    """The first one switches it to WAL, which SQLite does not let the others wait for: 30 of 400 files were refused."""
+    failures: list[Exception] = []
+
+    def open_it(url: str) -> None:
+        engine = make_engine(url)
+        try:
+            with engine.begin() as conn:
+                conn.exec_driver_sql("CREATE TABLE IF NOT EXISTS t (a)")
+        except Exception as error:  # noqa: BLE001 - whatever it was, the test tells
+            failures.append(error)
+        finally:
+            engine.dispose()
+
+    for number in range(100):
+        threads = [threading.Thread(target=open_it, args=(f"sqlite:///{tmp_path}/{number}.db",)) for _ in range(6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert failures == []
+
+
 def test_a_rule_set_of_the_company_survives_an_upgrade(database_url: str, engine: Engine) -> None:
     with engine.begin() as conn:
         conn.execute(text("UPDATE rule_set SET author = 'boss'"))
