@@ -53,14 +53,10 @@ class Line:
 
 @dataclass(frozen=True)
 class Joint:
-    """Quantities of one supplier's lines by unique_id, and what was done to reach its least order value.
-
-    `saving_cents` is what ordering all of it now saves against waiting for the next review, as expected.
-    """
+    """Quantities of one supplier's lines by unique_id, and what was done to reach its least order value."""
 
     decision: Literal["enough", "raised", "waited"]
     qty: dict[str, int]
-    saving_cents: float
 
 
 def to_least_value(lines: Sequence[Line], least_value_cents: float) -> Joint:
@@ -72,7 +68,7 @@ def to_least_value(lines: Sequence[Line], least_value_cents: float) -> Joint:
     qty = {line.unique_id: line.qty for line in lines}
     value = sum(line.value(line.qty) for line in lines)
     if value >= least_value_cents or value <= 0:
-        return Joint("enough", qty, _saving(lines, qty))
+        return Joint("enough", qty)
     soonest = [
         (line.used_after_weeks(line.more(line.qty)), i)
         for i, line in enumerate(lines)
@@ -88,13 +84,13 @@ def to_least_value(lines: Sequence[Line], least_value_cents: float) -> Joint:
         value += line.value(more) - line.value(qty[line.unique_id])
         qty[line.unique_id] = more
         heapq.heappush(soonest, (line.used_after_weeks(line.more(more)), i))
-    saving = _saving(lines, qty)
-    if value < least_value_cents or saving <= 0:
-        return Joint("waited", dict.fromkeys(qty, 0), 0.0)
-    return Joint("raised", qty, saving)
+    if value < least_value_cents or saving_cents(lines, qty) <= 0:
+        return Joint("waited", dict.fromkeys(qty, 0))
+    return Joint("raised", qty)
 
 
-def _saving(lines: Sequence[Line], qty: Mapping[str, int]) -> float:
+def saving_cents(lines: Sequence[Line], qty: Mapping[str, int]) -> float:
+    """What ordering these quantities now saves against waiting for the next review, as expected."""
     return sum(line.cost(0) - line.cost(qty[line.unique_id]) for line in lines if qty[line.unique_id])
 
 
@@ -130,7 +126,7 @@ def within_budget(
             _cut(members, qty, budget)
         values = {code: sum(line.value(qty[line.unique_id]) for line in own) for code, own in orders.items()}
         too_small = [
-            (_saving(own, wanted) / sum(line.value(line.qty) for line in own), code)
+            (saving_cents(own, wanted) / sum(line.value(line.qty) for line in own), code)
             for code, own in orders.items()
             if 0 < values[code] < least[code] and any(qty[line.unique_id] < line.qty for line in own)
         ]

@@ -376,10 +376,9 @@ def _supplier_rows(cases: Sequence[Case], least_values: Mapping[str, _LeastValue
         if least.decision == "unknown":
             rows.append((code, "unknown", len(own), None, least.cents, None))
             continue
-        qty = {case.unique_id: case.quantity.suggested_qty for case in own}
         lines = _lines(own)
-        value = sum((line.value(qty[line.unique_id]) for line in lines), 0.0)
+        value = float(sum(line.value(line.qty) for line in lines))
+        saving = float(joint.saving_cents(lines, {line.unique_id: line.qty for line in lines}))
         decision = least.decision if own or least.decision == "waited" else "beyond_budget"
-        saving = sum((line.cost(0) - line.cost(qty[line.unique_id]) for line in lines), 0.0)
         rows.append((code, decision, len(own), value, least.cents, round(saving, 4)))
     return rows

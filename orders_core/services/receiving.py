@@ -36,6 +36,9 @@ from orders_core.store.uow import UnitOfWork
 
 # ------------------------------------------------------------------------------------------- purchase orders
 
+OPEN_PURCHASE = ("draft", "sent", "confirmed")
+"""Purchase orders of which something may still come."""
+
 
 @dataclass(frozen=True)
 class PurchaseLine:
@@ -200,7 +203,7 @@ def confirm_purchase_order(uow: UnitOfWork, actor: Actor, command: ConfirmPurcha
     """
     actor.must("purchase.order")
     order = _purchase_order(uow, command.number)
-    must_be_in(order, "confirm", ("draft", "sent", "confirmed"), "purchase order")
+    must_be_in(order, "confirm", OPEN_PURCHASE, "purchase order")
     _advance(uow, order, status="confirmed", expected_date=command.expected_date, is_date_confirmed=True)
     for line_no, day in command.line_dates:
         uow.conn.execute(
@@ -255,7 +258,7 @@ def close_purchase_order(uow: UnitOfWork, actor: Actor, command: ClosePurchaseOr
     """End a purchase order: what did not come is cancelled, and who waits for it gets a new date."""
     actor.must("purchase.order")
     order = _purchase_order(uow, command.number)
-    if order.status in ("closed", "cancelled", "received"):
+    if order.status not in OPEN_PURCHASE:
         return PurchaseOrderState(order.id, order.number, order.status, order.total_cents, is_repeat=True)
     uow.conn.execute(
         text(
@@ -350,7 +353,7 @@ def receive_goods(uow: UnitOfWork, actor: Actor, command: ReceiveGoods) -> Recei
     order, open_lines = None, {}
     if command.purchase_order is not None:
         order = _purchase_order(uow, command.purchase_order)
-        must_be_in(order, "receive", ("draft", "sent", "confirmed"), "purchase order")
+        must_be_in(order, "receive", OPEN_PURCHASE, "purchase order")
         if order.location_id != place.id:
             raise InvalidCommand(field="location", problem="delivered_elsewhere", number=order.number)
         open_lines = _open_lines(uow, order.id)

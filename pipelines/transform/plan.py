@@ -35,7 +35,7 @@ class PlanningDefaults:
         min_max_value_cents: Products with grade C or D go by min/max when that is worth no more, in their currency.
         transfer_unit_cents, transfer_fixed_cents: Cost of moving goods between any two of our places; no unit cost: no
             transfers are suggested.
-        budget_cents: What all orders of a day in a currency together may cost, by currency; others have no limit.
+        budget_cents: What the orders of one plan in a currency may cost, by currency; others have no limit.
         pools_places: Whether the places of one product send for each other and are planned together.
         protects_channels: Whether units are held back for the channel that earns most by them (`pipelines.hints`).
     """

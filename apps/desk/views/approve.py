@@ -22,10 +22,7 @@ from orders_core.services.approve_suggestions import (
     Suggested,
     approve_suggestions,
 )
-
-MOST_QTY = (
-    9_999_999  # what the order core takes; the field itself has no bounds, for it would keep the last good number
-)
+from orders_core.services.drafting import MAX_QTY
 
 
 def ask_approval(screen: Screen, rows: Sequence[Mapping[str, Any]], *, as_of_date: date) -> None:
@@ -45,8 +42,8 @@ def ask_approval(screen: Screen, rows: Sequence[Mapping[str, Any]], *, as_of_dat
         quantity, reason = None, None
         if len(allowed) == 1:
             quantity, reason = _change(screen, allowed[0])
-            if not 1 <= quantity <= MOST_QTY:
-                st.error(t("approve.bad_qty", qty=qty(quantity), most=qty(MOST_QTY)), icon=":material/block:")
+            if not 1 <= quantity <= MAX_QTY:
+                st.error(t("approve.bad_qty", qty=qty(quantity), most=qty(MAX_QTY)), icon=":material/block:")
                 return
         chosen = [(row, row["suggested_qty"] if quantity is None else quantity) for row in allowed]
         _totals(screen, chosen)
@@ -75,11 +72,11 @@ def _change(screen: Screen, row: Mapping[str, Any]) -> tuple[int, str | None]:
     st.caption(escaped(row["reason"]))
     number = st.number_input(
         t("approve.qty_made" if is_made(row) else "approve.qty"),
-        value=max(1, row["suggested_qty"]),
+        value=max(1, row["suggested_qty"]),  # no bounds: out of them the field would keep the last good number
         step=row["pack_qty"] or 1,
         key="approve_qty",
     )
-    for missed, term in terms_missed(row, int(number)) if 1 <= number <= MOST_QTY else []:
+    for missed, term in terms_missed(row, int(number)) if 1 <= number <= MAX_QTY else []:
         said = t(f"approve.{missed}", of=escaped(series(row)), qty=qty(int(number)), term=qty(term))
         st.warning(said, icon=":material/inventory_2:")
     reason = st.text_input(t("approve.reason"), key="approve_reason")

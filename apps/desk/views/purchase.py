@@ -12,9 +12,12 @@ from apps.components.ledger import ledger
 from apps.components.sentences import escaped
 from apps.desk.screen import Screen
 from apps.readers import locations, production_order, purchase_order
-from orders_core.services.receiving import ClosePurchaseOrder, PurchaseOrderState, close_purchase_order
-
-OPEN = ("draft", "sent", "confirmed")
+from orders_core.services.receiving import (
+    OPEN_PURCHASE,
+    ClosePurchaseOrder,
+    PurchaseOrderState,
+    close_purchase_order,
+)
 
 
 def show(screen: Screen) -> None:
@@ -66,7 +69,7 @@ def show(screen: Screen) -> None:
             }
         )
     ledger(shown, figures={t("col.qty"): qty, t("purchase.received"): qty})
-    if order.status in OPEN:
+    if order.status in OPEN_PURCHASE:
         if st.button(t("purchase.close"), key="close_purchase", disabled=not screen.may("purchase.order")):
             _ask_close(screen, number)
         screen.say_role("purchase.order")
