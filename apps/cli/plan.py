@@ -78,8 +78,9 @@ def show(
     known = plan.publication
     with out.store() as store, store.reading() as conn:
         approved = approvals(conn, known.as_of_date)
+    for_person = not (out.is_json or as_csv)
     if limit is None:  # a person reads the first ones, a program all of them
-        limit = plan.rows.height if out.is_json or as_csv else SHOWN_ROWS
+        limit = SHOWN_ROWS if for_person else plan.rows.height
     rows = most_urgent_first(plan.rows, known.as_of_date).head(limit).to_dicts()
     for row in rows:
         became = approved.get((row["sku"], row["location_code"]))
@@ -89,8 +90,8 @@ def show(
         row["facts"] = json.loads(row["facts"]) if isinstance(row.get("facts"), str) else row.get("facts")
         if out.language == "en" and not as_csv:
             row["sku_name"] = row["sku_name_en"] or row["sku_name"]
-    is_list = not (out.is_json or as_csv) and sku is None
-    if not (out.is_json or as_csv):
+    is_list = for_person and sku is None
+    if for_person:
         for row in rows:
             row["status"] = say(out.language, f"plan.status.{row['status']}")
             if is_list:
@@ -228,11 +229,12 @@ def approve(
     )
     for (_, wanted_qty), one in zip(chosen, done.approved, strict=True):
         if one.is_repeat:
-            kept = (
-                f"; {one.qty} stays, not {wanted_qty}; to undo it: dinghuo plan close {one.number}",
-                f"；仍为 {one.qty} 件，未改为 {wanted_qty}；如需撤回：dinghuo plan close {one.number}",
-            )
-            en, zh = kept if wanted_qty != one.qty else ("", "")
+            en = zh = ""
+            if wanted_qty != one.qty:
+                en, zh = f"; {one.qty} stays, not {wanted_qty}", f"；仍为 {one.qty} 件，未改为 {wanted_qty}"
+                if one.purchase_order:  # a production order can't be closed
+                    undo = f"dinghuo plan close {one.purchase_order}"
+                    en, zh = f"{en}; to undo it: {undo}", f"{zh}；如需撤回：{undo}"
             out.say(
                 f"{one.sku}@{one.location} was approved before by {one.approved_by}: {one.number}{en}",
                 f"{one.sku}@{one.location} 已由 {one.approved_by} 审核：{one.number}{zh}",
