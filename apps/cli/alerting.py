@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from apps.cli.context import LOCKED, USAGE, Context
+from apps.cli.stopping import is_a_stop
 from orders_core.errors import OrdersError
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 def told(out: Context, job: str, *, run_id: str) -> Iterator[None]:
     """Tell of a failure inside the block, and of the recovery when it ends well. The failure goes on its way.
 
-    Neither wrong usage nor a lock that another run holds is an incident.
+    Neither wrong usage, nor a lock that another run holds, nor being asked to stop is an incident.
 
     Raises:
         WrongAlertAddress: DINGHUO_ALERT_URLS can't be understood; said before anything runs.
@@ -29,7 +30,8 @@ def told(out: Context, job: str, *, run_id: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        _tell(out, alerts, job, run_id, error)
+        if not is_a_stop(error):
+            _tell(out, alerts, job, run_id, error)
         raise
     _say_all(out, alerts.recovered(job))
 

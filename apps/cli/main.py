@@ -89,6 +89,8 @@ def run(arguments: Sequence[str]) -> int:
     except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED
     except Exception as error:
+        if stopping.is_a_stop(error):
+            return INTERRUPTED
         reason = _database_trouble(error)
         if reason is None:
             raise  # our own mistake crashes loudly

@@ -32,6 +32,11 @@ def _on_signal(number: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
 
+def is_a_stop(error: BaseException) -> bool:
+    """Whether an error is a signal's doing: DuckDB, stopped in a query, raises a RuntimeError from our KeyboardInterrupt."""
+    return isinstance(error, KeyboardInterrupt) or isinstance(error.__cause__, KeyboardInterrupt)
+
+
 def stop_if_asked() -> None:
     """A place where stopping does no harm.
 

@@ -7,6 +7,7 @@ import io
 import json
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -268,6 +269,36 @@ def test_a_failed_run_is_told_once_and_so_is_its_end(
     set_code(traded, "", "WH1")
     assert cli("run", "daily", "--as-of", LAST).code == 0
     assert [each["event"] for each in posts] == ["failed", "recovered"]
+
+
+STOPPED_IN_A_QUESTION = """
+import os, signal, sys, threading
+import duckdb
+from apps.cli.main import main
+from pipelines.warehouse import read
+
+def ask_long(_folder):
+    threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGTERM)).start()
+    duckdb.connect().execute("SELECT sum(a.range * b.range) FROM range(1000000) a, range(1000000) b")
+
+read.publication = ask_long
+sys.argv[1:] = ["run", "refresh", "--watch", "1"]
+main()
+"""
+
+
+@ONE_DATABASE
+def test_a_stop_in_the_middle_of_a_question_to_duckdb_is_a_stop_and_no_incident(
+    shop: Store, cli: Cli, heard: tuple[str, list[dict[str, Any]]]
+) -> None:
+    url, posts = heard
+    stopped = subprocess.run(
+        [sys.executable, "-c", STOPPED_IN_A_QUESTION], stdin=subprocess.DEVNULL, capture_output=True, timeout=60,
+        env=environment(DINGHUO_DATABASE_URL=shop.url, DINGHUO_ALERT_URLS=url), check=False,
+    )  # fmt: skip
+    assert stopped.returncode == 143, stopped.stderr.decode()
+    assert "Traceback" not in stopped.stderr.decode()
+    assert posts == []
 
 
 def set_code(store: Store, old: str, new: str) -> None:
