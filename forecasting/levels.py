@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from forecasting.arrays import Floats
+from forecasting.arrays import Floats, Ints
 from forecasting.cases import Case, OrderSettings
 from forecasting.forecast import QUANTILES
 from forecasting.marginal import (
@@ -134,7 +134,7 @@ def _set_levels_over_paths(
     )
     by_target = {"cost": cheapest, "cycle_service": for_service, "fill_rate": for_fill}
     chosen = np.array([int(by_target[c.target][i]) for i, c in enumerate(cases)], dtype=np.float64)
-    reached, filled = cycle_service_of(need, chosen), fill_rate_of(need, chosen)
+    reached, filled, lost = cycle_service_of(need, chosen), fill_rate_of(need, chosen), need.lost_before.mean(axis=1)
     money = {"holding": holding, "short": short, "waste": waste}
     at_nothing = expected_cost(need, 0.0, **money, shortage=settings.shortage)
     at_chosen = expected_cost(need, np.maximum(chosen, 0.0), **money, shortage=settings.shortage)
@@ -157,7 +157,9 @@ def _set_levels_over_paths(
             continue  # by its quantiles, as exact as they are
         case.expected_qty = float(need.demand_qty[i])
         case.late_qty = round(float(need.late_qty[i]))
-        case.lost_qty = math.floor(float(need.lost_before_qty[i]) + 0.5)
+        case.lost_qty = math.floor(float(lost[i]) + 0.5)
+        if case.lost_qty:
+            case.facts |= _loss_facts(need, i, case, arrivals[i], leads[i])
         case.order_up_to_qty = int(chosen[i]) + case.inventory_position_qty - case.late_qty + case.lost_qty
         case.cycle_service_ratio = min(max(float(reached[i]), 0.001), 0.999)
         case.fill_rate_ratio = float(filled[i])
@@ -180,6 +182,23 @@ def _unit_facts(which: str, unit: NextUnit, i: int, rates: tuple[float, float, f
     return {
         f"{which}_saving_cents": round(short * float(unit.missed[i]), 4),
         f"{which}_cost_cents": round(holding * float(unit.kept[i]) + waste * float(unit.spoilt[i]), 4),
+    }
+
+
+def _loss_facts(need: Need, i: int, case: Case, arrivals: Floats, leads: Ints) -> dict[str, object]:
+    """What is lost on average before an order can arrive, in units, and what that is the average of."""
+    lost, p = need.lost_before[i], case.position
+    free_qty = (p["on_hand_qty"] or 0) - p["backordered_qty"]
+    there = np.maximum(0.0, free_qty + np.append(0.0, np.cumsum(arrivals))[leads])
+    missed = lost[lost > 0]
+    return {
+        "until_arrival_demand_qty": round(float(need.demand_qty[i] - need.window_demand_qty[i]), 2),
+        "free_now_qty": max(0, free_qty),
+        "coming_before_qty": round(float(there.mean()) - max(0, free_qty), 2),
+        "futures": lost.size,
+        "short_futures": missed.size,
+        "missed_qty": round(float(missed.mean()), 2),
+        "lost_mean_qty": round(float(lost.mean()), 2),
     }
 
 

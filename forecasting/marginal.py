@@ -101,7 +101,7 @@ class Need:
         at_end, before: Series × path: need through the last such period, and through the one before the arrival.
         at_expiry: Series × path: need through the last period before an order of now expires; `NEVER` when that is
             not within sight.
-        lost_before_qty: Per series, expected units lost before the order can arrive.
+        lost_before: Series × path: units lost before the order can arrive.
         demand_qty: Per series, expected demand from now until the next order arrives; `window_demand_qty` of it from
             the arrival of this order on.
         late_qty: Per series, units on order that come only after the next order would, or not within sight.
@@ -112,7 +112,7 @@ class Need:
     at_end: Floats
     before: Floats
     at_expiry: Floats
-    lost_before_qty: Floats
+    lost_before: Floats
     demand_qty: Floats
     window_demand_qty: Floats
     late_qty: Floats
@@ -191,7 +191,7 @@ def need_of(
         at_end=at_end,
         before=before,
         at_expiry=at_expiry,
-        lost_before_qty=lost_before.mean(axis=1),
+        lost_before=lost_before,
         demand_qty=demand.mean(axis=1),
         window_demand_qty=(demand - through(asked, lead)).mean(axis=1),
         late_qty=come[:, -1] - on_time,

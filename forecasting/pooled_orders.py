@@ -31,6 +31,8 @@ POOL_TERMS = (
     "shelf_life_days",
 )
 
+MOST_NAMED = 8  # places a reason names of those that hold more than their share; the rest is in its sum
+
 
 @dataclass(frozen=True)
 class Pool:
@@ -102,13 +104,15 @@ def share_level(pool: Pool) -> None:
         case.cycle_service_ratio, case.fill_rate_ratio = whole.cycle_service_ratio, whole.fill_rate_ratio
         case.reasons += ["pooled", *whole.reasons]
         case.facts |= whole.facts | {
-            "pool_places": ", ".join(str(one.position["location_code"] or one.unique_id) for one in members),
+            "pool_places": ", ".join(_place(one) for one in members),
             "pool_order_up_to_qty": whole.order_up_to_qty,
             "pool_demand_qty": demand,
             "pool_safety_qty": whole.order_up_to_qty - demand,
             "pool_share_ratio": round(share, 6),
             "pool_position_qty": whole.inventory_position_qty,
             "pool_reorder_point_qty": whole.reorder_point_qty,
+            "pool_late_qty": whole.late_qty,
+            "pool_lost_qty": whole.lost_qty,
         }
 
 
@@ -125,11 +129,25 @@ def settle(pool: Pool, settings: OrderSettings) -> None:
     lacking = min(sum(lacks), max(sum(promised), whole.gap_qty))
     rest = share_out(lacking - sum(promised), [lack - own for lack, own in zip(lacks, promised, strict=True)])
     planned = [own + more for own, more in zip(promised, rest, strict=True)]
+    together = _above_share(members) | {
+        "pool_gap_qty": whole.gap_qty,
+        "pool_lacks_qty": sum(lacks),
+        "pool_lacking_qty": lacking,
+        "promised_qty": sum(promised),
+    }
+    told = ["lacked_together"]
+    if together["pool_above_qty"]:
+        told.append("above_share")
+    if sum(promised):
+        told.append("promised_there")
     ordered = 0
     for at in sorted(range(len(members)), key=lambda at: (-planned[at], at)):
         case = members[at]
         needs = max(promised[at], min(planned[at], lacking - ordered))
         case.elsewhere_qty = lacks[at] - needs
+        if case.elsewhere_qty:
+            case.facts |= together | {"lacking_here_qty": planned[at], "ordered_before_qty": ordered}
+            case.reasons += told
         others = sum(planned) - planned[at]
         case.cost = None if whole.cost is None else partial(_more, whole.cost, others, least_qty=promised[at])
         set_quantity(case, settings)
@@ -142,11 +160,31 @@ def settle(pool: Pool, settings: OrderSettings) -> None:
             before += case.quantity.suggested_qty
 
 
+def _above_share(members: Sequence[Case]) -> dict[str, object]:
+    """What places hold above their share, in units: `position − share = above` by place, the most first; and their sum."""
+    above = sorted((case for case in members if case.gap_qty < 0), key=lambda case: case.gap_qty)
+    told = []
+    for case in above[:MOST_NAMED]:
+        position_qty = case.inventory_position_qty
+        told.append(f"{_place(case)} {position_qty} − {position_qty + case.gap_qty} = {-case.gap_qty}")
+    return {
+        "pool_above": ", ".join(told) + (", …" if len(above) > MOST_NAMED else ""),
+        "pool_above_qty": -sum(case.gap_qty for case in above),
+    }
+
+
+def _place(case: Case) -> str:
+    return str(case.position["location_code"] or case.unique_id)
+
+
 def count_idle(case: Case) -> None:
     """What lies free at places that never sold it serves the only place that does, before anything is bought."""
     has_rule = case.position["policy"] != "order_up_to" or case.position["min_qty"] is not None
     promised = max(0, -case.inventory_position_qty)  # who waits here is not sent to from elsewhere
     case.elsewhere_qty = 0 if has_rule else min(max(0, case.gap_qty - promised), case.position["idle_elsewhere_qty"])
+    if case.elsewhere_qty and promised:
+        case.reasons.append("promised_there")
+        case.facts["promised_qty"] = promised
     if case.cost is not None and case.elsewhere_qty:
         case.cost = partial(_more_or_owed, case.cost, case.elsewhere_qty, promised, case.shortage_cost or 0.0)
 

@@ -329,6 +329,18 @@ REASONS: dict[str, tuple[str, str]] = {
         "在途中有 {late_part_qty} 件要到下次补货之后才到，不计（{late_part_qty:+d}）",
         "{late_part_qty} units on order come only after the next order would and don't count ({late_part_qty:+d})",
     ),
+    "lost_on_average": (
+        "补货到货前预期需求 {until_arrival_demand_qty:.1f}，现有 {free_now_qty}，其间到货 {coming_before_qty:.1f}；"
+        "{futures} 种可能中有 {short_futures} 种会断货，平均少 {missed_qty:.2f}："
+        "{short_futures} × {missed_qty:.2f} ÷ {futures} = {lost_mean_qty:.2f}",
+        "until an order can arrive {until_arrival_demand_qty:.1f} are expected to be asked for, {free_now_qty} are there and "
+        "{coming_before_qty:.1f} come; in {short_futures} of {futures} possible futures stock runs out meanwhile, "
+        "{missed_qty:.2f} short on average: {short_futures} × {missed_qty:.2f} ÷ {futures} = {lost_mean_qty:.2f}",
+    ),
+    "lost_share": (
+        "以上为各处合计，取整 {pool_lost_qty}，本处份额 {pool_share_ratio}",
+        "that is of all places together: rounded {pool_lost_qty}, of which this place's share is {pool_share_ratio}",
+    ),
     "lost_before_arrival": (
         "到货前预计丢单，补货来不及，扣除（{lost_part_qty:+d}）",
         "demand expected to be lost before an order can arrive ({lost_part_qty:+d})",
@@ -342,6 +354,22 @@ REASONS: dict[str, tuple[str, str]] = {
     "idle_elsewhere": (
         "还没卖过的地方另有 {idle_elsewhere_qty} 件可代发",
         "{idle_elsewhere_qty} more lie free at places that never sold it and may send",
+    ),
+    "above_share": (
+        "多于应有份额的地方（头寸 − 份额）：{pool_above}；合计多 {pool_above_qty}",
+        "places with more than their share (position − share): {pool_above}; {pool_above_qty} in all",
+    ),
+    "lacked_together": (
+        "各处合计缺 {pool_order_up_to_qty} − {pool_position_qty} + 太晚到 {pool_late_qty} − 丢单 {pool_lost_qty} = "
+        "{pool_gap_qty}，逐处相加缺 {pool_lacks_qty}；应订 {pool_lacking_qty}，按各处所缺分给本处 {lacking_here_qty}，"
+        "且不超过先定的地方订后余下的 {pool_lacking_qty} − {ordered_before_qty}",
+        "together the places lack {pool_order_up_to_qty} − {pool_position_qty} + {pool_late_qty} late − {pool_lost_qty} lost = "
+        "{pool_gap_qty}, each for itself {pool_lacks_qty}; of {pool_lacking_qty} to order {lacking_here_qty} fall here by what "
+        "each lacks, and no more than the {pool_lacking_qty} − {ordered_before_qty} that places settled before leave",
+    ),
+    "promised_there": (
+        "客户在原处等的 {promised_qty} 件由原处先订，别处不代发",
+        "customers wait for {promised_qty} units where they were promised: these are ordered there first, not sent",
     ),
     "served_elsewhere": (
         "别处多于应有份额的库存与订货可代发（{elsewhere_part_qty:+d}）",

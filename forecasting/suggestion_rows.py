@@ -59,9 +59,14 @@ WORKED_OUT = (
     "enough_stock",
     "expires_unsold",
     "on_order_late",
+    "lost_on_average",
+    "lost_share",
     "lost_before_arrival",
     "pooled",
     "idle_elsewhere",
+    "above_share",
+    "lacked_together",
+    "promised_there",
     "served_elsewhere",
     "transferred",
     "min_max",
@@ -138,6 +143,8 @@ def suggestion_row(
         "price_break_part_qty": "price_break",
     }
     reasons += [reason for part, reason in told.items() if parts[part]]
+    if parts["lost_part_qty"]:
+        reasons += ["lost_on_average"] if case.pool is None else ["lost_on_average", "lost_share"]
     if case.timing.shutdown_days > 0:
         reasons.append("supplier_closed")
     if len(set(case.timing.lead_days)) > 1:

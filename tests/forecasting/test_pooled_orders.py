@@ -53,6 +53,23 @@ def test_what_another_place_has_too_much_of_is_not_bought_again() -> None:
     assert rows[TKU]["suggested_qty"] == 0
     assert (rows[HEL]["elsewhere_part_qty"], rows[HEL]["suggested_qty"]) == (-40, 45)
     assert "served_elsewhere" in rows[HEL]["reason_codes"]  # type: ignore[operator]
+    said = sentences(rows[HEL]["reason_codes"], str(rows[HEL]["facts"]), "en")  # type: ignore[arg-type]
+    assert "places with more than their share (position − share): LAMP@TKU 133 − 93 = 40; 40 in all" in said
+    assert (
+        "together the places lack 278 − 233 + 0 late − 0 lost = 45, each for itself 85; of 45 to order 45 fall here by "
+        "what each lacks, and no more than the 45 − 0 that places settled before leave"
+    ) in said
+
+
+def test_of_many_places_with_more_than_their_share_a_reason_names_those_with_the_most() -> None:
+    ids = [f"LAMP@P{i}" for i in range(12)]
+    totals = [normal_totals(i, daily_mean=5, daily_sd=0, days=60) for i in ids]
+    totals.append(normal_totals(POOL, daily_mean=60, daily_sd=0, days=60))
+    places = [{"unique_id": i, "on_hand_qty": 80 + at if at else 0} for at, i in enumerate(ids)]  # each should have 80
+    facts = json.loads(str(asked(pl.concat(totals), *places)["LAMP@P0"]["facts"]))
+    named = [f"LAMP@P{at} {80 + at} − 80 = {at}" for at in range(11, 3, -1)]
+    assert facts["pool_above"] == ", ".join([*named, "…"])
+    assert facts["pool_above_qty"] == sum(range(1, 12))
 
 
 def test_what_lies_where_nobody_asked_yet_is_not_bought_again() -> None:

@@ -208,6 +208,11 @@ def test_the_vn2_rules_one_week_decides_and_the_lost_sales_before_it_are_not_bou
     costs = [np.mean(0.2 * np.maximum(q - short_of, 0) + np.maximum(short_of - q, 0)) for q in range(60)]
     assert row["suggested_qty"] == int(np.argmin(costs))
     assert row["lost_part_qty"] == -math.floor(lost.mean() + 0.5)
+    facts = json.loads(str(row["facts"]))
+    assert facts["until_arrival_demand_qty"] == round(POISSON[:, :2].sum(axis=1).mean(), 2)
+    assert (facts["free_now_qty"], facts["coming_before_qty"]) == (30, 0)
+    assert (facts["short_futures"], facts["futures"]) == ((lost > 0).sum(), 400)
+    assert (facts["missed_qty"], facts["lost_mean_qty"]) == (round(lost[lost > 0].mean(), 2), round(lost.mean(), 2))
     assert row["target"] == "cost"
     assert row["cycle_service_ratio"] == pytest.approx(1 / 1.2, abs=0.06)
     assert row["expected_saving_cents"] == pytest.approx(costs[0] - min(costs), abs=1e-3)
@@ -221,6 +226,8 @@ def test_units_on_the_way_count_from_the_week_in_which_they_come() -> None:
     late = first(by_paths(paths, here, on_order=coming))
     assert early["suggested_qty"] > 20  # the forty are sold in the two weeks before
     assert late["suggested_qty"] == 0  # they come when this order would, and are more than that week takes
+    coming_before = [json.loads(str(row["facts"])).get("coming_before_qty") for row in (early, late)]
+    assert coming_before == [40, 0]
     never = first(by_paths(paths, here, on_order=coming.with_columns(ds=pl.lit(END + timedelta(days=40)))))
     assert never["late_part_qty"] == 40
     assert "on_order_late" in never["reason_codes"]
