@@ -13,6 +13,7 @@ from typing import Any
 from sqlalchemy import Connection, func, select
 
 from orders_core.domain.returns import worth_cents
+from orders_core.domain.rules import Planning, build_rules
 from orders_core.store.queries import approved_suggestions
 from orders_core.store.tables import (
     AuditEntry,
@@ -31,12 +32,19 @@ from orders_core.store.tables import (
     PurchaseOrderLine,
     ReturnAuthorization,
     ReturnLine,
+    RuleSet,
     Shipment,
     ShipmentLine,
     Sku,
     SuggestionApproval,
     Supplier,
 )
+
+
+def planning_rules(conn: Connection) -> Planning:
+    """What suggestions aim at as of the next plan."""
+    body = conn.execute(select(RuleSet.body).where(RuleSet.is_current)).scalar_one()
+    return build_rules(body).planning
 
 
 def first_order_date(conn: Connection) -> date | None:

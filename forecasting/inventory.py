@@ -6,90 +6,239 @@ is what needs the forecast's distribution, or works on any frame without a wareh
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import date
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
 from typing import Any
 
 import numpy as np
 import polars as pl
 
+from forecasting.arrays import Floats
+from forecasting.cases import DEFAULT_SETTINGS, Case, OrderSettings, read_case
 from forecasting.errors import BadSetting
-from forecasting.forecast import QUANTILE_COLUMNS, QUANTILES
-from forecasting.frames import Frame, is_pandas, like, to_polars
-from forecasting.marginal import paths_of_totals
+from forecasting.frames import Frame, as_of_day, is_pandas, like, to_polars
+from forecasting.levels import CHUNK
+from forecasting.marginal import (
+    LEVELS,
+    Need,
+    cheapest_qty,
+    cycle_service_of,
+    expected_cost,
+    need_of,
+    qty_for_cycle_service,
+    qty_for_fill_rate,
+    spread_lead_times,
+)
+from forecasting.pooled_orders import pools_of
+from forecasting.positions import Forecast, Target, of_totals, read_choices, read_positions
+from forecasting.quantities import set_policy
+from forecasting.supply import whole_packs
 
 CURVE: dict[str, Any] = {
+    "unique_id": pl.String,
+    "currency": pl.String,
+    "target": pl.String,
     "cycle_service_ratio": pl.Float64,
-    "fill_rate_ratio": pl.Float64,
+    "order_up_to_qty": pl.Int64,
     "mean_on_hand_qty": pl.Float64,
+    "yearly_demand_qty": pl.Float64,
+    "yearly_short_qty": pl.Float64,
     "mean_stock_cents": pl.Float64,
-    "short_qty": pl.Float64,
     "yearly_holding_cents": pl.Float64,
     "yearly_shortage_cents": pl.Float64,
-    "yearly_cost_cents": pl.Float64,
-    "series": pl.Int64,
 }
-STEPS = (0.50, 0.60, 0.70, 0.80, 0.85, 0.90, 0.95, 0.98, 0.99)
+RATIOS = (0.50, 0.60, 0.70, 0.75, 0.80, 0.85, 0.90, 0.92, 0.94, 0.95, 0.96, 0.97, 0.98, 0.99)
+ABOVE = 8  # so many positions stand for all that packs and minimums put above a level
 
 
-def service_curve(totals: Frame, positions: Frame, *, ratios: Sequence[float] = STEPS) -> Frame:
-    """What each cycle service target would cost in stock, over all series together: the planner's slider.
+def service_curve(
+    totals: Frame,
+    positions: Frame,
+    *,
+    as_of: date | datetime,
+    ratios: Sequence[float] = RATIOS,
+    settings: OrderSettings = DEFAULT_SETTINGS,
+    choices: Frame | None = None,
+    target: Target = "cost",
+    cycle_service_ratio: float = 0.95,
+    fill_rate_ratio: float = 0.98,
+) -> Frame:
+    """What each target would cost in stock and in sales, per position or pool, if demand went on as in the coming weeks.
 
-    Per series the order-up-to level S is the `ratio` quantile of the demand of lead time L + review period R (at least its
-    mean, rounded up as `suggest` does). With D(t) the demand of the first t days on a path, what was ordered today is for the
-    days L + 1 … L + R: stock in their evenings is (S − D(t))⁺, and short in the cycle is (D(L + R) − S)⁺ − (D(L) − S)⁺
-    (Silver, Pyke & Thomas 2017, §7.9). Nothing is assumed of the shape of demand; what is short waits.
+    A review raises the inventory position to a level S or, because of packs and minimums, up to Q − 1 units above it; as
+    reviews go on it is anywhere there equally often (Zipkin 2000, §6.2.3). With D(t) the demand of the first t days
+    after a review, L the lead time and R the review period, from the position S + u follow in the evenings of the days
+    L + 1 … L + R the stock (S + u − D(t))⁺, and in a cycle are short (D(L + R) − S − u)⁺ − (D(L) − S − u)⁺ (Silver, Pyke &
+    Thomas 2017, §7.9). D and L are those that `suggest` reads: nothing is assumed of their shape. What is short is taken to
+    wait; where it is lost there is a little more stock than said. Closed days and shelf life are not looked at.
 
     Args:
-        totals: From `plan_demand`.
-        positions: unique_id, lead_time_days, review_period_days (1 or more), unit_cost_cents, holding_cost_cents (a unit
-            and day), shortage_cost_cents (a unit short); series whose interval is longer than the forecast are left out.
-        ratios: Targets, each above 0 and below 1.
+        totals, positions, choices, settings: As `suggest` takes them; the stock of the positions plays no part.
+        as_of: The day the forecast was made at.
+        ratios: Cycle service targets, each above 0 and below 1.
+
+        target, fill_rate_ratio, cycle_service_ratio: As `suggest` takes them: what orders aim at now.
 
     Returns:
-        One row per ratio: fill_rate_ratio (share of demand served from stock), mean_on_hand_qty, mean_stock_cents,
-        short_qty (a review period), yearly costs, series. Stock and cost never fall as the target rises.
+        By `unique_id`, for each position that stands alone and each pool that is planned together: a row for each of
+        `ratios` (target `cycle_service`); where its costs are known one for `cost`, with the service that comes to; and
+        one for what it aims at `now`.
+        Quantities and money are expected ones: on hand and stock of an evening, the others of a year. Money is NULL
+        where the cost it needs is not known. Positions that `suggest` would list in its exceptions are left out.
+
+    Raises:
+        BadFrame, BadSetting: The call itself is wrong.
     """
-    for ratio in ratios:
+    for ratio in (*ratios, cycle_service_ratio, fill_rate_ratio):
         if not 0 < ratio < 1:
             raise BadSetting(f"a service ratio must be between 0 and 1, got {ratio}")
-    needs = (
-        "unique_id", "lead_time_days", "review_period_days", "unit_cost_cents", "holding_cost_cents", "shortage_cost_cents",
-    )  # fmt: skip
-    at = to_polars(positions, name="positions", needs=needs).select(needs).sort("unique_id")
-    table = to_polars(totals, name="totals", needs=("unique_id", "horizon_days", "mean", *QUANTILE_COLUMNS))
-    table = table.sort("unique_id", "horizon_days").join(at.select("unique_id"), on="unique_id", how="semi")
-    levels = np.array(QUANTILES)
-    sums = {ratio: np.zeros(7) for ratio in ratios}
-    for (unique_id,), part in table.partition_by("unique_id", as_dict=True, maintain_order=True).items():
-        one = at.row(by_predicate=pl.col("unique_id") == unique_id, named=True)
-        lead, review = one["lead_time_days"], one["review_period_days"]
-        if lead + review > part.height:
-            continue
-        spread, mean = part.select(QUANTILE_COLUMNS).to_numpy(), part["mean"].to_numpy()
-        paths = paths_of_totals(spread[: lead + review], levels)
-        x = paths[:, lead - 1] if lead else np.zeros(paths.shape[0])
-        z = paths[:, -1]
-        for ratio in ratios:
-            quantile = float(np.interp(ratio, levels, spread[lead + review - 1]))
-            level = max(np.ceil(round(quantile, 6)), np.floor(mean[lead + review - 1] + 0.5))
-            on_hand = float(np.maximum(level - paths[:, lead : lead + review], 0.0).mean())
-            short = float((np.maximum(z - level, 0.0) - np.maximum(x - level, 0.0)).mean())
-            cycles = 365 / review
-            sums[ratio] += (
-                on_hand,
-                on_hand * one["unit_cost_cents"],
-                short,
-                on_hand * one["holding_cost_cents"] * 365,
-                short * cycles * one["shortage_cost_cents"],
-                float((z - x).mean()),
-                1,
-            )
-    rows = []
-    for ratio, (on_hand, stock, short, holding, shortage, asked, series) in sums.items():
-        fill = 1 - short / asked if asked > 0 else None
-        rows.append((ratio, fill, on_hand, stock, short, holding, shortage, holding + shortage, int(series)))
+    day = as_of_day(as_of)
+    asked, _ = read_positions(positions, cycle_service_ratio, fill_rate_ratio, target)
+    about = read_choices(choices)
+    forecast = of_totals(totals, asked)
+    read = [read_case(position, forecast, day, {}, settings, []) for position in asked.iter_rows(named=True)]
+    cases = [case for case in read if isinstance(case, Case)]
+    sizes = dict(asked.group_by("pool_id").len().drop_nulls().iter_rows())
+    pools = pools_of(cases, forecast, day, {}, settings, {}, sizes)
+    alone = [*(case for case in cases if case.pool is None), *(pool.case for pool in pools)]
+    alone.sort(key=lambda case: case.unique_id)
+    rows: list[tuple[object, ...]] = []
+    for at in range(0, len(alone), CHUNK):
+        chunk = alone[at : at + CHUNK]
+        need, cycles = _from_a_review(chunk, forecast)
+        for i, case in enumerate(chunk):
+            cycle = _Cycle(need.of(i), float(cycles[i]), settings)
+            rows += _curve_of(case, cycle, ratios, about.get(case.unique_id))
     return like(pl.DataFrame(rows, schema=CURVE, orient="row"), pandas=is_pandas(totals))
+
+
+def _from_a_review(cases: Sequence[Case], forecast: Forecast) -> tuple[Need, Floats]:
+    """Demand from a review on through each day between the arrivals of its order and of the next, and reviews a year."""
+    lead = spread_lead_times([case.timing.lead_days for case in cases], LEVELS.size)
+    until = spread_lead_times([case.timing.interval_days for case in cases], LEVELS.size, second=True)
+    until = np.maximum(until, lead + 1)
+    y = forecast.paths([case.at for case in cases], int(until.max()))
+    nothing = np.zeros(len(cases))
+    need = need_of(
+        y,
+        on_hand=nothing,
+        backordered=nothing,
+        arrivals=np.zeros((len(cases), y.shape[2] + 1)),
+        lead=lead,
+        until=until,
+        shelf_life=np.zeros(len(cases), dtype=np.int64),
+        shortage="backordered",
+    )
+    return need, 365 / (until - lead).mean(axis=1)
+
+
+@dataclass(frozen=True)
+class _Cycle:
+    """Demand of one position from a review on, and what follows from where that review leaves it."""
+
+    need: Need
+    cycles: float  # a year
+    settings: OrderSettings
+
+    def followed_by(self, at: Floats) -> tuple[float, float, float]:
+        """Mean stock of an evening, units short a year, and unit-weeks waited for them, from the inventory positions `at`,
+        each as likely."""
+        inside = self.need.by_period[self.need.is_inside]
+        on_hand = _mean_above(at, inside)
+        waiting = inside.mean() - at + on_hand
+        end, before = self.need.at_end[0], self.need.before[0]
+        short = (end.mean() - at + _mean_above(at, end)) - (before.mean() - at + _mean_above(at, before))
+        return float(on_hand.mean()), float(short.mean()) * self.cycles, float(waiting.mean()) * 365 / 7
+
+    def service(self, at: int) -> float:
+        """The chance that a cycle from `at` on misses nothing."""
+        return float(cycle_service_of(self.need, np.array([float(at)]))[0])
+
+    def cheapest(self, case: Case) -> int:
+        """The position with the least expected cost of a cycle."""
+        holding, short = self._rates(case)
+        found = cheapest_qty(
+            self.need, holding=holding, short=short, waste=np.zeros(1), shortage=self.settings.shortage
+        )
+        return int(found[0])
+
+    def cheapest_from(self, case: Case, lot: int) -> int:
+        """The lowest position at which nothing is ordered: a whole lot more would cost as much (the condition of the best
+        (R, Q) rule, Zipkin 2000, §6.5.2)."""
+        best = self.cheapest(case)
+        low, high = best - lot + 1, best
+        while low < high:
+            middle = (low + high) // 2
+            if self._cost(case, middle) <= self._cost(case, middle + lot):
+                high = middle
+            else:
+                low = middle + 1
+        return low
+
+    def _cost(self, case: Case, at: int) -> float:
+        """Expected cost of a cycle from the position `at` on."""
+        holding, short = self._rates(case)
+        shortage = self.settings.shortage
+        return float(
+            expected_cost(self.need, float(at), holding=holding, short=short, waste=np.zeros(1), shortage=shortage)[0]
+        )
+
+    def _rates(self, case: Case) -> tuple[Floats, Floats]:
+        """Holding a unit for a day, and a unit lost or waiting for a day."""
+        days = 7 if self.settings.shortage == "backordered" else 1
+        return np.array([(case.weekly_holding or 0.0) / 7]), np.array([(case.shortage_cost or 0.0) / days])
+
+
+def _mean_above(at: Floats, demand: Floats) -> Floats:
+    """E[(at − demand)⁺] for each of `at`."""
+    ordered = np.sort(demand, axis=None)
+    sums = np.concatenate([[0.0], np.cumsum(ordered)])
+    count = np.searchsorted(ordered, at, side="right")
+    return np.asarray((count * at - sums[count]) / ordered.size)
+
+
+def _curve_of(
+    case: Case, cycle: _Cycle, ratios: Sequence[float], choice: Mapping[str, Any] | None
+) -> list[tuple[object, ...]]:
+    p, need, settings = case.position, cycle.need, cycle.settings
+    is_costed = case.weekly_holding is not None and case.shortage_cost is not None
+    wanted = {name: p[f"{name}_ratio"] for name in ("cycle_service", "fill_rate")}
+    if case.target == "cost":
+        case.order_up_to_qty = cycle.cheapest(case)
+    elif case.target == "fill_rate":
+        case.order_up_to_qty = int(qty_for_fill_rate(need, np.array([wanted["fill_rate"]]))[0])
+    else:
+        case.order_up_to_qty = int(qty_for_cycle_service(need, np.array([wanted["cycle_service"]]))[0])
+    set_policy(case, settings, choice)
+    lot = _lot_qty(case, float(need.window_demand_qty[0]))
+    is_free = not case.extra_qty and case.multiple_qty == 1  # to order fewer packs, or to wait, where that is cheaper
+    levels = [("cycle_service", ratio, int(qty_for_cycle_service(need, np.array([ratio]))[0])) for ratio in ratios]
+    if is_costed:
+        least = cycle.cheapest_from(case, lot) if is_free else cycle.cheapest(case)
+        levels.append(("cost", cycle.service(least), least))
+    now = least if case.target == "cost" else case.order_up_to_qty
+    levels.append(("now", cycle.service(now), now))
+    steps = np.arange(lot, dtype=np.float64) if lot <= ABOVE else (np.arange(ABOVE) + 0.5) / ABOVE * lot - 0.5
+    rows: list[tuple[object, ...]] = []
+    for target, ratio, level in levels:
+        on_hand, short, waited = cycle.followed_by(level + steps)
+        missed = short if settings.shortage == "lost" else waited
+        rows.append((
+            case.unique_id, p["currency"], target, ratio, level, on_hand,
+            float(need.window_demand_qty[0]) * cycle.cycles, short,
+            None if p["unit_cost_cents"] is None else on_hand * p["unit_cost_cents"],
+            None if case.weekly_holding is None else on_hand * case.weekly_holding / 7 * 365,
+            None if case.shortage_cost is None else missed * case.shortage_cost,
+        ))  # fmt: skip
+    return rows
+
+
+def _lot_qty(case: Case, cycle_demand_qty: float) -> int:
+    """Positions, in units, among which a review leaves this one: packs, or lots larger than what a cycle sells."""
+    p = case.position
+    lot = whole_packs(max(case.least_qty, p["moq_qty"]), p["pack_qty"])
+    return int(max(p["pack_qty"], lot if lot > cycle_demand_qty else 1, case.multiple_qty, case.extra_qty + 1))
 
 
 def stock_health(positions: Frame, totals: Frame, *, as_of: date, dead_after_days: int = 180) -> Frame:

@@ -58,6 +58,7 @@ PLANNED = (
     "mart.suggestion_exception",
     "mart.transfer_suggestion",
     "mart.supplier_order",
+    "mart.service_curve",
 )
 """What the forecast and the suggestions write."""
 BUILT_NIGHTLY = (*PLANNED, *HISTORY_TABLES, *(modelled.name for modelled in MODELLED if modelled.is_nightly))
@@ -550,25 +551,31 @@ def build_forecast(settings: RunSettings, con: duckdb.DuckDBPyConnection, positi
 
 
 def build_suggestions(settings: RunSettings, con: duckdb.DuckDBPyConnection, positions: pl.DataFrame) -> dict[str, int]:
-    """Suggest what to restock from the forecast in the generation; returns how many rows, and how many say buy."""
+    """Suggest what to restock from the forecast in the generation, and say what other targets would cost; returns how many
+    suggestions, and how many say buy."""
+    from forecasting.inventory import service_curve
     from forecasting.joint import Route
     from forecasting.replenishment import OrderSettings, suggest
 
     defaults = defaults_of(settings, con)
     totals = plan.stored_totals(con)
     per_unit, per_move = defaults.transfer_unit_cents or 0, defaults.transfer_fixed_cents
-    result = suggest(
-        totals,
-        plan.positions_for_suggestions(positions, totals),
-        as_of=settings.as_of,
-        target=defaults.target,
-        fill_rate_ratio=defaults.fill_rate_ratio,
-        choices=plan.stored_choices(con),
-        settings=OrderSettings(
+    asked = plan.positions_for_suggestions(positions, totals)
+    aim: dict[str, Any] = {
+        "as_of": settings.as_of,
+        "target": defaults.target,
+        "fill_rate_ratio": defaults.fill_rate_ratio,
+        "choices": plan.stored_choices(con),
+        "settings": OrderSettings(
             holding_ratio=defaults.holding_ratio,
             shortage_ratio=defaults.shortage_ratio,
             min_max_value_cents=defaults.min_max_value_cents,
         ),
+    }
+    result = suggest(
+        totals,
+        asked,
+        **aim,
         on_order=plan.on_order(con, settings.known),
         expiring=plan.expiring(con, settings.known),
         closed_days=plan.closed_days(con),
@@ -583,6 +590,10 @@ def build_suggestions(settings: RunSettings, con: duckdb.DuckDBPyConnection, pos
     moves, joined = table("mart.transfer_suggestion"), table("mart.supplier_order")
     replace_with_frame(con, moves, plan.transfer_table(result.transfers, moves.column_names))
     replace_with_frame(con, joined, plan.supplier_order_table(result.suppliers, joined.column_names))
+    curve = table("mart.service_curve")
+    replace_with_frame(
+        con, curve, plan.service_curve_table(service_curve(totals, asked, **aim), positions, curve.column_names)
+    )
     return {"suggestions": rows, "suggestions_to_buy": frame.filter(pl.col("suggested_qty") > 0).height}
 
 

@@ -211,3 +211,83 @@ def stock_fan(
         )
     )
     return alt.layer(*fan, line, rules).properties(height=230)
+
+
+def class_heat(cells: Sequence[Mapping[str, Any]], *, labels: Mapping[str, str], inks: Inks) -> alt.LayerChart:
+    """Products by the money they bring (rows) and by how their weeks vary (columns); clicking one selects its `class` under the
+    name `class`.
+
+    Args:
+        cells: class (such as "AX"), products, share (of the money sold, 0 to 1), shown (what stands in the cell), told (in
+            words).
+        labels: Words for `A` … `C`, `X` … `Z`.
+        inks: LIGHT or DARK.
+    """
+    frame = pl.DataFrame(
+        [{**cell, "abc": labels[cell["class"][0]], "xyz": labels[cell["class"][1]]} for cell in cells]
+    ).to_pandas()
+    chosen = alt.selection_point(name="class", fields=["class"])
+    x = alt.X("xyz:N", sort=[labels[one] for one in "XYZ"], title=None,
+              axis=alt.Axis(orient="top", labelAngle=0, ticks=False, domain=False, labelLimit=130))  # fmt: skip
+    y = alt.Y("abc:N", sort=[labels[one] for one in "ABC"], title=None,
+              axis=alt.Axis(ticks=False, domain=False, labelLimit=130))  # fmt: skip
+    base = alt.Chart(frame).encode(x=x, y=y)
+    empty = base.transform_filter("datum.products == 0").mark_rect(color=inks.accent, opacity=0.04)
+    full = base.transform_filter("datum.products > 0").encode(tooltip=[alt.Tooltip("told:N", title=" ")])
+    rect = full.mark_rect(color=inks.accent).encode(
+        opacity=alt.Opacity("share:Q", scale=alt.Scale(domain=[0, 0.6], range=[0.1, 0.5], clamp=True), legend=None)
+    )
+    words = base.mark_text(
+        color=inks.history, lineBreak="\n", fontSize=12, lineHeight=16, baseline="middle", dy=-14
+    ).encode(text="shown:N")
+    clicked = (  # above the words, which would catch the click
+        full.mark_rect(color=inks.accent, fillOpacity=0.01, stroke=inks.history, cursor="pointer")
+        .encode(
+            strokeWidth=alt.condition(chosen, alt.value(2.5), alt.value(0.5), empty=False),
+            strokeOpacity=alt.condition(chosen, alt.value(1.0), alt.value(0.15), empty=False),
+        )
+        .add_params(chosen)
+    )
+    return alt.layer(empty, rect, words, clicked).properties(height=240)
+
+
+def service_line(
+    targets: pl.DataFrame, marks: Sequence[Mapping[str, Any]], *, labels: Mapping[str, str], money: str, inks: Inks
+) -> alt.LayerChart:
+    """What share of demand each target serves from stock (up), and the stock it takes (right), with named points on it.
+
+    Args:
+        targets: target (its words), stock (whole money), fill_rate_ratio.
+        marks: name, stock, fill_rate_ratio, is_now.
+        labels: Words for `stock`, `fill`, `target`.
+        money: Format of the stock axis.
+        inks: LIGHT or DARK.
+    """
+    x = alt.X(
+        "stock:Q",
+        title=labels["stock"],
+        scale=alt.Scale(zero=False, nice=True),
+        axis=alt.Axis(format=money, tickCount=5),
+    )
+    y = alt.Y(
+        "fill_rate_ratio:Q", title=labels["fill"], scale=alt.Scale(zero=False), axis=alt.Axis(format=".0%", tickCount=5)
+    )
+    line = alt.Chart(targets.to_pandas()).encode(x=x, y=y, tooltip=[
+        alt.Tooltip("target:N", title=labels["target"]),
+        alt.Tooltip("stock:Q", title=labels["stock"], format=money),
+        alt.Tooltip("fill_rate_ratio:Q", title=labels["fill"], format=".1%"),
+    ])  # fmt: skip
+    dots = pl.DataFrame(marks).to_pandas()
+    points = alt.Chart(dots).encode(x=x, y=y, tooltip=[alt.Tooltip("name:N", title=" ")])
+    colour = alt.condition("datum.is_now", alt.value(inks.history), alt.value(WATCH))
+    return alt.layer(
+        line.mark_line(color=inks.accent, strokeWidth=2),
+        line.mark_point(color=inks.accent, size=30, filled=True),
+        points.mark_point(size=140, filled=True, opacity=1).encode(color=colour),
+        points.transform_filter("datum.is_now")
+        .mark_text(align="right", dx=-10, dy=-10, fontWeight="bold")
+        .encode(text="name:N", color=colour),
+        points.transform_filter("!datum.is_now")
+        .mark_text(align="left", dx=4, dy=16, fontWeight="bold")
+        .encode(text="name:N", color=colour),
+    ).properties(height=260)

@@ -122,6 +122,21 @@ def _read_value(_generation: str, warehouse_dir: str, by: tuple[str, ...]) -> pl
     return value_by(read(Path(warehouse_dir)).rows, *by)
 
 
+def published_policy(warehouse_dir: Path) -> Any:
+    """`pipelines.policy.Policy` of the live generation; None when nothing was published yet."""
+    from pipelines.warehouse.publish import live_generation
+
+    generation = live_generation(warehouse_dir)
+    return None if generation is None else _read_policy(str(generation), str(warehouse_dir))
+
+
+@lru_cache(maxsize=2)
+def _read_policy(_generation: str, warehouse_dir: str) -> Any:
+    from pipelines.policy import policy
+
+    return policy(Path(warehouse_dir))
+
+
 def projected_stock(totals: pl.DataFrame, position_qty: int) -> pl.DataFrame:
     """What is left of the inventory position on each day ahead when nothing more is ordered.
 

@@ -8,7 +8,7 @@ import streamlit as st
 
 from apps.components.words import say
 from apps.desk.screen import COLLEAGUES, Screen, from_url, to_url
-from apps.desk.views import home, order, orders, plan, product, purchase, returns, warehouse
+from apps.desk.views import home, order, orders, plan, policy, product, purchase, returns, warehouse
 from apps.wiring import language_of, open_store
 from orders_core.settings import Settings, from_env
 from orders_core.store.uow import Store
@@ -20,6 +20,7 @@ PAGES: dict[str, tuple[Callable[[Screen], None], bool]] = {
     "warehouse": (warehouse.show, True),
     "returns": (returns.show, True),
     "plan": (plan.show, True),
+    "policy": (policy.show, True),
     "order": (order.show, False),
     "product": (product.show, False),
     "purchase": (purchase.show, False),

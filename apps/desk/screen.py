@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 
 import streamlit as st
 
+from apps.components.charts import DARK, LIGHT, Inks
 from apps.components.sentences import error_sentence
 from apps.components.words import say
 from apps.readers import last_action
@@ -55,6 +56,11 @@ class Screen:
     def today(self) -> date:
         """The business date of now."""
         return self.now.astimezone(self.zone).date()
+
+    @property
+    def inks(self) -> Inks:
+        """What charts are drawn with on the reader's light or dark page."""
+        return DARK if st.context.theme.type == "dark" else LIGHT
 
     def t(self, key: str, **facts: object) -> str:
         """The words of a key in the reader's language."""

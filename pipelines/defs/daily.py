@@ -48,7 +48,7 @@ FORECAST = ("mart.demand_forecast", "mart.demand_forecast_total", "mart.pool_for
             "mart.pool_forecast_choice", "mart.forecast_override", "mart.forecast_choice",
             "mart.forecast_exception")  # fmt: skip
 SUGGESTIONS = ("mart.reorder_suggestion", "mart.suggestion_exception", "mart.transfer_suggestion",
-               "mart.supplier_order")  # fmt: skip
+               "mart.supplier_order", "mart.service_curve")  # fmt: skip
 PLANNED_FROM = (
     "core.dim_product",
     "core.dim_location",

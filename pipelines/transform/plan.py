@@ -498,6 +498,14 @@ def supplier_order_table(suppliers: pl.DataFrame, columns: tuple[str, ...]) -> p
     return suppliers.rename({"lines": "suggested_lines_count"}).with_columns(cents).select(columns)
 
 
+def service_curve_table(curve: pl.DataFrame, positions: pl.DataFrame, columns: tuple[str, ...]) -> pl.DataFrame:
+    """What `forecasting.inventory.service_curve` gives, with declared names."""
+    places = positions.select("unique_id", "sku", planned_place="location_code")
+    pools = pool_names(positions).with_columns(planned_place=pl.lit("*"))
+    named = curve.join(pl.concat([places, pools]), on="unique_id", how="left", maintain_order="left", validate="m:1")
+    return named.rename({"target": "order_aim", "cycle_service_ratio": "service_ratio"}).select(columns)
+
+
 def suggestion_table(suggestions: pl.DataFrame, positions: pl.DataFrame, columns: tuple[str, ...]) -> pl.DataFrame:
     """`Suggestions.suggestions` with where things stood, the supplier, the value and the forecast's grade."""
     own = [

@@ -951,6 +951,25 @@ MART_TABLES = (
         min_order_cents, Column("saving_cents", REAL, "Of ordering now and not at the next review.", "cents").or_null(
             "when a cost is not known"),
     )),
+    Table("mart", "service_curve",
+          "One row per SKU, place that is planned and target: what ordering to it would cost if demand went on as in the "
+          "coming weeks.", ("sku", "planned_place", "order_aim", "service_ratio"), (
+        sku, Column("planned_place", TEXT, "The location's code; * for all places that send for each other."),
+        Column("order_aim", TEXT, "A cycle service, the least cost, or what orders aim at now.", "",
+               _words("order_aim", "cycle_service", "cost", "now")),
+        Column("service_ratio", REAL, "Chance of no stock-out in a cycle.", "ratio",
+               "service_ratio BETWEEN 0 AND 1"),
+        order_up_to_qty,
+        Column("mean_on_hand_qty", REAL, "Expected units there of an evening.", "units", "mean_on_hand_qty >= 0"),
+        Column("yearly_demand_qty", REAL, "Expected demand of a year.", "units", "yearly_demand_qty >= 0"),
+        Column("yearly_short_qty", REAL, "Of it, expected to meet no stock.", "units"),
+        Column("mean_stock_cents", REAL, "The units there at cost.", "cents").or_null("when the cost is not known"),
+        Column("yearly_holding_cents", REAL, "What keeping them costs in a year.", "cents").or_null(
+            "when the cost is not known"),
+        Column("yearly_shortage_cents", REAL, "What is lost in a year by what is short.", "cents").or_null(
+            "when neither cost nor price is known"),
+        currency.or_null("when nobody sells it to us and no cost is known"),
+    )),
     Table("mart", "suggestion_history",
           "One row per day, SKU and location: the suggestion as it was made from what was known at the end of that day.",
           ("as_of_date", "sku", "location_code"), (as_of_date, *_kept_suggestion), _suggestion_rules),

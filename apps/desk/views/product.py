@@ -10,7 +10,7 @@ import polars as pl
 import streamlit as st
 
 from apps.approving import is_made, why_not
-from apps.components.charts import DARK, LIGHT, Inks, demand_fan, stock_fan
+from apps.components.charts import demand_fan, stock_fan
 from apps.components.figures import day, money, percent, qty, signed
 from apps.components.ledger import ledger
 from apps.components.planning import product, projected_stock
@@ -159,14 +159,10 @@ def _projected(screen: Screen, sku: str, seen: Any, *, through: int) -> None:
         reorder_point_qty=levels["reorder_point_qty"],
         safety_stock_qty=levels["safety_stock_qty"],
         labels=labels,
-        inks=_inks(),
+        inks=screen.inks,
     )
     st.altair_chart(chart, alt=t("product.projected.alt", sku=sku))
     st.caption(t("product.projected.help", position=qty(levels["inventory_position_qty"])))
-
-
-def _inks() -> Inks:
-    return DARK if st.context.theme.type == "dark" else LIGHT
 
 
 def _chart(screen: Screen, sku: str, seen: Any, *, as_of: date) -> None:
@@ -188,7 +184,7 @@ def _chart(screen: Screen, sku: str, seen: Any, *, as_of: date) -> None:
     if days is not None and not history.is_empty():
         history = history.filter(pl.col("demand_date") > as_of - timedelta(days=days))
     labels = {name: t(f"chart.{name}") for name in ("day", "demand", "history", "forecast", "stockout")}
-    st.altair_chart(demand_fan(history, seen.forecast, labels=labels, inks=_inks()), alt=t("product.alt", sku=sku))
+    st.altair_chart(demand_fan(history, seen.forecast, labels=labels, inks=screen.inks), alt=t("product.alt", sku=sku))
     if (moved := overridden_sentence(screen, seen.forecast)) is not None:
         st.caption(f":material/edit: {moved}")
     is_recorded = seen.history["is_censored"].is_not_null().any()
