@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import date, timedelta
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -25,9 +26,8 @@ from forecasting.errors import BadFrame, BadSetting, DuplicateDays
 from forecasting.frames import Frame, text_column, to_polars
 from forecasting.reasons import sentence
 
-EARLIEST_DATE = date(
-    2000, 1, 1
-)  # Excel's and Unix's zero dates are typing mistakes, not a hundred years of zero demand
+SILENCE_DAYS = 5 * 365  # a day before so long a silence is a mistyped year or a zero date, not years of zero demand
+NO_DATE = date(1899, 12, 31)  # what a sheet shows as 1900-01-00, where a date was left empty
 STOCK_OUT_LOOK_BACK = 8
 ADI_LIMIT, CV2_LIMIT = (
     1.32,
@@ -65,16 +65,32 @@ class History:
     as_of: date
 
 
-def read_history(
-    history: Frame, *, as_of: date, duplicates: Literal["error", "sum"] = "error", earliest: date = EARLIEST_DATE
-) -> History:
+def first_day(days: pl.Series, as_of: date) -> date:
+    """The first of `days` after which, through `as_of`, no silence is longer than `SILENCE_DAYS`; `as_of` where there is none.
+
+    Give it the days of all series together. What lies before is a mistyped year (0206, 2002), Excel's 1900 or Unix's 1970, and
+    would stretch everybody's calendar.
+
+    >>> first_day(pl.Series([date(1970, 1, 1), date(2019, 5, 6), date(2024, 2, 1)]), date(2026, 6, 30))
+    datetime.date(2019, 5, 6)
+    """
+    earliest = days.min()
+    if isinstance(earliest, date) and (as_of - earliest).days <= SILENCE_DAYS:
+        return earliest
+    told = [*days.filter(days <= as_of).unique().sort(), as_of]
+    after_silence = [later for day, later in pairwise(told) if (later - day).days > SILENCE_DAYS]
+    return after_silence[-1] if after_silence else told[0]
+
+
+def read_history(history: Frame, *, as_of: date, duplicates: Literal["error", "sum"] = "error") -> History:
     """Judge demand rows: cut at `as_of`, take out what can't be read, clip what was netted below zero.
+
+    Rows before `first_day` are left out and listed, by series, with the first one's number, counted from 1 as they came.
 
     Args:
         history: unique_id, ds, y and perhaps is_censored; see `forecasting`.
         as_of: Last whole day known. Later rows are counted and listed, never used.
         duplicates: Several rows of one (unique_id, ds): refuse, or add them up and count.
-        earliest: Rows before it are left out and listed.
 
     Raises:
         DuplicateDays: Rows repeat a day and `duplicates` is "error".
@@ -85,6 +101,7 @@ def read_history(
     frame = to_polars(history, name="history", needs=("unique_id", "ds", "y"))
     findings: list[pl.DataFrame] = []
     rows = frame.select(
+        pl.int_range(1, pl.len() + 1).alias("row"),
         text_column(frame, "unique_id").alias("unique_id"),
         _as_date(frame).alias("ds"),
         pl.col("ds").cast(pl.String).alias("ds_text"),
@@ -106,12 +123,11 @@ def read_history(
     findings.append(_listed(later, "after_as_of", pl.col("ds").max().cast(pl.String)))
     rows = rows.filter(pl.col("ds").is_null() | (pl.col("ds") <= as_of))
 
-    ancient = rows.filter(pl.col("ds") < earliest)
+    begins = first_day(rows["ds"], as_of)
+    ancient = rows.filter(pl.col("ds") < begins)
     counts["rows_implausible_date"] = ancient.height
-    findings.append(
-        _listed(ancient, "implausible_date", pl.col("ds").min().cast(pl.String), extra={"earliest": str(earliest)})
-    )
-    rows = rows.filter(pl.col("ds").is_null() | (pl.col("ds") >= earliest))
+    rows = rows.filter(pl.col("ds").is_null() | (pl.col("ds") >= begins))
+    findings.append(_too_early(ancient, rows["ds"].min() or begins, rows["ds"].max() or as_of))
 
     dateless = rows.filter(pl.col("ds").is_null())
     findings.append(_listed(dateless, "bad_date", pl.col("ds_text").first(), blocking=True))
@@ -148,7 +164,8 @@ def _as_date(frame: pl.DataFrame) -> pl.Expr:
     if dtype == pl.String:
         iso = pl.col("ds").str.slice(0, 10).str.to_date("%Y-%m-%d", strict=False)
         as_in_a_sheet = pl.col("ds").str.extract(r"^(\d{4}/\d{1,2}/\d{1,2})(?:\D|$)")
-        return pl.coalesce(iso, as_in_a_sheet.str.to_date("%Y/%m/%d", strict=False))
+        no_day = pl.when(pl.col("ds").str.contains(r"^1900[-/]0?1[-/]00?\b")).then(pl.lit(NO_DATE))
+        return pl.coalesce(iso, as_in_a_sheet.str.to_date("%Y/%m/%d", strict=False), no_day)
     if dtype == pl.Null:
         return pl.col("ds").cast(pl.Date)
     raise BadFrame(f"history column ds must hold dates or text like 2026-03-01, it is {dtype}")
@@ -199,14 +216,20 @@ def _one_row_a_day(rows: pl.DataFrame, duplicates: str) -> tuple[pl.DataFrame, p
     )
 
 
+def _too_early(rows: pl.DataFrame, others_from: date, others_through: date) -> pl.DataFrame:
+    """One finding per series of `rows`, which lie before `first_day`."""
+    found = rows.sort("unique_id", "ds", "row").group_by("unique_id", maintain_order=True)
+    listed = found.agg(
+        pl.col("ds").first().cast(pl.String).alias("value"), pl.len().alias("rows"), pl.col("row").first()
+    )
+    others = {"others_from": str(others_from), "others_through": str(others_through)}
+    return exceptions_frame(
+        [{**row, **others, "code": "implausible_date", "is_blocking": False} for row in listed.iter_rows(named=True)]
+    )
+
+
 def _listed(
-    rows: pl.DataFrame,
-    code: str,
-    value: pl.Expr,
-    *,
-    blocking: bool = False,
-    by_day: bool = False,
-    extra: dict[str, object] | None = None,
+    rows: pl.DataFrame, code: str, value: pl.Expr, *, blocking: bool = False, by_day: bool = False
 ) -> pl.DataFrame:
     """One finding per series (or per series and day) of `rows`."""
     if not rows.height:
@@ -214,9 +237,7 @@ def _listed(
     keys = ["unique_id", "ds"] if by_day else ["unique_id"]
     found = rows.sort("unique_id", "ds").group_by(keys, maintain_order=True)
     listed = found.agg(value.alias("value"), pl.len().cast(pl.Int64).alias("rows"))
-    return exceptions_frame(
-        [{**row, "code": code, "is_blocking": blocking} for row in listed.iter_rows(named=True)], extra=extra
-    )
+    return exceptions_frame([{**row, "code": code, "is_blocking": blocking} for row in listed.iter_rows(named=True)])
 
 
 def _finding(code: str, *, unique_id: str, value: str, rows: int, is_blocking: bool) -> pl.DataFrame:
@@ -225,14 +246,13 @@ def _finding(code: str, *, unique_id: str, value: str, rows: int, is_blocking: b
     )
 
 
-def exceptions_frame(found: list[dict[str, object]], extra: dict[str, object] | None = None) -> pl.DataFrame:
-    """Findings with their sentences, in the columns of `EXCEPTIONS`."""
+def exceptions_frame(found: list[dict[str, object]]) -> pl.DataFrame:
+    """Findings with their sentences, in the columns of `EXCEPTIONS`; what else a finding holds serves its sentence."""
     rows = []
     for finding in found:
-        facts = {**finding, **(extra or {})}
         code = str(finding["code"])
         shown = {name: finding.get(name) for name in EXCEPTIONS}
-        rows.append({**shown, "message_zh": sentence(code, facts, "zh"), "message_en": sentence(code, facts, "en")})
+        rows.append({**shown, "message_zh": sentence(code, finding, "zh"), "message_en": sentence(code, finding, "en")})
     return pl.DataFrame(rows, schema=EXCEPTIONS) if rows else pl.DataFrame(schema=EXCEPTIONS)
 
 

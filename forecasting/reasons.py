@@ -158,8 +158,9 @@ REASONS: dict[str, tuple[str, str]] = {
     ),
     "missing_id": ("{rows} 行没有序列编号，未使用", "{rows} rows have no unique_id and were not used"),
     "implausible_date": (
-        "日期早于 {earliest}：{rows} 行未使用，最早 {value}",
-        "dates before {earliest}: {rows} rows not used, first {value}",
+        "日期 {value}（第 {row} 行）比其他日期（{others_from} 至 {others_through}）早五年以上，疑为年份写错：{rows} 行未使用",
+        "{value} (row {row}) lies more than five years before the other dates, {others_from} to {others_through}; is the year "
+        "right? {rows} rows not used",
     ),
     "after_as_of": (
         "{rows} 行晚于截至日，未使用，最晚 {value}",

@@ -49,7 +49,7 @@ import polars as pl
 from statsforecast import models as sf
 
 from forecasting.arrays import Floats, Ints
-from forecasting.demand import complete_calendar, read_history
+from forecasting.demand import complete_calendar, first_day, read_history
 from forecasting.errors import BadFrame, BadSetting
 from forecasting.forecast import DemandPlan, PlanSettings, plan_demand
 from forecasting.frames import Frame, is_pandas, like, one_row_each, text_column, to_polars
@@ -214,8 +214,8 @@ def replay(
     """Run `days` days of demand from `start` through every policy.
 
     Args:
-        history: unique_id, ds, y, is_censored, before `start` and through the replay; as `plan_demand` takes it. Days
-            that can't be read (y below zero, no number) are no demand here.
+        history: unique_id, ds, y, is_censored, before `start` and through the replay; as `plan_demand` takes it. Rows
+            that can't be read (y below zero, no number, a mistyped year: `demand.first_day`) are no demand here.
         terms: One row per series to be replayed: columns of `TERMS`; on_hand_qty and backordered_qty are those of the
             morning of `start`, before anything is received. Series with the same pool_id (text; NULL or missing: none)
             serve each other; they are reviewed on the same days.
@@ -245,6 +245,7 @@ def replay(
     about = _read_terms(terms)
     ids = about["unique_id"].to_list()
     rows = _read_rows(history)
+    rows = rows.filter(pl.col("ds") >= first_day(rows["ds"], start - timedelta(days=1)))
     first = min([start - timedelta(days=1), *rows["ds"].sort().head(1).to_list()])
     demand = _by_day(
         rows.with_columns(pl.col("y").round(0)), ids, "ds", "y", first=first, days=(start - first).days + days

@@ -54,6 +54,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from forecasting.arrays import Floats
+from forecasting.demand import first_day
 from forecasting.errors import BadFrame, BadSetting
 from forecasting.frames import Frame, text_column, to_polars
 from forecasting.metrics import quantile_column
@@ -132,7 +133,8 @@ def first_weeks(
     """Demand of each whole week after launch, of every product whose launch is known.
 
     Args:
-        history: product, ds, y; several rows of a day (places, channels) add up. Rows after `as_of` are not read.
+        history: product, ds, y; several rows of a day (places, channels) add up. Rows after `as_of` are not read,
+            nor those of a mistyped year (`demand.first_day`).
         catalogue: product and perhaps launch_date. Without a date the first day with demand is the launch, and products
             sold in the first eight weeks of the history are left out: they may be older than it.
         weeks: Most weeks per product.
@@ -167,6 +169,7 @@ def _launches(history: Frame, catalogue: Frame | None, as_of: date) -> _Launches
         .agg(pl.col("y").clip(lower_bound=0).sum())
         .sort("product", "ds")
     )
+    known = known.filter(pl.col("ds") >= first_day(known["ds"], as_of))
     told: dict[str, date] = {}
     if catalogue is not None and "launch_date" in catalogue.columns:
         about = to_polars(catalogue, name="catalogue", needs=("product",))

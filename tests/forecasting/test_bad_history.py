@@ -185,6 +185,44 @@ def test_case_71_dates_in_1900_are_listed_and_do_not_stretch_the_calendar() -> N
     assert_frame_equal(plan.totals, plan_demand(GOOD, as_of=END).totals)
 
 
+@pytest.mark.parametrize("wrong", ["0206-03-01", "1900-01-00", "1900/1/0", "1970-01-01", "2002-03-01", "2016-03-01"])
+def test_case_71_a_mistyped_year_is_listed_by_row_and_changes_no_other_series(wrong: str) -> None:
+    both = pl.concat([GOOD, daily("ALSO@HEL", weekly_pattern(30))]).with_columns(pl.col("ds").cast(pl.String))
+    typo = pl.DataFrame(
+        {"unique_id": ["ALSO@HEL"], "ds": [wrong], "y": [5.0], "is_censored": [None]}, schema=both.schema
+    )
+    plan = plan_demand(pl.concat([both, typo]), as_of=END)
+    found = plan.exceptions.row(0, named=True)
+    assert (found["unique_id"], found["code"], found["is_blocking"]) == ("ALSO@HEL", "implausible_date", False)
+    assert found["value"] == ("1899-12-31" if wrong.endswith("0") else wrong)
+    assert "(row 421)" in found["message_en"]
+    assert "2025-12-03 to 2026-06-30" in found["message_en"]
+    assert_frame_equal(plan.totals, plan_demand(both, as_of=END).totals)
+
+
+@pytest.mark.parametrize("first_year", [1949, 1976, 2010])
+def test_case_71_an_old_monthly_history_is_used_whole(first_year: int) -> None:
+    months = [date(first_year + m // 12, m % 12 + 1, 1) for m in range(50 * 12)]
+    plan = plan_demand(pl.DataFrame({"unique_id": "A", "ds": months, "y": 30.0}), as_of=months[-1])
+    assert plan.exceptions.height == 0
+    assert plan.counts["rows_used"] == 600
+
+
+def test_case_71_a_gap_of_years_is_no_mistake() -> None:
+    before = daily("A", [3.0] * 50, end=END - timedelta(days=4 * 365))
+    assert plan_demand(pl.concat([before, daily("A", [3.0] * 50)]), as_of=END).counts["rows_used"] == 100
+    others = daily("B", [float(d % 90 == 0) for d in range(9 * 365)])  # the shop was open all the time
+    lone = pl.concat([daily("A", [1.0], end=END - timedelta(days=9 * 365)), others, daily("A", [1.0])])
+    assert plan_demand(lone, as_of=END).counts["rows_implausible_date"] == 0
+
+
+def test_case_71_a_file_whose_dates_are_all_zero_has_no_history() -> None:
+    zero = GOOD.with_columns(y=pl.lit(1.0), ds=pl.lit("1900-01-00")).unique()
+    plan = plan_demand(zero, as_of=END)
+    assert codes(plan, "GOOD@HEL") == ["implausible_date"]
+    assert plan.choices.height == 0
+
+
 def test_case_71_a_date_that_is_none_takes_out_its_series() -> None:
     words = pl.concat([GOOD, daily("BAD@HEL", [1.0])]).with_columns(
         ds=pl.when(pl.col("unique_id") == "BAD@HEL").then(pl.lit("30/06/2026")).otherwise(pl.col("ds").cast(pl.String))

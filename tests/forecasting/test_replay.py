@@ -390,3 +390,18 @@ def test_a_fit_that_runs_away_orders_the_plain_mean(monkeypatch: pytest.MonkeyPa
     rule = TextbookSafety(models=("AutoETS",))
     made = replay(history, terms, {"textbook": rule}, start=END, days=1)
     assert made.orders["ordered_qty"].to_list() == [42]  # three weeks of 14, and no spread
+
+
+def test_a_mistyped_year_is_no_demand_and_does_not_stretch_the_replay() -> None:
+    history = histories([3.0] * 100, [1.0] * 100)
+    typo = daily("A", [5.0], end=date(206, 3, 1))
+    seen: list[int] = []
+
+    def look(known: Known) -> np.ndarray:
+        seen.append(known.daily.shape[1])
+        return last_week_again(known)
+
+    with_it = replay(pl.concat([history, typo]), two_terms(), {"a": look}, start=START, days=7)
+    without = replay(history, two_terms(), {"a": last_week_again}, start=START, days=7)
+    assert max(seen) < 100
+    assert_frame_equal(with_it.money, without.money)

@@ -54,6 +54,14 @@ def test_first_weeks_are_whole_weeks_after_a_launch_that_was_seen() -> None:
     ]
 
 
+def test_a_mistyped_year_makes_no_product_a_launch() -> None:
+    day = [BEGIN + timedelta(days=d) for d in (0, 7, 60)]
+    history = pl.DataFrame({"product": ["OLD", "OLD", "NEW"], "ds": day, "y": [5.0, 5.0, 1.0]})
+    typo = pl.DataFrame({"product": ["NEW"], "ds": [date(206, 3, 1)], "y": [1.0]})
+    found = first_weeks(pl.concat([history, typo]), as_of=BEGIN + timedelta(days=79))
+    assert found.rows() == first_weeks(history, as_of=BEGIN + timedelta(days=79)).rows()
+
+
 def errors(weeks: int) -> dict[str, float]:
     """Total absolute error of the next eight weeks beside total demand, for launches with `weeks` whole weeks of their own,
     by ours, by the mature products of the kind, and by the mean so far."""
