@@ -8,6 +8,10 @@ Three calls do the whole work; each takes Polars or pandas frames and gives back
     plan = plan_demand(history, as_of=date(2011, 8, 31), horizon_days=56, items=items, closed_dates=closed)
     buy = suggest(plan.totals, positions, as_of=date(2011, 8, 31), choices=plan.choices)
 
+A frame may have columns of the caller's own. One that lacks a column it must have is refused (``errors.MissingColumns``); one
+that looks like a column that would be read, such as ``supplier_cod``, is warned of (``errors.MisspeltColumn``). Both have a
+``code`` and a ``text("zh")``.
+
 ``history`` (grain: unique_id, ds)
     unique_id    str   one thing that is stocked at one place, e.g. ``SKU@LOCATION``
     ds           date  local business day; datetimes are cut to their day. What lies before five years without a row of any

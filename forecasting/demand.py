@@ -77,7 +77,7 @@ def first_day(days: pl.Series, as_of: date) -> date:
     earliest = days.min()
     if isinstance(earliest, date) and (as_of - earliest).days <= SILENCE_DAYS:
         return earliest
-    told = [*days.filter(days <= as_of).unique().sort(), as_of]
+    told: list[date] = [*days.filter(days <= as_of).unique().sort(), as_of]
     after_silence = [later for day, later in pairwise(told) if (later - day).days > SILENCE_DAYS]
     return after_silence[-1] if after_silence else told[0]
 
@@ -94,11 +94,11 @@ def read_history(history: Frame, *, as_of: date, duplicates: Literal["error", "s
 
     Raises:
         DuplicateDays: Rows repeat a day and `duplicates` is "error".
-        BadFrame: A column is missing.
+        MissingColumns, BadFrame: A column is missing, or of a type that is none of its own.
     """
     if duplicates not in ("error", "sum"):
         raise BadSetting(f'duplicates must be "error" or "sum", got {duplicates!r}')
-    frame = to_polars(history, name="history", needs=("unique_id", "ds", "y"))
+    frame = to_polars(history, name="history", needs=("unique_id", "ds", "y"), may_have=("is_censored",))
     findings: list[pl.DataFrame] = []
     rows = frame.select(
         pl.int_range(1, pl.len() + 1).alias("row"),
@@ -127,7 +127,7 @@ def read_history(history: Frame, *, as_of: date, duplicates: Literal["error", "s
     ancient = rows.filter(pl.col("ds") < begins)
     counts["rows_implausible_date"] = ancient.height
     rows = rows.filter(pl.col("ds").is_null() | (pl.col("ds") >= begins))
-    findings.append(_too_early(ancient, rows["ds"].min() or begins, rows["ds"].max() or as_of))
+    findings.append(_too_early(ancient, begins, rows["ds"].max()))
 
     dateless = rows.filter(pl.col("ds").is_null())
     findings.append(_listed(dateless, "bad_date", pl.col("ds_text").first(), blocking=True))
@@ -216,13 +216,13 @@ def _one_row_a_day(rows: pl.DataFrame, duplicates: str) -> tuple[pl.DataFrame, p
     )
 
 
-def _too_early(rows: pl.DataFrame, others_from: date, others_through: date) -> pl.DataFrame:
-    """One finding per series of `rows`, which lie before `first_day`."""
+def _too_early(rows: pl.DataFrame, begins: date, last: object) -> pl.DataFrame:
+    """One finding per series of `rows`, which lie before `begins`, the `first_day`; `last` of the others, None without any."""
     found = rows.sort("unique_id", "ds", "row").group_by("unique_id", maintain_order=True)
     listed = found.agg(
         pl.col("ds").first().cast(pl.String).alias("value"), pl.len().alias("rows"), pl.col("row").first()
     )
-    others = {"others_from": str(others_from), "others_through": str(others_through)}
+    others = {"others_from": str(begins), "others_through": str(last or begins)}
     return exceptions_frame(
         [{**row, **others, "code": "implausible_date", "is_blocking": False} for row in listed.iter_rows(named=True)]
     )

@@ -1,16 +1,73 @@
 """What this package refuses, and why. The class says what the caller can do, the attributes hold the facts."""
 
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
 
 class ForecastError(ValueError):
     """Something in the call itself is wrong, so that no series can be worked out. `code` is stable, for programs."""
 
     code = "E_FORECAST"
 
+    def __init__(self, message: str, message_zh: str = "") -> None:
+        self.message_en, self.message_zh = message, message_zh or message
+        super().__init__(message)
+
+    def text(self, language: str = "en") -> str:
+        """The sentence in `zh` (where it has one) or `en`."""
+        return self.message_zh if language == "zh" else self.message_en
+
 
 class BadFrame(ForecastError):
     """A column is missing or the frame is of a kind we can't read."""
 
     code = "E_FORECAST_FRAME"
+
+
+class MissingColumns(BadFrame):
+    """A frame lacks columns that it must have.
+
+    Attributes:
+        frame: Which frame, as the argument is called.
+        missing: Column -> the caller's column that is probably meant to be it, None where none is near.
+        found: The columns that there are.
+    """
+
+    code = "E_FORECAST_COLUMN"
+
+    def __init__(self, *, frame: str, missing: Mapping[str, str | None], found: Sequence[str]) -> None:
+        self.frame, self.missing, self.found = frame, dict(missing), tuple(found)
+        en = ", ".join(f"{c} (did you mean it by {near!r}?)" if near else c for c, near in missing.items())
+        zh = "、".join(f"{c}（是否就是 {near!r}？）" if near else c for c, near in missing.items())
+        super().__init__(
+            f"{frame} needs column(s) {en}; it has {', '.join(found) or 'none'}",
+            f"{frame} 缺少列：{zh}；现有列：{'、'.join(found) or '无'}",
+        )
+
+
+class MisspeltColumn(UserWarning):
+    """A frame has a column that is not read and looks like one that would be; warned of, as it may be the caller's own.
+
+    `warnings.simplefilter("error", MisspeltColumn)` refuses it.
+
+    Attributes:
+        frame: Which frame, as the argument is called.
+        column: What the caller wrote.
+        nearest: The column that would be read, and that the frame lacks.
+    """
+
+    code = "W_FORECAST_COLUMN"
+
+    def __init__(self, *, frame: str, column: str, nearest: str) -> None:
+        self.frame, self.column, self.nearest = frame, column, nearest
+        self.message_en = f"{frame}: column {column!r} is not read; did you mean {nearest}?"
+        self.message_zh = f"{frame}：列 {column!r} 未使用；是否想写 {nearest}？"
+        super().__init__(self.message_en)
+
+    def text(self, language: str = "en") -> str:
+        """The sentence in `zh` or `en`."""
+        return self.message_zh if language == "zh" else self.message_en
 
 
 class DuplicateDays(ForecastError):
@@ -22,7 +79,9 @@ class DuplicateDays(ForecastError):
         self.rows, self.unique_id, self.ds = rows, unique_id, ds
         super().__init__(
             f"{rows} rows repeat a (unique_id, ds) that is there already, first {unique_id} on {ds}; "
-            'pass duplicates="sum" if they are parts of one day\'s demand'
+            'pass duplicates="sum" if they are parts of one day\'s demand',
+            f"{rows} 行的 (unique_id, ds) 与前面的行重复，第一处是 {unique_id} 的 {ds}；"
+            '若是同一天需求的几部分，请写 duplicates="sum"',
         )
 
 

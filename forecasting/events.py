@@ -237,7 +237,8 @@ def read_promotions(frame: Frame) -> pl.DataFrame:
     Raises:
         BadFrame: One has no dates or ends before it begins, or a depth is no number in 0–1; the first is named.
     """
-    given = to_polars(frame, name="promotions", needs=("start_date", "end_date"))
+    may_have = ("unique_id", "product", "name", "depth_ratio")
+    given = to_polars(frame, name="promotions", needs=("start_date", "end_date"), may_have=may_have)
     columns = {"unique_id": pl.String, "product": pl.String, "name": pl.String, "depth_ratio": pl.Float64}
     columns |= {"start_date": pl.Date, "end_date": pl.Date}
 

@@ -356,7 +356,7 @@ def read_items(items: Frame | None) -> dict[str, dict[str, Any]]:
     """
     if items is None:
         return {}
-    frame = one_row_each(items, name="items")
+    frame = one_row_each(items, name="items", may_have=ITEMS)
     try:
         typed = frame.select(
             [

@@ -16,6 +16,7 @@ import numpy as np
 import polars as pl
 
 from forecasting.arrays import Floats
+from forecasting.frames import Frame, to_polars
 
 
 def quantile_column(q: float) -> str:
@@ -23,13 +24,13 @@ def quantile_column(q: float) -> str:
     return f"q{round(q * 100):02d}"
 
 
-def point_scores(frame: pl.DataFrame, *, by: Sequence[str]) -> pl.DataFrame:
+def point_scores(frame: Frame, *, by: Sequence[str]) -> pl.DataFrame:
     """wape_ratio, bias_units and rmse_units of ``mean`` against ``y`` per group, masked rows (`is_masked`) left out.
 
     Returns:
         One row per group, sorted by it, with ``n`` the rows compared.
     """
-    rows = frame.filter(~pl.col("is_masked")) if "is_masked" in frame.columns else frame
+    rows = _compared(frame, needs=("y", "mean", *by))
     error = pl.col("mean") - pl.col("y")
     return (
         rows.group_by(by)
@@ -45,13 +46,13 @@ def point_scores(frame: pl.DataFrame, *, by: Sequence[str]) -> pl.DataFrame:
     )
 
 
-def quantile_scores(frame: pl.DataFrame, *, quantiles: Sequence[float], by: Sequence[str] = ()) -> pl.DataFrame:
+def quantile_scores(frame: Frame, *, quantiles: Sequence[float], by: Sequence[str] = ()) -> pl.DataFrame:
     """pinball and coverage_ratio per group and quantile; the columns are named as `quantile_column` says.
 
     Returns:
         One row per (group, q), sorted.
     """
-    rows = frame.filter(~pl.col("is_masked")) if "is_masked" in frame.columns else frame
+    rows = _compared(frame, needs=("y", *(quantile_column(q) for q in quantiles), *by))
     parts = []
     for q in quantiles:
         gap = pl.col("y") - pl.col(quantile_column(q))
@@ -63,6 +64,11 @@ def quantile_scores(frame: pl.DataFrame, *, quantiles: Sequence[float], by: Sequ
         )
         parts.append(rows.group_by(by).agg(scores) if by else rows.select(scores))
     return pl.concat(parts).sort([*by, "q"])
+
+
+def _compared(frame: Frame, *, needs: Sequence[str]) -> pl.DataFrame:
+    rows = to_polars(frame, name="frame", needs=needs, may_have=("is_masked",))
+    return rows.filter(~pl.col("is_masked")) if "is_masked" in rows.columns else rows
 
 
 def naive_scale(weeks: Floats) -> float:

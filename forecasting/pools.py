@@ -114,7 +114,7 @@ def share_out(qty: int, weights: Sequence[float] | Floats) -> list[int]:
 
 
 def _rows(history: Frame, pools: Frame) -> pl.DataFrame:
-    table = to_polars(history, name="history", needs=("unique_id", "ds", "y"))
+    table = to_polars(history, name="history", needs=("unique_id", "ds", "y"), may_have=("is_censored",))
     censored = pl.col("is_censored") if "is_censored" in table.columns else pl.lit(None)
     table = table.select(
         text_column(table, "unique_id"),

@@ -51,9 +51,10 @@ from statsforecast import models as sf
 from forecasting.arrays import Floats, Ints
 from forecasting.demand import complete_calendar, first_day, read_history
 from forecasting.errors import BadFrame, BadSetting
-from forecasting.forecast import DemandPlan, PlanSettings, plan_demand
+from forecasting.forecast import ITEMS, DemandPlan, PlanSettings, plan_demand
 from forecasting.frames import Frame, is_pandas, like, one_row_each, text_column, to_polars
 from forecasting.pools import pooled_history, read_pools, with_pooled_stock_outs, with_pools
+from forecasting.positions import POSITIONS
 from forecasting.replenishment import OrderSettings, suggest
 
 TERMS: dict[str, tuple[Any, object]] = {  # column: type, value where it is NULL or missing
@@ -260,7 +261,7 @@ def replay(
     if as_ordered is not None:
         runs[AS_ORDERED] = _Run(about, ahead, is_lost=is_lost)
         runs[AS_ORDERED].order_what_was(as_ordered, ids, start=start, days=days)
-    known_items = None if items is None else to_polars(items, name="items", needs=("unique_id",))
+    known_items = None if items is None else to_polars(items, name="items", needs=("unique_id",), may_have=ITEMS)
     review = about["review_period_days"].to_numpy()
     for day in range(days):
         as_of = start + timedelta(days=day - 1)
@@ -458,7 +459,7 @@ def _in_turn(units: Ints, pool: Ints, moved: Ints, order: Ints) -> Ints:
 
 
 def _read_terms(terms: Frame) -> pl.DataFrame:
-    frame = one_row_each(terms, name="terms")
+    frame = one_row_each(terms, name="terms", may_have={**TERMS, **POSITIONS})
     if "pool_id" not in frame.columns:
         frame = frame.with_columns(pl.lit(None, dtype=pl.String).alias("pool_id"))
     columns = []
@@ -487,7 +488,7 @@ def _read_terms(terms: Frame) -> pl.DataFrame:
 
 
 def _read_rows(history: Frame) -> pl.DataFrame:
-    frame = to_polars(history, name="history", needs=("unique_id", "ds", "y"))
+    frame = to_polars(history, name="history", needs=("unique_id", "ds", "y"), may_have=("is_censored",))
     frame = frame.with_columns(text_column(frame, "unique_id").alias("unique_id"))
     if "is_censored" not in frame.columns:
         frame = frame.with_columns(pl.lit(None, dtype=pl.Boolean).alias("is_censored"))

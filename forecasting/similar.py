@@ -494,7 +494,9 @@ def _frame(products: list[str], mean: Floats, paths: Floats, as_of: date) -> pl.
 
 
 def _catalogue(frame: Frame) -> dict[str, dict[str, Any]]:
-    given = to_polars(frame, name="catalogue", needs=("product",))
+    given = to_polars(
+        frame, name="catalogue", needs=("product",), may_have=("category", "supplier", "name", "price", "launch_date")
+    )
     kinds = {"category": pl.String, "supplier": pl.String, "name": pl.String, "price": pl.Float64}
     try:
         about = given.select(

@@ -1,0 +1,158 @@
+"""Frames as strangers hand them in: columns with another name, types a CSV gives, dates as text."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+from polars.testing import assert_frame_equal
+
+from forecasting.errors import BadFrame, MissingColumns, MisspeltColumn
+from forecasting.events import series_regressors
+from forecasting.forecast import PlanSettings, plan_demand
+from forecasting.frames import to_polars
+from forecasting.replay import replay
+from forecasting.replenishment import suggest
+from tests.forecasting.builders import END, daily, weekly_pattern
+
+GOOD = daily("7", weekly_pattern(30))
+QUICK = PlanSettings(folds=0, paths=20)
+PLAN = plan_demand(GOOD, as_of=END, settings=QUICK)
+STOCK = pl.DataFrame(
+    {"unique_id": ["7"], "on_hand_qty": [20], "lead_time_days": [10], "pack_qty": [6], "supplier_code": ["S1"]}
+)
+
+
+def quantity(positions: Any = STOCK, **more: Any) -> int:
+    found = suggest(more.pop("totals", PLAN.totals), positions, **{"as_of": END, **more})
+    return int(found.suggestions["suggested_qty"][0])
+
+
+@pytest.mark.parametrize(
+    ("missing", "written", "nearest"),
+    [
+        ("y", "Y", "Y"),
+        ("ds", "date", "date"),
+        ("unique_id", "unique id", "unique id"),
+        ("ds", " ds", " ds"),
+        ("y", "price", None),
+    ],
+)
+def test_a_missing_column_is_named_with_the_nearest_one_and_all_there_are(
+    missing: str, written: str, nearest: str | None
+) -> None:
+    with pytest.raises(MissingColumns, match=rf"^history needs column\(s\) {missing}") as refused:
+        plan_demand(GOOD.rename({missing: written}), as_of=END)
+    error = refused.value
+    assert (error.code, error.frame, error.missing) == ("E_FORECAST_COLUMN", "history", {missing: nearest})
+    assert set(error.found) == {*GOOD.columns, written} - {missing}
+    assert (f"did you mean it by {nearest!r}?" in str(error)) == (nearest is not None)
+    assert error.text("zh").startswith(f"history 缺少列：{missing}")
+    assert error.text("en") == str(error)
+
+
+def test_the_frame_that_lacks_a_column_is_named() -> None:
+    on_order = pl.DataFrame({"unique_id": ["7"], "ds": [END], "qyt": [5]})
+    with pytest.raises(MissingColumns, match=r"on_order needs column\(s\) qty \(did you mean it by 'qyt'\?\)"):
+        quantity(on_order=on_order)
+    with pytest.raises(
+        MissingColumns, match=r"closed_days needs column\(s\) supplier_code \(did you mean it by 'supplier'"
+    ):
+        quantity(closed_days=pl.DataFrame({"supplier": ["S1"], "ds": [END]}))
+    with pytest.raises(MissingColumns, match=r"promotions needs column\(s\) start_date"):
+        plan_demand(GOOD, as_of=END, promotions=pl.DataFrame({"start": [END], "end_date": [END]}))
+
+
+ITEMS = pl.DataFrame({"unique_id": ["7"]})
+PROMOTION = pl.DataFrame({"start_date": [END], "end_date": [END]})
+
+
+def planned(history: pl.DataFrame = GOOD, **more: Any) -> object:
+    return plan_demand(history, as_of=END, settings=QUICK, **more)
+
+
+def replayed(column: str) -> object:
+    terms = ITEMS.with_columns(pl.lit(9.0).alias(column))
+    return replay(GOOD, terms, {"none": lambda known: np.zeros(1, dtype=np.int64)}, start=END, days=1)
+
+
+def promoted(column: str) -> object:
+    promotions = PROMOTION.with_columns(pl.lit("7").alias(column))
+    return series_regressors(["7"], as_of=END, past_weeks=2, ahead_weeks=1, promotions=promotions)
+
+
+MISSPELT: list[tuple[str, str, str, Callable[[str], object]]] = [
+    ("history", "is_censord", "is_censored", lambda c: planned(GOOD.rename({"is_censored": c}))),
+    ("items", "end_dat", "end_date", lambda c: planned(items=ITEMS.with_columns(pl.lit(END).alias(c)))),
+    ("promotions", "depth", "depth_ratio", lambda c: planned(promotions=PROMOTION.with_columns(pl.lit(0.2).alias(c)))),
+    ("promotions", "uniqueid", "unique_id", promoted),
+    ("terms", "unit_cost", "unit_cost_cents", replayed),
+    ("positions", "supplier_cod", "supplier_code", lambda c: quantity(STOCK.rename({"supplier_code": c}))),
+    ("positions", "supplyer_code", "supplier_code", lambda c: quantity(STOCK.rename({"supplier_code": c}))),
+    ("positions", "on_hand", "on_hand_qty", lambda c: quantity(STOCK.rename({"on_hand_qty": c}))),
+    ("positions", "On Hand Qty", "on_hand_qty", lambda c: quantity(STOCK.rename({"on_hand_qty": c}).to_pandas())),
+    ("positions", "lead_tmie_days", "lead_time_days", lambda c: quantity(STOCK.rename({"lead_time_days": c}))),
+]
+
+
+@pytest.mark.parametrize(("frame", "written", "meant", "call"), MISSPELT, ids=[f"{f}-{w}" for f, w, _, _ in MISSPELT])
+def test_a_misspelt_column_that_is_optional_is_warned_of(
+    frame: str, written: str, meant: str, call: Callable[[str], object]
+) -> None:
+    with pytest.warns(MisspeltColumn) as told:
+        call(written)
+    found = [w.message for w in told if isinstance(w.message, MisspeltColumn)]
+    assert {(w.frame, w.column, w.nearest) for w in found} == {(frame, written, meant)}
+    assert str(found[0]) == f"{frame}: column {written!r} is not read; did you mean {meant}?"
+    assert found[0].text("zh") == f"{frame}：列 {written!r} 未使用；是否想写 {meant}？"
+
+
+def test_columns_of_the_callers_own_are_nobodys_business() -> None:
+    own = (
+        "supplier", "supplier_name", "sku_name", "product_id", "category_1", "pick_qty", "restart_date", "send_date",
+        "allocation", "on_hand_value", "colour", "ABC", "price2", "mid_qty", "names", "mean", "note", "date", "created_at",
+        "stock", "cost", "min", "max",
+    )  # fmt: skip
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", MisspeltColumn)
+        bare = STOCK.select("unique_id", *(pl.lit(1).alias(c) for c in own))
+        quantity(bare)
+        plan_demand(GOOD.with_columns(pl.lit(1).alias(c) for c in own), as_of=END, items=bare, settings=QUICK)
+        # a column that is there as it should be has no look-alikes
+        quantity(STOCK.with_columns(pl.lit(1).alias("on_hand"), pl.lit("x").alias("supplier_cod")))
+
+
+def test_an_index_that_has_a_name_is_a_column() -> None:
+    frame = GOOD.drop("is_censored").to_pandas()
+    plain = plan_demand(frame, as_of=END, settings=QUICK).totals
+    for index in ("ds", "unique_id", ["unique_id", "ds"]):
+        pd.testing.assert_frame_equal(plan_demand(frame.set_index(index), as_of=END, settings=QUICK).totals, plain)
+    assert quantity(STOCK.to_pandas().set_index("unique_id")) == quantity()
+    unnamed = frame.set_index("unique_id").rename_axis(None)
+    with pytest.raises(MissingColumns, match="unique_id"):
+        plan_demand(unnamed, as_of=END)
+
+
+def test_a_pandas_frame_that_can_not_be_read_is_refused_by_column() -> None:
+    frame = GOOD.drop("is_censored").to_pandas()
+    with pytest.raises(BadFrame, match="history has two columns y"):
+        plan_demand(pd.concat([frame, frame[["y"]]], axis=1), as_of=END)
+    with pytest.raises(BadFrame, match="history column y can't be read: it is complex128"):
+        plan_demand(frame.assign(y=frame["y"].astype(complex)), as_of=END)
+
+
+def test_categories_are_text() -> None:
+    coded = GOOD.with_columns(
+        pl.col("unique_id").cast(pl.Categorical),
+        pl.col("ds").cast(pl.String).cast(pl.Categorical),
+        pl.col("y").cast(pl.String).cast(pl.Categorical),
+        is_censored=pl.lit("false").cast(pl.Categorical),
+    )
+    assert to_polars(coded, name="history", needs=()).schema["ds"] == pl.String
+    plain = plan_demand(GOOD.with_columns(is_censored=pl.lit(False)), as_of=END, settings=QUICK)
+    assert_frame_equal(plan_demand(coded, as_of=END, settings=QUICK).totals, plain.totals)
