@@ -22,8 +22,8 @@ from typing import Literal
 import numpy as np
 import polars as pl
 
-from forecasting.errors import BadFrame, BadSetting, DuplicateDays
-from forecasting.frames import Frame, text_column, to_polars
+from forecasting.errors import BadSetting, DuplicateDays
+from forecasting.frames import Frame, date_column, number_column, text_column, to_polars, typed
 from forecasting.reasons import sentence
 
 SILENCE_DAYS = 5 * 365  # a day before so long a silence is a mistyped year or a zero date, not years of zero demand
@@ -105,9 +105,9 @@ def read_history(history: Frame, *, as_of: date, duplicates: Literal["error", "s
         text_column(frame, "unique_id").alias("unique_id"),
         _as_date(frame).alias("ds"),
         pl.col("ds").cast(pl.String).alias("ds_text"),
-        _as_number(frame).alias("y"),
+        number_column(frame, "y", name="history").alias("y"),
         pl.col("y").cast(pl.String).alias("y_text"),
-        _as_flag(frame).alias("is_censored"),
+        typed(frame, name="history", types={"is_censored": pl.Boolean}).to_series(),
     )
     counts = {"rows_read": rows.height}
 
@@ -157,37 +157,11 @@ def read_history(history: Frame, *, as_of: date, duplicates: Literal["error", "s
     )
 
 
-def _as_date(frame: pl.DataFrame) -> pl.Expr:
-    dtype = frame.schema["ds"]
-    if dtype == pl.Date or isinstance(dtype, pl.Datetime):
-        return pl.col("ds").cast(pl.Date) if dtype == pl.Date else pl.col("ds").dt.date()
-    if dtype == pl.String:
-        iso = pl.col("ds").str.slice(0, 10).str.to_date("%Y-%m-%d", strict=False)
-        as_in_a_sheet = pl.col("ds").str.extract(r"^(\d{4}/\d{1,2}/\d{1,2})(?:\D|$)")
-        no_day = pl.when(pl.col("ds").str.contains(r"^1900[-/]0?1[-/]00?\b")).then(pl.lit(NO_DATE))
-        return pl.coalesce(iso, as_in_a_sheet.str.to_date("%Y/%m/%d", strict=False), no_day)
-    if dtype == pl.Null:
-        return pl.col("ds").cast(pl.Date)
-    raise BadFrame(f"history column ds must hold dates or text like 2026-03-01, it is {dtype}")
-
-
-def _as_number(frame: pl.DataFrame) -> pl.Expr:
-    return pl.col("y").cast(pl.Float64, strict=False)
-
-
-_FLAGS = {"true": True, "1": True, "false": False, "0": False, "": None}
-
-
-def _as_flag(frame: pl.DataFrame) -> pl.Expr:
-    if "is_censored" not in frame.columns:
-        return pl.lit(None, dtype=pl.Boolean)
-    if frame.schema["is_censored"] != pl.String:
-        return pl.col("is_censored").cast(pl.Boolean)
-    word = pl.col("is_censored").str.strip_chars().str.to_lowercase()
-    strange = frame.filter(word.is_not_null() & ~word.is_in(list(_FLAGS)))
-    if strange.height:
-        raise BadFrame(f"history column is_censored must hold true or false, it holds {strange['is_censored'][0]!r}")
-    return word.replace_strict(_FLAGS, return_dtype=pl.Boolean)
+def _as_date(frame: pl.DataFrame) -> pl.Series:
+    read = date_column(frame, "ds", name="history")
+    at = (read.is_null() & frame["ds"].is_not_null()).arg_true()
+    at = at.filter(frame["ds"].gather(at).cast(pl.String).str.contains(r"^\s*1900[-/]0?1[-/]00?\b"))
+    return read.scatter(at, NO_DATE) if at.len() else read
 
 
 def _one_row_a_day(rows: pl.DataFrame, duplicates: str) -> tuple[pl.DataFrame, pl.DataFrame]:

@@ -30,7 +30,7 @@ import polars as pl
 
 from forecasting.arrays import Floats, Ints
 from forecasting.errors import BadFrame, BadSetting
-from forecasting.frames import Frame, text_column, to_polars
+from forecasting.frames import Frame, date_column, to_polars, typed
 
 WEEKS_BEFORE, WEEKS_AFTER = 8, 3  # how far an event is felt: 春节 stock is bought from two months before
 
@@ -242,16 +242,16 @@ def read_promotions(frame: Frame) -> pl.DataFrame:
     columns = {"unique_id": pl.String, "product": pl.String, "name": pl.String, "depth_ratio": pl.Float64}
     columns |= {"start_date": pl.Date, "end_date": pl.Date}
 
-    def typed(name: str, dtype: pl.DataType) -> pl.Expr:
+    def column(name: str, dtype: pl.DataType) -> pl.Expr | pl.Series:
         if name not in given.columns:
             return pl.lit(None, dtype=dtype).alias(name)
-        if dtype == pl.Date and given.schema[name] == pl.String:
-            return pl.col(name).str.strip_chars().str.to_date(strict=False)
+        if dtype == pl.Date:
+            return date_column(given, name, name="promotions").alias(name)
         read = pl.col(name).cast(dtype, strict=False)
         return pl.when(~read.is_in(["", "nan"])).then(read).alias(name) if name in ("unique_id", "product") else read
 
     asked = (pl.col("depth_ratio") if "depth_ratio" in given.columns else pl.lit(None)).alias("told")
-    promos = given.select(*(typed(name, dtype) for name, dtype in columns.items()), asked)  # type: ignore[arg-type]
+    promos = given.select(*(column(name, dtype) for name, dtype in columns.items()), asked)  # type: ignore[arg-type]
     depth = pl.col("depth_ratio").fill_nan(None)
     is_unread = (
         depth.is_null() & pl.col("told").is_not_null() & ~pl.col("told").cast(pl.String).is_in(["", "NaN", "nan"])
@@ -274,14 +274,8 @@ def read_promotions(frame: Frame) -> pl.DataFrame:
 
 def _prices(frame: Frame) -> pl.DataFrame:
     given = to_polars(frame, name="prices", needs=("unique_id", "ds", "price"))
-    try:
-        return given.select(
-            text_column(given, "unique_id").alias("unique_id"),
-            pl.col("ds").cast(pl.Date),
-            pl.col("price").cast(pl.Float64),
-        ).filter(pl.col("ds").is_not_null() & pl.col("price").is_finite() & (pl.col("price") > 0))
-    except pl.exceptions.PolarsError as error:
-        raise BadFrame(f"prices: {error}") from error
+    prices = typed(given, name="prices", types={"unique_id": pl.String, "ds": pl.Date, "price": pl.Float64})
+    return prices.filter(pl.col("ds").is_not_null() & pl.col("price").is_finite() & (pl.col("price") > 0))
 
 
 def _daily_price(prices: pl.DataFrame, row: Mapping[str, int], start: date, days: int) -> Floats:

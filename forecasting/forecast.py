@@ -37,10 +37,10 @@ from forecasting.demand import (
     read_history,
     weekly,
 )
-from forecasting.errors import BadFrame, BadSetting
+from forecasting.errors import BadSetting
 from forecasting.events import known_country, read_promotions
 from forecasting.explain import LEVEL_WEEKS, explain
-from forecasting.frames import Frame, as_of_day, is_pandas, like, one_row_each, to_polars
+from forecasting.frames import Frame, as_of_day, is_pandas, like, one_row_each, to_polars, typed
 from forecasting.learned import ATTRIBUTES, Learned, learn_together
 from forecasting.metrics import quantile_column
 from forecasting.models import (
@@ -357,16 +357,7 @@ def read_items(items: Frame | None) -> dict[str, dict[str, Any]]:
     if items is None:
         return {}
     frame = one_row_each(items, name="items", may_have=ITEMS)
-    try:
-        typed = frame.select(
-            [
-                (pl.col(name).cast(dtype) if name in frame.columns else pl.lit(None, dtype=dtype).alias(name))
-                for name, dtype in ITEMS.items()
-            ]
-        )
-    except pl.exceptions.PolarsError as error:
-        raise BadFrame(f"items: {error}") from error
-    return {row["unique_id"]: row for row in typed.iter_rows(named=True)}
+    return {row["unique_id"]: row for row in typed(frame, name="items", types=ITEMS).iter_rows(named=True)}
 
 
 def _after_relaunch(known: History, about: dict[str, dict[str, Any]]) -> History:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import difflib
 import re
 import warnings
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import date, datetime, timedelta
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import polars as pl
@@ -154,10 +154,7 @@ def _plain_objects(name: str, values: list[object]) -> pl.Series:
         return pl.Series(name, empty, dtype=pl.Boolean)
     if kinds <= {date} or kinds <= {datetime}:
         return pl.Series(name, empty)
-    # NaN stays visible as the word, so that the row can be quarantined with it
-    return pl.Series(
-        name, ["nan" if v != v else None if e is None else str(v) for v, e in zip(values, empty, strict=True)]
-    )
+    return pl.Series(name, [None if v is None else str(v) for v in empty], dtype=pl.String)
 
 
 def like(frame: pl.DataFrame, *, pandas: bool) -> Frame:
@@ -176,9 +173,99 @@ def text_column(frame: pl.DataFrame, column: str) -> pl.Expr:
     """Expression for an identifier column as text, whatever its type. Whole numbers with a gap, which pandas reads as 7.0,
     are the text of the whole number."""
     dtype, text = frame.schema[column], pl.col(column).cast(pl.String)
+    if dtype.is_nested():
+        raise BadFrame(
+            f"column {column} must hold text or numbers, it is {dtype}", f"列 {column} 应为文本或数字，实为 {dtype}"
+        )
     if dtype.is_float():
         return text.str.strip_suffix(".0")
     return pl.col(column) if dtype == pl.String else text
+
+
+def date_column(frame: pl.DataFrame, column: str, *, name: str) -> pl.Series:
+    """A column of days: dates, moments (cut to their day) or text like 2026-03-01 or 2026/3/1; NULL where a text is none.
+
+    Raises:
+        BadFrame: It is of another type.
+    """
+    given = frame[column]
+    if given.dtype == pl.String:
+        text = given.str.strip_chars()  # else " 2026-03-12" would be read as 2026-03-1
+        read = text.str.slice(0, 10).str.to_date("%Y-%m-%d", strict=False)
+        at = (read.is_null() & text.is_not_null()).arg_true()
+        in_a_sheet = text.gather(at).str.extract(r"^(\d{4}/\d{1,2}/\d{1,2})(?:\D|$)")
+        return read.scatter(at, in_a_sheet.str.to_date("%Y/%m/%d", strict=False)) if at.len() else read
+    if isinstance(given.dtype, pl.Datetime):
+        return given.dt.date()
+    if given.dtype in (pl.Date, pl.Null):
+        return given.cast(pl.Date)
+    raise BadFrame(
+        f"{name} column {column} must hold dates or text like 2026-03-01, it is {given.dtype}",
+        f"{name} 的列 {column} 应为日期或 2026-03-01 这样的文本，实为 {given.dtype}",
+    )
+
+
+def number_column(frame: pl.DataFrame, column: str, *, name: str) -> pl.Series:
+    """A column of numbers, or of text that says some; NULL where a text says none.
+
+    Raises:
+        BadFrame: It is of another type.
+    """
+    given = frame[column]
+    if given.dtype == pl.String:
+        return given.str.strip_chars().cast(pl.Float64, strict=False)
+    if given.dtype.is_numeric() or given.dtype in (pl.Boolean, pl.Null):
+        return given.cast(pl.Float64, strict=False)
+    raise BadFrame(
+        f"{name} column {column} must hold numbers, it is {given.dtype}",
+        f"{name} 的列 {column} 应为数字，实为 {given.dtype}",
+    )
+
+
+FLAGS = {"true": True, "1": True, "false": False, "0": False}
+SAYS_NOTHING = ("", "nan", "nat")
+KINDS = {
+    pl.Date: ("a date like 2026-03-01", "2026-03-01 这样的日期"),
+    pl.Boolean: ("true or false", "true 或 false"),
+    pl.Float64: ("a number", "数字"),
+    pl.Int64: ("a number", "数字"),
+}
+
+
+def typed(frame: pl.DataFrame, *, name: str, types: Mapping[str, Any]) -> pl.DataFrame:
+    """The columns of `types` alone, as these types (text, dates, flags, numbers), which may come as text; NULL where the frame
+    lacks one, and where a text is blank or a number NaN.
+
+    Raises:
+        BadFrame: A value is not of its type; its column, its row (from 1) and the first such value are named.
+    """
+    return pl.DataFrame([_typed(frame, column, dtype, name) for column, dtype in types.items()])
+
+
+def _typed(frame: pl.DataFrame, column: str, dtype: Any, name: str) -> pl.Series:
+    if column not in frame.columns:
+        return pl.repeat(None, frame.height, dtype=dtype, eager=True).alias(column)
+    given = frame[column]
+    if dtype == pl.String:
+        return frame.select(text_column(frame, column)).to_series()
+    if dtype == pl.Date:
+        values = date_column(frame, column, name=name)
+    elif dtype == pl.Boolean and given.dtype == pl.String:
+        word = given.str.strip_chars().str.to_lowercase()
+        values = word.replace_strict(FLAGS, default=None, return_dtype=pl.Boolean)
+    elif given.dtype == dtype and not dtype.is_float():
+        values = given
+    else:
+        values = number_column(frame, column, name=name).fill_nan(None).cast(dtype, strict=False)
+    lost = (values.is_null() & given.is_not_null()).arg_true()
+    lost = lost.filter(~given.gather(lost).cast(pl.String).str.strip_chars().str.to_lowercase().is_in(SAYS_NOTHING))
+    if lost.len():
+        at, (kind, kind_zh) = lost[0], KINDS[dtype]
+        raise BadFrame(
+            f"{name}: {column} of row {at + 1} is {given[at]!r}, not {kind}",
+            f"{name}：第 {at + 1} 行的 {column} 为 {given[at]!r}，应为{kind_zh}",
+        )
+    return values
 
 
 def one_row_each(frame: Frame, *, name: str, needs: Sequence[str] = (), may_have: Collection[str] = ()) -> pl.DataFrame:

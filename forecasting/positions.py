@@ -15,7 +15,7 @@ import polars as pl
 from forecasting.arrays import Floats
 from forecasting.errors import BadFrame
 from forecasting.forecast import QUANTILE_COLUMNS, QUANTILES
-from forecasting.frames import Frame, one_row_each, text_column, to_polars
+from forecasting.frames import Frame, one_row_each, to_polars, typed
 from forecasting.marginal import LEVELS, Paths, paths_of_totals
 
 Target = Literal["cost", "cycle_service", "fill_rate"]
@@ -175,7 +175,7 @@ def days_by_key(frame: Frame | None, name: str, key: str) -> dict[str, frozenset
     if frame is None:
         return {}
     table = to_polars(frame, name=name, needs=(key, "ds"))
-    table = table.select(text_column(table, key), pl.col("ds").cast(pl.Date)).drop_nulls()
+    table = typed(table, name=name, types={key: pl.String, "ds": pl.Date}).drop_nulls()
     return {code: frozenset(days) for code, days in table.group_by(key).agg("ds").iter_rows()}
 
 
@@ -184,9 +184,7 @@ def qty_by_day(frame: Frame | None, name: str, as_of: date) -> dict[str, list[tu
     if frame is None:
         return {}
     table = to_polars(frame, name=name, needs=("unique_id", "ds", "qty"))
-    table = table.select(
-        text_column(table, "unique_id"), pl.col("ds").cast(pl.Date), pl.col("qty").cast(pl.Int64)
-    ).drop_nulls()
+    table = typed(table, name=name, types={"unique_id": pl.String, "ds": pl.Date, "qty": pl.Int64}).drop_nulls()
     out: dict[str, list[tuple[int, int]]] = {}
     for unique_id, ds, qty in table.filter(pl.col("qty") > 0).sort("unique_id", "ds", "qty").iter_rows():
         out.setdefault(unique_id, []).append(((ds - as_of).days, qty))

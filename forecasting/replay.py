@@ -49,10 +49,10 @@ import polars as pl
 from statsforecast import models as sf
 
 from forecasting.arrays import Floats, Ints
-from forecasting.demand import complete_calendar, first_day, read_history
+from forecasting.demand import ROWS, complete_calendar, first_day, read_history
 from forecasting.errors import BadFrame, BadSetting
 from forecasting.forecast import ITEMS, DemandPlan, PlanSettings, plan_demand
-from forecasting.frames import Frame, is_pandas, like, one_row_each, text_column, to_polars
+from forecasting.frames import Frame, is_pandas, like, one_row_each, text_column, to_polars, typed
 from forecasting.pools import pooled_history, read_pools, with_pooled_stock_outs, with_pools
 from forecasting.positions import POSITIONS
 from forecasting.replenishment import OrderSettings, suggest
@@ -256,6 +256,8 @@ def replay(
     ahead = np.zeros((len(ids), days), dtype=np.int64)
     if under_way is not None:
         frame = to_polars(under_way, name="under_way", needs=("unique_id", "arrival_date", "ordered_qty"))
+        types = {"unique_id": pl.String, "arrival_date": pl.Date, "ordered_qty": pl.Float64}
+        frame = typed(frame, name="under_way", types=types)
         ahead += _by_day(frame, ids, "arrival_date", "ordered_qty", first=start, days=days).astype(np.int64)
     runs = {name: _Run(about, ahead, is_lost=is_lost) for name in policies}
     if as_ordered is not None:
@@ -332,6 +334,8 @@ class _Run:
         frame = to_polars(
             as_ordered, name="as_ordered", needs=("unique_id", "ordered_date", "arrival_date", "ordered_qty")
         )
+        types = {"unique_id": pl.String, "ordered_date": pl.Date, "arrival_date": pl.Date, "ordered_qty": pl.Int64}
+        frame = typed(frame, name="as_ordered", types=types)
         # an order of the last day serves nothing that is counted, and no policy is asked for one
         frame = frame.filter(
             pl.col("ordered_date").is_between(start - timedelta(days=1), start + timedelta(days=days - 2))
@@ -462,16 +466,11 @@ def _read_terms(terms: Frame) -> pl.DataFrame:
     frame = one_row_each(terms, name="terms", may_have={**TERMS, **POSITIONS})
     if "pool_id" not in frame.columns:
         frame = frame.with_columns(pl.lit(None, dtype=pl.String).alias("pool_id"))
-    columns = []
-    for name, (dtype, default) in TERMS.items():
-        value = pl.col(name).cast(dtype) if name in frame.columns else pl.lit(None, dtype=dtype).alias(name)
-        columns.append(value.fill_null(default))
+    read = typed(frame, name="terms", types={name: dtype for name, (dtype, _) in TERMS.items()})
+    columns = [read[name].fill_null(default) for name, (_, default) in TERMS.items()]
     others = [name for name in frame.columns if name not in TERMS and name not in ("unique_id", "pool_id")]
     pooled = pl.when(pl.len().over("pool_id") > 1).then(text_column(frame, "pool_id")).alias("pool_id")
-    try:
-        about = frame.select("unique_id", *columns, pooled, *others).sort("unique_id")
-    except pl.exceptions.PolarsError as error:
-        raise BadFrame(f"terms: {error}") from error
+    about = frame.select("unique_id", *columns, pooled, *others).sort("unique_id")
     for name, least in {**dict.fromkeys(TERMS, 0), "review_period_days": 1, "moq_qty": 1, "pack_qty": 1}.items():
         wrong = about.filter(~(pl.col(name) >= least) | ~pl.col(name).cast(pl.Float64).is_finite())
         if wrong.height:
@@ -489,18 +488,7 @@ def _read_terms(terms: Frame) -> pl.DataFrame:
 
 def _read_rows(history: Frame) -> pl.DataFrame:
     frame = to_polars(history, name="history", needs=("unique_id", "ds", "y"), may_have=("is_censored",))
-    frame = frame.with_columns(text_column(frame, "unique_id").alias("unique_id"))
-    if "is_censored" not in frame.columns:
-        frame = frame.with_columns(pl.lit(None, dtype=pl.Boolean).alias("is_censored"))
-    try:
-        return frame.select(
-            "unique_id",
-            pl.col("ds").cast(pl.Date),
-            pl.col("y").cast(pl.Float64),
-            pl.col("is_censored").cast(pl.Boolean),
-        ).sort("unique_id", "ds")
-    except pl.exceptions.PolarsError as error:
-        raise BadFrame(f"history: {error}") from error
+    return typed(frame, name="history", types=ROWS).sort("unique_id", "ds")
 
 
 def _by_day(frame: pl.DataFrame, ids: Sequence[str], day: str, value: str, *, first: date, days: int) -> Floats:

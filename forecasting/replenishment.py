@@ -56,8 +56,8 @@ import polars as pl
 from forecasting import joint
 from forecasting.cases import DEFAULT_SETTINGS, PARTS, Case, OrderSettings, read_case
 from forecasting.demand import exceptions_frame
-from forecasting.errors import BadSetting
-from forecasting.frames import Frame, as_of_day, is_pandas, like, text_column, to_polars
+from forecasting.errors import BadFrame, BadSetting
+from forecasting.frames import Frame, as_of_day, is_pandas, like, to_polars, typed
 from forecasting.levels import set_levels
 from forecasting.marginal import Paths
 from forecasting.policies import PriceBreak, price_at
@@ -152,7 +152,7 @@ def suggest(
             lead time.
         expiring: unique_id, ds, qty: units on hand that expire at the end of that day. Used with `paths`.
         closed_days: supplier_code, ds: days on which a supplier takes no order, doesn't work and doesn't deliver.
-        suppliers: supplier_code, min_order_cents: the least value of all lines of one order.
+        suppliers: supplier_code, min_order_cents: the least value of all lines of one order. One row per supplier.
         routes: What moving goods between two locations costs; a position needs sku and location_code for that, and none is
             moved within a pool, whose places send for each other.
         budget_cents: All orders together cost no more; by currency, those in a currency (others have no limit).
@@ -314,7 +314,10 @@ def _join_orders(cases: Sequence[Case], suppliers: Frame | None) -> dict[str, _L
     frame = to_polars(suppliers, name="suppliers", needs=("supplier_code", "min_order_cents"))
     by_supplier = _by_supplier(cases)
     done = {}
-    terms = frame.select(text_column(frame, "supplier_code"), pl.col("min_order_cents").cast(pl.Float64))
+    terms = typed(frame, name="suppliers", types={"supplier_code": pl.String, "min_order_cents": pl.Float64})
+    twice = terms.filter(terms["supplier_code"].is_duplicated())["supplier_code"].drop_nulls()
+    if twice.len():
+        raise BadFrame(f"suppliers has several rows of {twice[0]}", f"suppliers 中 {twice[0]} 有多行")
     for code, least in terms.sort("supplier_code").iter_rows():
         own = by_supplier.get(code, [])
         if not least or not any(case.quantity.suggested_qty for case in own):

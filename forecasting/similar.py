@@ -56,7 +56,7 @@ from scipy import sparse
 from forecasting.arrays import Floats
 from forecasting.demand import first_day
 from forecasting.errors import BadFrame, BadSetting
-from forecasting.frames import Frame, text_column, to_polars
+from forecasting.frames import Frame, to_polars, typed
 from forecasting.metrics import quantile_column
 from forecasting.paths import seed_of
 from forecasting.reasons import facts_json
@@ -163,7 +163,7 @@ class _Launches:
 def _launches(history: Frame, catalogue: Frame | None, as_of: date) -> _Launches:
     rows = to_polars(history, name="history", needs=("product", "ds", "y"))
     known = (
-        rows.select(text_column(rows, "product"), pl.col("ds").cast(pl.Date), pl.col("y").cast(pl.Float64))
+        typed(rows, name="history", types={"product": pl.String, "ds": pl.Date, "y": pl.Float64})
         .filter(pl.col("ds").is_not_null() & (pl.col("ds") <= as_of) & pl.col("y").is_finite())
         .group_by("product", "ds")
         .agg(pl.col("y").clip(lower_bound=0).sum())
@@ -173,7 +173,7 @@ def _launches(history: Frame, catalogue: Frame | None, as_of: date) -> _Launches
     told: dict[str, date] = {}
     if catalogue is not None and "launch_date" in catalogue.columns:
         about = to_polars(catalogue, name="catalogue", needs=("product",))
-        dated = about.select(text_column(about, "product"), pl.col("launch_date").cast(pl.Date)).drop_nulls()
+        dated = typed(about, name="catalogue", types={"product": pl.String, "launch_date": pl.Date}).drop_nulls()
         told = {p: day for p, day in dated.iter_rows() if day <= as_of}
     products: list[str] = []
     starts: list[date] = []
@@ -497,14 +497,8 @@ def _catalogue(frame: Frame) -> dict[str, dict[str, Any]]:
     given = to_polars(
         frame, name="catalogue", needs=("product",), may_have=("category", "supplier", "name", "price", "launch_date")
     )
-    kinds = {"category": pl.String, "supplier": pl.String, "name": pl.String, "price": pl.Float64}
-    try:
-        about = given.select(
-            text_column(given, "product"),
-            *(pl.col(c).cast(t) if c in given.columns else pl.lit(None, dtype=t).alias(c) for c, t in kinds.items()),
-        )
-    except pl.exceptions.PolarsError as error:
-        raise BadFrame(f"catalogue: {error}") from error
+    kinds = {"product": pl.String, "category": pl.String, "supplier": pl.String, "name": pl.String, "price": pl.Float64}
+    about = typed(given, name="catalogue", types=kinds)
     if about["product"].null_count() or about["product"].n_unique() != about.height:
         raise BadFrame("catalogue must have one row per product, and none without")
     return {row["product"]: row for row in about.iter_rows(named=True)}

@@ -24,7 +24,7 @@ import polars as pl
 
 from forecasting.arrays import Floats
 from forecasting.forecast import QUANTILE_COLUMNS, QUANTILES
-from forecasting.frames import Frame, is_pandas, like, one_row_each, to_polars
+from forecasting.frames import Frame, is_pandas, like, one_row_each, to_polars, typed
 from forecasting.marginal import paths_of_totals
 
 PRICES: dict[str, Any] = {
@@ -113,7 +113,7 @@ def _thinned(demand: Floats, share: float) -> Floats:
 
 def _positions(positions: Frame, columns: Mapping[str, Any]) -> pl.DataFrame:
     frame = one_row_each(positions, name="positions", needs=tuple(columns))
-    return frame.select("unique_id", *(pl.col(name).cast(dtype) for name, dtype in columns.items())).sort("unique_id")
+    return typed(frame, name="positions", types={"unique_id": pl.String, **columns}).sort("unique_id")
 
 
 def _demand(totals: Frame, asked: pl.DataFrame) -> list[tuple[dict[str, Any], int, Floats]]:

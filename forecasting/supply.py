@@ -15,7 +15,7 @@ import numpy as np
 import polars as pl
 from scipy.special import gammaincinv
 
-from forecasting.frames import Frame, to_polars
+from forecasting.frames import Frame, to_polars, typed
 from forecasting.policies import PriceBreak
 
 SHUTDOWN_DAYS = 3
@@ -155,8 +155,10 @@ def receipt_days(receipts: Frame) -> dict[str, list[int]]:
     Rows without one of the dates, or received before they were ordered, are left out.
     """
     frame = to_polars(receipts, name="receipts", needs=("key", "ordered_date", "received_date"))
+    types = {"key": pl.String, "ordered_date": pl.Date, "received_date": pl.Date}
     days = (
-        frame.with_columns((pl.col("received_date") - pl.col("ordered_date")).dt.total_days().alias("days"))
+        typed(frame, name="receipts", types=types)
+        .with_columns((pl.col("received_date") - pl.col("ordered_date")).dt.total_days().alias("days"))
         .filter(pl.col("days") >= 0)
         .sort("key", "received_date", "ordered_date")
         .group_by("key", maintain_order=True)

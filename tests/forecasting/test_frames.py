@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import numpy as np
@@ -156,3 +157,87 @@ def test_categories_are_text() -> None:
     assert to_polars(coded, name="history", needs=()).schema["ds"] == pl.String
     plain = plan_demand(GOOD.with_columns(is_censored=pl.lit(False)), as_of=END, settings=QUICK)
     assert_frame_equal(plan_demand(coded, as_of=END, settings=QUICK).totals, plain.totals)
+
+
+def test_dates_and_numbers_of_every_frame_may_be_text_as_a_csv_gives_them() -> None:
+    late = STOCK.with_columns(on_order_qty=pl.lit(60))
+    on_order = pl.DataFrame({"unique_id": [7], "ds": [END + timedelta(days=3)], "qty": [60]})
+    closed = pl.DataFrame({"supplier_code": ["S1"] * 9, "ds": [END + timedelta(days=d) for d in range(9)]})
+    least = pl.DataFrame({"supplier_code": ["S1"], "min_order_cents": ["50000"]})
+    plain = quantity(late, on_order=on_order, closed_days=closed, suppliers=least)
+    for form in ("%Y-%m-%d", "%Y/%-m/%-d", " %Y-%m-%d ", "%Y-%m-%d 00:00:00"):
+        text = pl.col("ds").dt.strftime(form)
+        written = on_order.with_columns(text, pl.col("qty").cast(pl.String))
+        assert quantity(late, on_order=written, closed_days=closed.with_columns(text), suppliers=least) == plain
+        items = ITEMS.with_columns(end_date=pl.lit(END).dt.strftime(form), use_slow_models=pl.lit("True"))
+        ended = plan_demand(GOOD, as_of=END, items=items, settings=QUICK)
+        assert ended.choices["model"].to_list() == ["discontinued"]
+        padded = GOOD.with_columns(text, pl.col("y").map_elements(lambda y: f" {y} ", return_dtype=pl.String))
+        assert_frame_equal(plan_demand(padded, as_of=END, settings=QUICK).totals, PLAN.totals)
+    some = pd.DataFrame({"unique_id": ["7", "8"], "end_date": [str(END), np.nan]})
+    assert plan_demand(GOOD, as_of=END, items=some, settings=QUICK).choices["model"].to_list() == ["discontinued"]
+
+
+@pytest.mark.parametrize(
+    ("frame", "column", "value", "kind"),
+    [
+        ("on_order", "ds", "soon", "a date like 2026-03-01"),
+        ("on_order", "qty", "1,200", "a number"),
+        ("closed_days", "ds", "30/06/2026", "a date like 2026-03-01"),
+        ("suppliers", "min_order_cents", "many", "a number"),
+    ],
+)
+def test_what_is_no_date_or_number_is_refused_by_frame_column_row_and_value(
+    frame: str, column: str, value: str, kind: str
+) -> None:
+    rows = {
+        "on_order": {"unique_id": ["7", "7"], "ds": ["2026-07-01"] * 2, "qty": ["5", "5"]},
+        "closed_days": {"supplier_code": ["S1", "S1"], "ds": ["2026-07-01"] * 2},
+        "suppliers": {"supplier_code": ["S1", "S2"], "min_order_cents": ["5", "6"]},
+    }[frame]
+    rows[column][1] = value
+    with pytest.raises(BadFrame, match=f"^{frame}: {column} of row 2 is '{value}', not {kind}$") as refused:
+        quantity(**{frame: pl.DataFrame(rows)})
+    assert refused.value.text("zh").startswith(f"{frame}：第 2 行的 {column} 为 '{value}'")
+
+
+def test_an_item_with_words_for_a_cost_is_refused_by_row() -> None:
+    with pytest.raises(BadFrame, match=r"^items: unit_cost_cents of row 1 is 'x', not a number$"):
+        planned(items=ITEMS.with_columns(unit_cost_cents=pl.lit("x")))
+
+
+def test_a_blank_before_a_date_moves_no_day() -> None:
+    late = GOOD.filter(pl.col("ds").dt.day() > 9)
+    blank = late.with_columns(pl.format(" {}", pl.col("ds").cast(pl.String)))
+    assert_frame_equal(
+        plan_demand(blank, as_of=END, settings=QUICK).totals, plan_demand(late, as_of=END, settings=QUICK).totals
+    )
+
+
+@pytest.mark.parametrize("y", [pl.col("ds"), pl.col("ds").cast(pl.Datetime), pl.concat_list("y"), pl.struct("y")])
+def test_a_demand_that_is_no_number_at_all_is_refused(y: pl.Expr) -> None:
+    with pytest.raises(BadFrame, match="history column y must hold numbers, it is"):
+        planned(GOOD.with_columns(y.alias("y")))
+
+
+def test_an_identifier_that_is_none_is_refused() -> None:
+    with pytest.raises(BadFrame, match="unique_id must hold text or numbers"):
+        planned(GOOD.with_columns(pl.concat_list("unique_id")))
+
+
+def test_places_without_a_pool_are_no_pool_however_pandas_writes_a_gap() -> None:
+    history = pl.concat([daily(i, weekly_pattern(30)) for i in "ABCD"])
+    plan = plan_demand(pl.concat([history, daily("P", weekly_pattern(30))]), as_of=END, settings=QUICK)
+    stock = pl.DataFrame(
+        {"unique_id": list("ABCD"), "pool_id": ["P", "P", None, None], "supplier_code": ["S", None, "S", None]}
+    )
+    text = stock.to_pandas().astype(object).where(stock.to_pandas().notna(), np.nan)
+    plain, gaps = (suggest(plan.totals, frame, as_of=END).suggestions for frame in (stock, text))
+    assert list(gaps["suggested_qty"]) == plain["suggested_qty"].to_list()
+    assert gaps["supplier_code"].isna().tolist() == [False, True, False, True]
+
+
+def test_a_supplier_with_two_least_values_is_refused() -> None:
+    twice = pl.DataFrame({"supplier_code": ["S1", "S1"], "min_order_cents": [1000.0, 90000.0]})
+    with pytest.raises(BadFrame, match="suppliers has several rows of S1"):
+        quantity(suppliers=twice)
