@@ -9,6 +9,8 @@ of its forecast afterwards. Nothing here fits anything, and every number that is
     (ratio), ``add_weekly`` (units a week, spread evenly over seven days; may be negative), author, reason, expires_date.
     They are applied in the order of their ids, each to what the one before left; demand never falls below zero.
 
+All may be Polars or pandas frames, also with dates as text; what comes out is Polars.
+
 >>> from datetime import date
 >>> forecasts = pl.DataFrame({"unique_id": ["A"], "ds": [date(2026, 1, 2)], "horizon_days": [1], "mean": [4.0], "q95": [8.0]})
 >>> fair = {"override_id": 1, "unique_id": "A", "from_date": date(2026, 1, 1), "through_date": date(2026, 1, 31),
@@ -28,7 +30,15 @@ from typing import Any
 
 import polars as pl
 
+from forecasting.errors import BadFrame
+from forecasting.frames import Frame, date_column, text_column, to_polars, typed
 from forecasting.reasons import facts_json
+
+STRETCH: dict[str, Any] = {"unique_id": pl.String, "from_date": pl.Date, "through_date": pl.Date, "kind": pl.String}
+ADJUSTMENTS = {"adjustment_id": pl.Int64, **STRETCH, "daily_qty": pl.Float64}
+OVERRIDES = {"override_id": pl.Int64, **STRETCH, "amount": pl.Float64, "expires_date": pl.Date}
+ADJUSTMENT_KINDS = ("ignore", "replace")
+OVERRIDE_KINDS = ("set_daily", "multiply", "add_weekly")
 
 STEPS: dict[str, Any] = {
     "override_id": pl.Int64,
@@ -67,14 +77,22 @@ class Overridden:
     steps: pl.DataFrame
 
 
-def apply_adjustments(history: pl.DataFrame, adjustments: pl.DataFrame) -> Adjusted:
+def apply_adjustments(history: Frame, adjustments: Frame) -> Adjusted:
     """Lay history adjustments over the recorded demand, which is left as it was.
 
     An ignored day is handed on as one whose demand is not known, like a day without stock; the days of a stretch that had
     no row are adjusted too. Nothing is adjusted before a series' first row or after its last known day, and series without
     history are left alone.
+
+    Raises:
+        MissingColumns, BadFrame: Of what can't be read, the first is named: a kind that is none, a day that is none, an end
+            before the beginning.
     """
-    days = _each_day(adjustments, "adjustment_id").sort("adjustment_id")
+    history = _by_day(history, name="history", needs=("y",), may_have=("is_censored",))
+    if "is_censored" not in history.columns:
+        history = history.with_columns(pl.lit(None, dtype=pl.Boolean).alias("is_censored"))
+    changes = _changes(adjustments, name="adjustments", types=ADJUSTMENTS, kinds=ADJUSTMENT_KINDS)
+    days = _each_day(changes, "adjustment_id").sort("adjustment_id")
     days = days.unique(["unique_id", "ds"], keep="last", maintain_order=True)
     born = history.group_by("unique_id").agg(
         pl.col("ds").min().alias("first"), pl.col("is_censored").is_not_null().any().alias("is_stock_recorded")
@@ -102,9 +120,7 @@ def apply_adjustments(history: pl.DataFrame, adjustments: pl.DataFrame) -> Adjus
     return Adjusted(learned, days.select("unique_id", "ds", "adjustment_id", "kind", "y_recorded", "y"))
 
 
-def apply_overrides(
-    forecasts: pl.DataFrame, totals: pl.DataFrame, overrides: pl.DataFrame, *, as_of: date
-) -> Overridden:
+def apply_overrides(forecasts: Frame, totals: Frame, overrides: Frame, *, as_of: date) -> Overridden:
     """Lay overrides over a finished forecast.
 
     Args:
@@ -115,8 +131,14 @@ def apply_overrides(
     Returns:
         The same rows in the same order. Where the model expects nothing, quantiles are those of a Poisson count with the
         planner's mean: there is nothing to be in proportion to.
+
+    Raises:
+        MissingColumns, BadFrame: As `apply_adjustments`.
     """
-    steps = _steps(forecasts, overrides.filter(pl.col("expires_date") > as_of))
+    forecasts = _by_day(forecasts, name="forecasts", needs=("mean",))
+    totals = _by_day(totals, name="totals", needs=("mean",))
+    changes = _changes(overrides, name="overrides", types=OVERRIDES, kinds=OVERRIDE_KINDS)
+    steps = _steps(forecasts, changes.filter(pl.col("expires_date") > as_of))
     final = steps.group_by("unique_id", "ds", maintain_order=True).agg(pl.col("after_mean").last())
     changed = forecasts.select("unique_id", "ds", pl.col("mean").alias("model_mean")).join(
         final, on=["unique_id", "ds"], how="inner"
@@ -148,6 +170,31 @@ def move_pools(together: pl.DataFrame, told: pl.DataFrame, pools: pl.DataFrame) 
         .rename({"pool_id": "unique_id"})
     )
     return _moved(together, change)
+
+
+def _by_day(frame: Frame, *, name: str, needs: Sequence[str], may_have: Sequence[str] = ()) -> pl.DataFrame:
+    """`frame` with its unique_id as text and its ds as days."""
+    given = to_polars(frame, name=name, needs=("unique_id", "ds", *needs), may_have=may_have)
+    return given.with_columns(text_column(given, "unique_id"), date_column(given, "ds", name=name).alias("ds"))
+
+
+def _changes(
+    frame: Frame, *, name: str, types: Mapping[str, Any], kinds: Sequence[str], needs: Sequence[str] = ()
+) -> pl.DataFrame:
+    """Adjustments or overrides in plain types, whatever else they hold."""
+    given = to_polars(frame, name=name, needs=(*types, *needs))
+    read = given.with_columns(typed(given, name=name, types=types))
+    dated = pl.all_horizontal(pl.col(column).is_not_null() for column, dtype in types.items() if dtype == pl.Date)
+    is_fine = dated & (pl.col("through_date") >= pl.col("from_date")) & pl.col("kind").is_in(kinds)
+    for one in read.filter(~is_fine.fill_null(False)).head(1).iter_rows(named=True):
+        number = one[next(iter(types))]
+        whose = one["unique_id"]
+        days = ", ".join(f"{column} {one[column]}" for column, dtype in types.items() if dtype == pl.Date)
+        raise BadFrame(
+            f"{name}: number {number} of {whose} can't be used: kind {one['kind']!r} (one of {', '.join(kinds)}), {days}",
+            f"{name}：{whose} 的第 {number} 号无法使用：kind {one['kind']!r}（应为 {'、'.join(kinds)} 之一），{days}",
+        )
+    return read
 
 
 def _each_day(changes: pl.DataFrame, number: str) -> pl.DataFrame:
@@ -208,13 +255,16 @@ def _moved(rows: pl.DataFrame, change: pl.DataFrame) -> pl.DataFrame:
 
 
 def note_adjustments(
-    choices: pl.DataFrame, adjusted: Adjusted, adjustments: pl.DataFrame, *, pools: pl.DataFrame | None = None
+    choices: pl.DataFrame, adjusted: Adjusted, adjustments: Frame, *, pools: pl.DataFrame | None = None
 ) -> pl.DataFrame:
     """`choices` with the reason `history_adjusted` where days were; ignored days no longer count as days without stock.
 
     With `pools` (unique_id, pool_id) the choices are those of pools, and `adjusted.history` holds the sums they were learned
     from: a pool is told of the days of all its places."""
-    who = {row["adjustment_id"]: row for row in adjustments.iter_rows(named=True)}
+    changes = _changes(
+        adjustments, name="adjustments", types=ADJUSTMENTS, kinds=ADJUSTMENT_KINDS, needs=("author", "reason")
+    )
+    who = {row["adjustment_id"]: row for row in changes.iter_rows(named=True)}
     facts: dict[str, dict[str, Any]] = {}
     ignored: dict[str, int] = {}
     told = _whose(adjusted.days, pools)
@@ -252,7 +302,7 @@ def note_adjustments(
 def note_overrides(
     choices: pl.DataFrame,
     steps: pl.DataFrame,
-    overrides: pl.DataFrame,
+    overrides: Frame,
     *,
     pools: pl.DataFrame | None = None,
     together: pl.DataFrame | None = None,
@@ -261,7 +311,8 @@ def note_overrides(
 
     With `pools` (unique_id, pool_id) the choices are those of pools, which are told of what changed at all their places; the
     units are then those of `together`, their forecast as `move_pools` moved it."""
-    who = {row["override_id"]: row for row in overrides.iter_rows(named=True)}
+    changes = _changes(overrides, name="overrides", types=OVERRIDES, kinds=OVERRIDE_KINDS, needs=("author", "reason"))
+    who = {row["override_id"]: row for row in changes.iter_rows(named=True)}
     facts: dict[str, dict[str, Any]] = {}
     for (unique_id,), days in _whose(steps, pools).group_by("unique_id", maintain_order=True):
         used = [who[number] for number in days["override_id"].unique().sort()]

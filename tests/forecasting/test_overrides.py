@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+from polars.testing import assert_frame_equal
 
+from forecasting.errors import BadFrame, MissingColumns
 from forecasting.forecast import QUANTILE_COLUMNS, DemandPlan, plan_demand
 from forecasting.overrides import apply_adjustments, apply_overrides, note_adjustments, note_overrides
 from forecasting.reasons import sentences
@@ -204,3 +206,33 @@ def test_ignored_days_are_not_told_as_days_without_stock(is_censored: bool | Non
     assert "stock_out_days_estimated" not in lamp["reason_codes"]
     assert "pia adjusted 2 past days" in sentences(lamp["reason_codes"], lamp["facts"], "en")[-1]
     assert noted.row(1, named=True) == plan.choices.row(1, named=True)
+
+
+def test_changes_may_be_text_or_pandas_and_the_history_may_record_no_stock(plan: DemandPlan) -> None:
+    told = frame(override())
+    text = told.with_columns(pl.col("from_date", "through_date", "expires_date").cast(pl.String))
+    expected = apply_overrides(plan.forecasts, plan.totals, told, as_of=AS_OF)
+    for changes in (text, told.to_pandas()):
+        done = apply_overrides(plan.forecasts.to_pandas(), plan.totals.to_pandas(), changes, as_of=AS_OF)
+        assert_frame_equal(done.totals, expected.totals)
+        assert note_overrides(plan.choices, done.steps, changes).equals(
+            note_overrides(plan.choices, expected.steps, told)
+        )
+    bare = history().drop("is_censored").with_columns(pl.col("ds").cast(pl.String))
+    adjusted = apply_adjustments(bare, frame(adjustment("replace", 2.0)))
+    assert adjusted.days["y"].to_list() == [2.0, 2.0]
+
+
+def test_a_change_that_can_not_be_used_is_refused_by_number(plan: DemandPlan) -> None:
+    with pytest.raises(
+        MissingColumns, match=r"overrides needs column\(s\) expires_date \(did you mean it by 'expire_date'"
+    ):
+        told = frame(override()).rename({"expires_date": "expire_date"})
+        apply_overrides(plan.forecasts, plan.totals, told, as_of=AS_OF)
+    for wrong in ({"kind": "mutiply"}, {"last": 0}, {"from_date": None}):
+        with pytest.raises(BadFrame, match="overrides: number 1 of LAMP@HEL can't be used"):
+            apply_overrides(plan.forecasts, plan.totals, frame(override(), override(**wrong)), as_of=AS_OF)
+    with pytest.raises(
+        BadFrame, match=r"adjustments: number 1 of LAMP@HEL can't be used: kind 'ignor' \(one of ignore, replace\)"
+    ):
+        apply_adjustments(history(), frame(adjustment("ignor")))
