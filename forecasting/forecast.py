@@ -40,7 +40,7 @@ from forecasting.demand import (
 from forecasting.errors import BadSetting
 from forecasting.events import known_country, read_promotions
 from forecasting.explain import LEVEL_WEEKS, explain
-from forecasting.frames import Frame, as_of_day, is_pandas, like, one_row_each, to_polars, typed
+from forecasting.frames import Frame, as_of_day, day_of, is_pandas, like, one_row_each, to_polars, typed
 from forecasting.learned import ATTRIBUTES, Learned, learn_together
 from forecasting.metrics import quantile_column
 from forecasting.models import (
@@ -250,9 +250,13 @@ def plan_batches(
     The first piece carries what was found while reading the history, and its counts. Series in `done` are skipped, so
     a run that was stopped goes on where it was; the numbers don't depend on where the pieces were cut.
     """
-    if not 1 <= horizon_days <= 400:
-        raise BadSetting(f"horizon_days must be 1 to 400, got {horizon_days}")
+    if not isinstance(horizon_days, int | np.integer) or not 1 <= horizon_days <= 400:
+        raise BadSetting(
+            f"horizon_days must be 1 to 400, got {horizon_days!r}",
+            f"horizon_days 应为 1 到 400 的整数，实为 {horizon_days!r}",
+        )
     day = as_of_day(as_of)
+    closed = frozenset(day_of(closed, name="closed_dates") for closed in closed_dates)
     about = read_items(items)
     known = _after_relaunch(read_history(history, as_of=day, duplicates=duplicates), about)
     promos = None if promotions is None else read_promotions(promotions)
@@ -288,7 +292,7 @@ def plan_batches(
             ids=piece,
             about=about,
             horizon_days=horizon_days,
-            closed=frozenset(closed_dates),
+            closed=closed,
             settings=settings,
             slow=slow,
             learned=learned,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 import polars as pl
 
-from forecasting.errors import BadFrame, MissingColumns, MisspeltColumn
+from forecasting.errors import BadFrame, BadSetting, MissingColumns, MisspeltColumn
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -163,10 +163,28 @@ def like(frame: pl.DataFrame, *, pandas: bool) -> Frame:
 
 
 def as_of_day(as_of: date | datetime) -> date:
-    """The last whole day that may be known: a date is taken as its end, a moment excludes the day it is part of."""
-    if isinstance(as_of, datetime):
-        return as_of.date() - timedelta(days=1)
-    return as_of
+    """The last whole day that may be known: a date is taken as its end, a moment excludes the day it is part of.
+
+    Raises:
+        BadSetting: It is neither.
+    """
+    day = day_of(as_of, name="as_of")
+    return day - timedelta(days=1) if isinstance(as_of, datetime) else day
+
+
+def day_of(value: object, *, name: str) -> date:
+    """A date, or the day of a moment, also numpy's and pandas'.
+
+    Raises:
+        BadSetting: It is neither; the argument `name` is named.
+    """
+    day = value.item() if isinstance(value, np.datetime64) else value
+    if not isinstance(day, date) or day != day:  # NaT calls itself a date
+        raise BadSetting(
+            f"{name} must be a date such as date(2026, 6, 30), got {value!r}",
+            f"{name} 应为日期，如 date(2026, 6, 30)，实为 {value!r}",
+        )
+    return day.date() if isinstance(day, datetime) else day
 
 
 def text_column(frame: pl.DataFrame, column: str) -> pl.Expr:

@@ -15,11 +15,12 @@ import polars as pl
 from forecasting.arrays import Floats
 from forecasting.errors import BadFrame
 from forecasting.forecast import QUANTILE_COLUMNS, QUANTILES
-from forecasting.frames import Frame, one_row_each, to_polars, typed
+from forecasting.frames import Frame, date_column, one_row_each, to_polars, typed
 from forecasting.marginal import LEVELS, Paths, paths_of_totals
 
 Target = Literal["cost", "cycle_service", "fill_rate"]
 TARGETS = ("cost", "cycle_service", "fill_rate")
+FALL = 0.001  # units by which rounding may make a running total fall
 POLICIES = ("order_up_to", "s_S", "R_Q")
 
 POSITIONS: dict[str, tuple[Any, object]] = {  # column: type, value where it is NULL or missing
@@ -89,16 +90,24 @@ class Forecast:
         return out
 
 
-def of_totals(totals: Frame | None, asked: pl.DataFrame) -> Forecast:
+def of_totals(totals: Frame | None, asked: pl.DataFrame, as_of: date) -> Forecast:
     if totals is None:
         raise BadFrame("totals must be given where there are no paths")
     table = to_polars(totals, name="totals", needs=("unique_id", "horizon_days", "mean", *QUANTILE_COLUMNS))
-    table = table.sort("unique_id", "horizon_days")
+    types = {
+        "unique_id": pl.String,
+        "horizon_days": pl.Int64,
+        "mean": pl.Float64,
+        **dict.fromkeys(QUANTILE_COLUMNS, pl.Float64),
+    }
+    table = table.with_columns(typed(table, name="totals", types=types)).sort("unique_id", "horizon_days")
     wanted = asked["unique_id"].append(asked["pool_id"].drop_nulls()).unique()
     table = table.filter(pl.col("unique_id").is_in(wanted.implode()))
     spans = _spans(table)
-    mean = table["mean"].to_numpy().astype(np.float64)
+    _refuse_other_forecasts(table, as_of)
+    mean = table["mean"].to_numpy()
     spread = table.select(QUANTILE_COLUMNS).to_numpy()
+    mean = np.where(np.isfinite(spread).all(axis=1), mean, np.nan)  # such a series is listed
     return Forecast(
         rows={name: i for i, name in enumerate(spans)},
         period_days=1,
@@ -204,6 +213,25 @@ def _spans(table: pl.DataFrame) -> dict[str, tuple[int, int]]:
         spans[unique_id] = (offset, n)
         offset += n
     return spans
+
+
+def _refuse_other_forecasts(table: pl.DataFrame, as_of: date) -> None:
+    """Raises BadFrame where `table` is of another day than `as_of`, or holds days and not their running totals."""
+    if "ds" in table.columns:
+        first = date_column(table, "ds", name="totals").filter(table["horizon_days"] == 1)
+        other = first.filter(first != as_of + timedelta(days=1))
+        if other.len():
+            raise BadFrame(
+                f"totals begin on {other[0]}, as_of is {as_of}: they must begin on the day after it",
+                f"totals 从 {other[0]} 开始，截至日为 {as_of}：应从截至日的次日开始",
+            )
+    falling = table.filter(pl.col("mean").diff().over("unique_id") < -FALL)
+    if falling.height:
+        unique_id, days = falling.select("unique_id", "horizon_days").row(0)
+        raise BadFrame(
+            f"totals of {unique_id} fall on day {days}, and a running total never does: pass plan.totals, not plan.forecasts",
+            f"{unique_id} 的 totals 在第 {days} 天变小，而累计值不会变小：请传 plan.totals，不是 plan.forecasts",
+        )
 
 
 def wrong(position: dict[str, Any]) -> str:

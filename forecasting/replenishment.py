@@ -181,7 +181,7 @@ def suggest(
     closed = days_by_key(closed_days, "closed_days", "supplier_code")
     dated = qty_by_day(on_order, "on_order", day)
     aging = qty_by_day(expiring, "expiring", day)
-    forecast = of_totals(totals, asked) if paths is None else of_paths(paths, day)
+    forecast = of_totals(totals, asked, day) if paths is None else of_paths(paths, day)
 
     cases: list[Case] = []
     for position in asked.iter_rows(named=True):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from io import StringIO
 from typing import Any
 
 import numpy as np
@@ -13,9 +14,9 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from forecasting.errors import BadFrame, MissingColumns, MisspeltColumn
+from forecasting.errors import BadFrame, BadSetting, MissingColumns, MisspeltColumn
 from forecasting.events import series_regressors
-from forecasting.forecast import PlanSettings, plan_demand
+from forecasting.forecast import DemandPlan, PlanSettings, plan_demand
 from forecasting.frames import to_polars
 from forecasting.replay import replay
 from forecasting.replenishment import suggest
@@ -73,7 +74,7 @@ ITEMS = pl.DataFrame({"unique_id": ["7"]})
 PROMOTION = pl.DataFrame({"start_date": [END], "end_date": [END]})
 
 
-def planned(history: pl.DataFrame = GOOD, **more: Any) -> object:
+def planned(history: pl.DataFrame = GOOD, **more: Any) -> DemandPlan:
     return plan_demand(history, as_of=END, settings=QUICK, **more)
 
 
@@ -241,3 +242,55 @@ def test_a_supplier_with_two_least_values_is_refused() -> None:
     twice = pl.DataFrame({"supplier_code": ["S1", "S1"], "min_order_cents": [1000.0, 90000.0]})
     with pytest.raises(BadFrame, match="suppliers has several rows of S1"):
         quantity(suppliers=twice)
+
+
+def test_totals_may_come_back_from_a_csv() -> None:
+    file = PLAN.totals.write_csv()
+    assert quantity(totals=pl.read_csv(file.encode())) == quantity()
+    assert quantity(STOCK.to_pandas(), totals=pd.read_csv(StringIO(file))) == quantity()
+
+
+def test_forecasts_of_days_are_not_taken_for_running_totals() -> None:
+    with pytest.raises(BadFrame, match=r"pass plan.totals, not plan.forecasts"):
+        quantity(totals=PLAN.forecasts)
+
+
+def test_totals_of_another_day_are_refused() -> None:
+    with pytest.raises(BadFrame, match="totals begin on 2026-07-01, as_of is 2026-07-05"):
+        quantity(as_of=END + timedelta(days=5))
+
+
+def test_a_total_that_is_no_number_is_listed_and_the_others_go_on() -> None:
+    other = PLAN.totals.with_columns(unique_id=pl.lit("8"), q95=pl.lit(float("nan")))
+    both = pl.concat([STOCK, STOCK.with_columns(unique_id=pl.lit("8"))])
+    found = suggest(pl.concat([PLAN.totals, other]), both, as_of=END)
+    assert found.suggestions["unique_id"].to_list() == ["7"]
+    assert found.exceptions.select("unique_id", "code").rows() == [("8", "bad_forecast")]
+
+
+@pytest.mark.parametrize("as_of", ["2026-06-30", None, pd.NaT, 20260630])
+def test_an_as_of_that_is_no_date_is_refused_by_name(as_of: Any) -> None:
+    with pytest.raises(BadSetting, match="as_of must be a date"):
+        plan_demand(GOOD, as_of=as_of)
+    with pytest.raises(BadSetting, match="as_of must be a date"):
+        quantity(as_of=as_of)
+
+
+@pytest.mark.parametrize("days", [28.0, "28", None, 0, 401])
+def test_a_horizon_that_is_no_number_of_days_is_refused_by_name(days: Any) -> None:
+    with pytest.raises(BadSetting, match="horizon_days must be 1 to 400, got"):
+        plan_demand(GOOD, as_of=END, horizon_days=days)
+
+
+def test_closed_days_may_be_moments_of_pandas_or_numpy_but_not_words() -> None:
+    day = END + timedelta(days=2)
+    closed = planned(closed_dates=[day]).totals
+    for dates in (
+        pd.DatetimeIndex([day]),
+        [np.datetime64(day)],
+        [datetime(day.year, day.month, day.day, 8, tzinfo=UTC)],
+    ):
+        assert_frame_equal(planned(closed_dates=dates).totals, closed)
+    with pytest.raises(BadSetting, match=r"closed_dates must be a date such as .* got '2026-07-02'"):
+        planned(closed_dates=["2026-07-02"])
+    assert plan_demand(GOOD, as_of=np.datetime64(END), settings=QUICK).as_of == END  # type: ignore[arg-type]
