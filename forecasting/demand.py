@@ -132,7 +132,7 @@ def read_history(history: Frame, *, as_of: date, duplicates: Literal["error", "s
     dateless = rows.filter(pl.col("ds").is_null())
     findings.append(_listed(dateless, "bad_date", pl.col("ds_text").first(), blocking=True))
     valueless = rows.filter(pl.col("ds").is_not_null() & (pl.col("y").is_null() | ~pl.col("y").is_finite()))
-    findings.append(_listed(valueless, "bad_value", pl.col("y_text").first(), blocking=True, by_day=True))
+    findings.append(_listed(valueless, "bad_value", pl.col("y_text").first(), blocking=True, of_a_day=True))
     broken = pl.concat([dateless["unique_id"], valueless["unique_id"]]).unique()
     quarantined = pl.col("unique_id").is_in(broken.implode())
     counts["rows_quarantined"] = rows.filter(quarantined).height + nameless.height
@@ -203,14 +203,17 @@ def _too_early(rows: pl.DataFrame, begins: date, last: object) -> pl.DataFrame:
 
 
 def _listed(
-    rows: pl.DataFrame, code: str, value: pl.Expr, *, blocking: bool = False, by_day: bool = False
+    rows: pl.DataFrame, code: str, value: pl.Expr, *, blocking: bool = False, of_a_day: bool = False
 ) -> pl.DataFrame:
-    """One finding per series (or per series and day) of `rows`."""
+    """One finding per series of `rows`, with the first one's day where that says more than the value."""
     if not rows.height:
         return pl.DataFrame(schema=EXCEPTIONS)
-    keys = ["unique_id", "ds"] if by_day else ["unique_id"]
-    found = rows.sort("unique_id", "ds").group_by(keys, maintain_order=True)
-    listed = found.agg(value.alias("value"), pl.len().cast(pl.Int64).alias("rows"))
+    found = rows.sort("unique_id", "ds").group_by("unique_id", maintain_order=True)
+    listed = found.agg(
+        (pl.col("ds").first() if of_a_day else pl.lit(None, pl.Date)).alias("ds"),
+        value.alias("value"),
+        pl.len().cast(pl.Int64).alias("rows"),
+    )
     return exceptions_frame([{**row, "code": code, "is_blocking": blocking} for row in listed.iter_rows(named=True)])
 
 

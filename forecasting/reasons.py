@@ -149,8 +149,8 @@ REASONS: dict[str, tuple[str, str]] = {
     # exceptions of the history
     "empty_history": ("没有任何历史，未预测", "no history at all, not forecast"),
     "bad_value": (
-        "需求值不是有限数字：{value}（共 {rows} 行），该序列未预测",
-        "demand is not a finite number: {value} ({rows} rows); the series was not forecast",
+        "需求值不是有限数字：{value}（共 {rows} 行），应写成 1200.5；该序列未预测",
+        "demand is not a finite number: {value} ({rows} rows), write it like 1200.5; the series was not forecast",
     ),
     "bad_date": (
         "日期无法识别：{value}（共 {rows} 行），应写成 2026-03-01；该序列未预测",

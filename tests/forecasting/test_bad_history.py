@@ -143,6 +143,12 @@ def test_case_69_a_bad_value_takes_out_its_series_and_the_others_go_on(bad: str 
     assert_frame_equal(plan.totals, plan_demand(GOOD, as_of=END).totals)
 
 
+def test_case_69_a_series_of_bad_values_is_one_finding_however_long() -> None:
+    text = daily("BAD@HEL", weekly_pattern(30)).with_columns(y=pl.lit("1,200"))
+    found = plan_demand(text, as_of=END).exceptions.select("unique_id", "ds", "code", "value", "rows").rows()
+    assert found == [("BAD@HEL", text["ds"].min(), "bad_value", "1,200", 210)]
+
+
 def test_case_69_numbers_and_words_mixed_in_a_pandas_column() -> None:
     frame = pl.concat([GOOD, daily("BAD@HEL", weekly_pattern(30))]).to_pandas()
     frame["y"] = frame["y"].astype(object)
