@@ -188,8 +188,8 @@ def day_of(value: object, *, name: str) -> date:
 
 
 def text_column(frame: pl.DataFrame, column: str) -> pl.Expr:
-    """Expression for an identifier column as text, whatever its type. Whole numbers with a gap, which pandas reads as 7.0,
-    are the text of the whole number."""
+    """Expression for an identifier column as text, whatever its type, without blanks around it. Whole numbers with a gap, which
+    pandas reads as 7.0, are the text of the whole number."""
     dtype, text = frame.schema[column], pl.col(column).cast(pl.String)
     if dtype.is_nested():
         raise BadFrame(
@@ -197,7 +197,7 @@ def text_column(frame: pl.DataFrame, column: str) -> pl.Expr:
         )
     if dtype.is_float():
         return text.str.strip_suffix(".0")
-    return pl.col(column) if dtype == pl.String else text
+    return text.str.strip_chars()
 
 
 def date_column(frame: pl.DataFrame, column: str, *, name: str) -> pl.Series:

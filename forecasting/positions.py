@@ -15,7 +15,7 @@ import polars as pl
 from forecasting.arrays import Floats
 from forecasting.errors import BadFrame
 from forecasting.forecast import QUANTILE_COLUMNS, QUANTILES
-from forecasting.frames import Frame, date_column, one_row_each, to_polars, typed
+from forecasting.frames import Frame, date_column, one_row_each, text_column, to_polars, typed
 from forecasting.marginal import LEVELS, Paths, paths_of_totals
 
 Target = Literal["cost", "cycle_service", "fill_rate"]
@@ -152,7 +152,8 @@ def read_positions(
             columns.append(pl.lit(fills.get(name, default), dtype=dtype).alias(name))
             continue
         try:
-            value = frame.select(pl.col(name).cast(dtype, strict=False)).to_series()
+            given = text_column(frame, name) if dtype == pl.String else pl.col(name).cast(dtype, strict=False)
+            value = frame.select(given).to_series()
         except pl.exceptions.PolarsError as error:
             raise BadFrame(f"positions.{name}: {error}") from error
         lost = value.is_null() & frame[name].is_not_null()

@@ -294,3 +294,22 @@ def test_closed_days_may_be_moments_of_pandas_or_numpy_but_not_words() -> None:
     with pytest.raises(BadSetting, match=r"closed_dates must be a date such as .* got '2026-07-02'"):
         planned(closed_dates=["2026-07-02"])
     assert plan_demand(GOOD, as_of=np.datetime64(END), settings=QUICK).as_of == END  # type: ignore[arg-type]
+
+
+def test_blanks_around_an_identifier_make_no_other_thing_of_it() -> None:
+    halves = pl.concat([GOOD[:100], GOOD[100:].with_columns(unique_id=pl.lit("7 \u00a0"))])
+    assert_frame_equal(planned(halves).totals, PLAN.totals)
+    closed = pl.DataFrame({"supplier_code": ["S1 "] * 9, "ds": [END + timedelta(days=d) for d in range(9)]})
+    exact = closed.with_columns(supplier_code=pl.lit("S1"))
+    padded = STOCK.with_columns(unique_id=pl.lit(" 7"), supplier_code=pl.lit(" S1"))
+    assert quantity(padded, closed_days=closed) == quantity(closed_days=exact) != quantity()
+
+
+def test_a_supplier_that_pandas_reads_as_a_float_is_the_one_that_is_closed() -> None:
+    two = pl.concat([STOCK, STOCK.with_columns(unique_id=pl.lit("8"))]).with_columns(
+        supplier_code=pl.Series([1.0, None])
+    )
+    closed = pl.DataFrame({"supplier_code": [1] * 9, "ds": [END + timedelta(days=d) for d in range(9)]})
+    found = suggest(PLAN.totals, two.to_pandas(), as_of=END, closed_days=closed).suggestions
+    assert found["supplier_code"].tolist() == ["1"]
+    assert found["order_date"].dt.date.tolist() == [END + timedelta(days=9)]
