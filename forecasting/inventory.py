@@ -17,7 +17,7 @@ import polars as pl
 from forecasting.arrays import Floats
 from forecasting.cases import DEFAULT_SETTINGS, Case, OrderSettings, read_case
 from forecasting.errors import BadSetting
-from forecasting.frames import Frame, as_of_day, is_pandas, like, to_polars
+from forecasting.frames import Frame, as_of_day, is_pandas, like, text_column, to_polars, typed
 from forecasting.levels import CHUNK
 from forecasting.marginal import (
     LEVELS,
@@ -77,7 +77,6 @@ def service_curve(
         totals, positions, choices, settings: As `suggest` takes them; the stock of the positions plays no part.
         as_of: The day the forecast was made at.
         ratios: Cycle service targets, each above 0 and below 1.
-
         target, fill_rate_ratio, cycle_service_ratio: As `suggest` takes them: what orders aim at now.
 
     Returns:
@@ -256,10 +255,13 @@ def stock_health(positions: Frame, totals: Frame, *, as_of: date, dead_after_day
         units there), cover_qty (95 % demand of the horizon), excess_qty, excess_cents, stock_class: dead, excess or ok.
     """
     columns = ("unique_id", "on_hand_qty", "unit_cost_cents", "last_out_date", "in_since_date", "yearly_out_qty")
-    at = to_polars(positions, name="positions", needs=columns).select(columns).filter(pl.col("on_hand_qty") > 0)
+    given = to_polars(positions, name="positions", needs=columns).select(columns)
+    types = {"unique_id": pl.String, "last_out_date": pl.Date, "in_since_date": pl.Date}
+    at = given.with_columns(typed(given, name="positions", types=types)).filter(pl.col("on_hand_qty") > 0)
     table = to_polars(totals, name="totals", needs=("unique_id", "horizon_days", "q95"))
     cover = (
-        table.sort("horizon_days")
+        table.with_columns(text_column(table, "unique_id"))
+        .sort("horizon_days")
         .group_by("unique_id")
         .agg(pl.col("q95").last().ceil().cast(pl.Int64).alias("cover_qty"))
     )

@@ -177,7 +177,7 @@ def read_choices(choices: Frame | None) -> dict[str, dict[str, Any]]:
     if choices is None:
         return {}
     frame = to_polars(choices, name="choices", needs=("unique_id", "grade", "reason_codes", "facts"))
-    rows = frame.select("unique_id", "grade", "reason_codes", "facts").iter_rows(named=True)
+    rows = frame.select(text_column(frame, "unique_id"), "grade", "reason_codes", "facts").iter_rows(named=True)
     return {row["unique_id"]: {**row, "facts": json.loads(row["facts"])} for row in rows}
 
 

@@ -24,7 +24,7 @@ import polars as pl
 
 from forecasting.arrays import Floats
 from forecasting.forecast import QUANTILE_COLUMNS, QUANTILES
-from forecasting.frames import Frame, is_pandas, like, one_row_each, to_polars, typed
+from forecasting.frames import Frame, is_pandas, like, one_row_each, text_column, to_polars, typed
 from forecasting.marginal import paths_of_totals
 
 PRICES: dict[str, Any] = {
@@ -119,6 +119,7 @@ def _positions(positions: Frame, columns: Mapping[str, Any]) -> pl.DataFrame:
 def _demand(totals: Frame, asked: pl.DataFrame) -> list[tuple[dict[str, Any], int, Floats]]:
     """Position, days looked at, and a hundred equally likely totals of them, of each position with a forecast."""
     table = to_polars(totals, name="totals", needs=("unique_id", "horizon_days", *QUANTILE_COLUMNS))
+    table = table.with_columns(text_column(table, "unique_id"))
     longest = table.group_by("unique_id").agg(pl.col("horizon_days").max().alias("longest_days"))
     days = pl.min_horizontal(pl.max_horizontal("days_to_arrival", 1), "longest_days").alias("horizon_days")
     at = asked.join(longest, on="unique_id", how="inner").with_columns(days.cast(table.schema["horizon_days"]))

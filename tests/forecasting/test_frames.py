@@ -18,8 +18,10 @@ from forecasting.errors import BadFrame, BadSetting, MissingColumns, MisspeltCol
 from forecasting.events import series_regressors
 from forecasting.forecast import DemandPlan, PlanSettings, plan_demand
 from forecasting.frames import to_polars
+from forecasting.inventory import service_curve, stock_health
 from forecasting.replay import replay
 from forecasting.replenishment import suggest
+from forecasting.stock_price import stock_prices
 from tests.forecasting.builders import END, daily, weekly_pattern
 
 GOOD = daily("7", weekly_pattern(30))
@@ -313,3 +315,20 @@ def test_a_supplier_that_pandas_reads_as_a_float_is_the_one_that_is_closed() -> 
     found = suggest(PLAN.totals, two.to_pandas(), as_of=END, closed_days=closed).suggestions
     assert found["supplier_code"].tolist() == ["1"]
     assert found["order_date"].dt.date.tolist() == [END + timedelta(days=9)]
+
+
+def test_what_stock_costs_and_is_worth_may_be_asked_with_frames_of_a_csv() -> None:
+    totals = pl.read_csv(PLAN.totals.write_csv().encode())  # its unique_id is a number now
+    days = {"lead_time_days": 10, "review_period_days": 7}
+    costs = {"unit_cost_cents": 100.0, "holding_cost_cents": 0.1, "shortage_cost_cents": 80.0}
+    at = ITEMS.with_columns(
+        free_qty=pl.lit(3), days_to_arrival=pl.lit(7), **{c: pl.lit(v) for c, v in {**days, **costs}.items()}
+    )
+    assert_frame_equal(service_curve(totals, at), service_curve(PLAN.totals, at))
+    assert_frame_equal(stock_prices(totals, at, as_of=END), stock_prices(PLAN.totals, at, as_of=END))
+    lies = ITEMS.with_columns(on_hand_qty=pl.lit(900), unit_cost_cents=pl.lit(100.0), yearly_out_qty=pl.lit(5))
+    dated = lies.with_columns(
+        last_out_date=pl.lit(END - timedelta(days=9)), in_since_date=pl.lit(END - timedelta(days=90))
+    )
+    text = dated.with_columns(pl.col("last_out_date", "in_since_date").cast(pl.String))
+    assert_frame_equal(stock_health(text, totals, as_of=END), stock_health(dated, PLAN.totals, as_of=END))
