@@ -14,8 +14,8 @@ that looks like a column that would be read, such as ``supplier_cod``, is warned
 
 ``history`` (grain: unique_id, ds)
     unique_id    str   one thing that is stocked at one place, e.g. ``SKU@LOCATION``
-    ds           date  local business day; datetimes are cut to their day. What lies before five years without a row of any
-                 series is a mistyped year: listed in ``exceptions`` as ``implausible_date``, not used
+    ds           date  local business day; datetimes are cut to their day. Rows before five years without a row of any series
+                 are a mistyped year: not used, listed in ``exceptions`` as ``implausible_date`` (``history_too_old``: no other)
     y            float demand asked for that day, units; missing days are zero demand
     is_censored  bool  True: stock ran out that day, y is only a lower bound. NULL or no column: stock is not recorded
 

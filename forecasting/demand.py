@@ -191,15 +191,17 @@ def _one_row_a_day(rows: pl.DataFrame, duplicates: str) -> tuple[pl.DataFrame, p
 
 
 def _too_early(rows: pl.DataFrame, begins: date, last: object) -> pl.DataFrame:
-    """One finding per series of `rows`, which lie before `begins`, the `first_day`; `last` of the others, None without any."""
+    """One finding per series of `rows`, which lie before `begins`, the `first_day`; `last` of the others, None where there are
+    none and `begins` is the as-of day."""
     found = rows.sort("unique_id", "ds", "row").group_by("unique_id", maintain_order=True)
-    listed = found.agg(
-        pl.col("ds").first().cast(pl.String).alias("value"), pl.len().alias("rows"), pl.col("row").first()
-    )
-    others = {"others_from": str(begins), "others_through": str(last or begins)}
-    return exceptions_frame(
-        [{**row, **others, "code": "implausible_date", "is_blocking": False} for row in listed.iter_rows(named=True)]
-    )
+    written = pl.col("ds_text").first().str.strip_chars().str.slice(0, 10)
+    listed = found.agg(written.alias("value"), pl.len().alias("rows"), pl.col("row").first())
+    others = {
+        "code": "history_too_old" if last is None else "implausible_date",
+        "others_from": str(begins),
+        "others_through": str(last),
+    }
+    return exceptions_frame([{**row, **others, "is_blocking": False} for row in listed.iter_rows(named=True)])
 
 
 def _listed(

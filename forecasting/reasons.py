@@ -162,6 +162,11 @@ REASONS: dict[str, tuple[str, str]] = {
         "{value} (row {row}) lies more than five years before the other dates, {others_from} to {others_through}; is the year "
         "right? {rows} rows not used",
     ),
+    "history_too_old": (
+        "所有日期（第 {row} 行起 {value}）都比截至日 {others_from} 早五年以上，{rows} 行未使用；截至日或年份是否写错？",
+        "all dates, from {value} (row {row}) on, lie more than five years before the as-of day {others_from}: {rows} rows not "
+        "used; is that day or the year right?",
+    ),
     "after_as_of": (
         "{rows} 行晚于截至日，未使用，最晚 {value}",
         "{rows} rows later than the as-of day were not used, last {value}",

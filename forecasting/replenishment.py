@@ -167,8 +167,10 @@ def suggest(
         BadFrame, BadSetting: The call itself is wrong. Impossible rows are listed in `exceptions`.
     """
     for name, ratio in (("cycle_service_ratio", cycle_service_ratio), ("fill_rate_ratio", fill_rate_ratio)):
-        if not 0 < ratio < 1:
-            raise BadSetting(f"{name} must be between 0 and 1, got {ratio}")
+        if not isinstance(ratio, int | float) or not 0 < ratio < 1:
+            raise BadSetting(
+                f"{name} must be between 0 and 1, got {ratio!r}", f"{name} 应在 0 与 1 之间，实为 {ratio!r}"
+            )
     for budget in budget_cents.values() if isinstance(budget_cents, Mapping) else (budget_cents or 0.0,):
         if not 0 <= budget < math.inf:
             raise BadSetting(f"budget_cents must be 0 or more, got {budget}")
