@@ -95,7 +95,7 @@ def service_curve(
     day = as_of_day(as_of)
     asked, _ = read_positions(positions, cycle_service_ratio, fill_rate_ratio, target)
     about = read_choices(choices)
-    forecast = of_totals(totals, asked)
+    forecast = of_totals(totals, asked, day)
     read = [read_case(position, forecast, day, {}, settings, []) for position in asked.iter_rows(named=True)]
     cases = [case for case in read if isinstance(case, Case)]
     sizes = dict(asked.group_by("pool_id").len().drop_nulls().iter_rows())

@@ -324,7 +324,9 @@ def test_what_stock_costs_and_is_worth_may_be_asked_with_frames_of_a_csv() -> No
     at = ITEMS.with_columns(
         free_qty=pl.lit(3), days_to_arrival=pl.lit(7), **{c: pl.lit(v) for c, v in {**days, **costs}.items()}
     )
-    assert_frame_equal(service_curve(totals, at), service_curve(PLAN.totals, at))
+    terms = at.with_columns(weekly_holding_cost_cents=pl.lit(0.7))
+    assert service_curve(PLAN.totals, terms, as_of=END).height
+    assert_frame_equal(service_curve(totals, terms, as_of=END), service_curve(PLAN.totals, terms, as_of=END))
     assert_frame_equal(stock_prices(totals, at, as_of=END), stock_prices(PLAN.totals, at, as_of=END))
     lies = ITEMS.with_columns(on_hand_qty=pl.lit(900), unit_cost_cents=pl.lit(100.0), yearly_out_qty=pl.lit(5))
     dated = lies.with_columns(
