@@ -199,6 +199,10 @@ REASONS: dict[str, tuple[str, str]] = {
         "一份计划的采购和生产合计不超过 {budget_cents}（进价未知的不计）",
         "the orders of a plan, made goods included, cost no more than {budget_cents} (what has no known cost does not count)",
     ),
+    "aims_of_class": (
+        "{product_class} 类商品按周期服务率 {cycle_service_ratio}",
+        "products of class {product_class} at cycle service {cycle_service_ratio}",
+    ),
     "aims_apart": ("各处分别计划", "every place is planned for itself"),
     "aims_for_channels": (
         "为利润最高的渠道保留库存",
@@ -513,6 +517,8 @@ def aims(planning: Mapping[str, Any], language: Language) -> list[str]:
     said = [sentence(f"aims_at_{planning['target']}", planning, language)]
     for currency, cents in planning["budget_cents"].items():
         said.append(sentence("aims_within", {"budget_cents": cents, "currency": currency}, language))
+    for name, ratio in planning["class_service"].items():
+        said.append(sentence("aims_of_class", {"product_class": name, "cycle_service_ratio": ratio}, language))
     if not planning["pools_places"]:
         said.append(sentence("aims_apart", planning, language))
     if planning["protects_channels"]:

@@ -3,23 +3,21 @@ matter and how they vary, and what lies too long. One generation of the warehous
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
 
+from pipelines.transform.stock_marts import product_classes
 from pipelines.warehouse.read import Publication, live_warehouse
 
-CLASSES = tuple(f"{abc}{xyz}" for abc in "ABC" for xyz in "XYZ")
-"""Products by the money they bring (A most) and by how much their weeks vary (X least)."""
 NO_CLASS = "-"
 """Not sold in a year, or for fewer weeks than variation is judged by."""
 
-_CLASS = f"""
-  SELECT sku, coalesce(abc_class || xyz_class, '{NO_CLASS}') AS class, net_cents, currency FROM mart.abc_xyz
-  QUALIFY row_number() OVER (PARTITION BY sku ORDER BY abc_class, net_cents DESC, currency) = 1"""
+_CLASS = product_classes()
 _POINTS = f"""
-  SELECT c.*, coalesce(k.class, '{NO_CLASS}') AS class FROM mart.service_curve c
+  SELECT c.*, coalesce(class, '{NO_CLASS}') AS class FROM mart.service_curve c
     LEFT JOIN ({_CLASS}) k USING (sku) ORDER BY sku, planned_place, order_aim, service_ratio"""
 _PRODUCTS = f"""
   WITH there AS (
@@ -28,12 +26,12 @@ _PRODUCTS = f"""
     SELECT sku, any_value(unit_cost_cents) AS unit_cost_cents, any_value(currency) AS cost_currency
     FROM mart.reorder_suggestion GROUP BY sku
   )
-  SELECT sku, coalesce(k.class, '{NO_CLASS}') AS class, k.net_cents, k.currency, coalesce(on_hand_qty, 0) AS on_hand_qty,
+  SELECT sku, coalesce(class, '{NO_CLASS}') AS class, k.net_cents, k.currency, coalesce(on_hand_qty, 0) AS on_hand_qty,
     (coalesce(on_hand_qty, 0) * unit_cost_cents)::DOUBLE AS stock_cents, cost_currency
   FROM core.dim_product LEFT JOIN ({_CLASS}) k USING (sku) LEFT JOIN there USING (sku) LEFT JOIN cost USING (sku)
-  WHERE k.sku IS NOT NULL OR on_hand_qty > 0 ORDER BY sku"""
+  WHERE k.net_cents IS NOT NULL OR on_hand_qty > 0 ORDER BY sku"""
 _LYING = f"""
-  SELECT e.*, p.sku_name, p.sku_name_en, coalesce(k.class, '{NO_CLASS}') AS class
+  SELECT e.*, p.sku_name, p.sku_name_en, coalesce(class, '{NO_CLASS}') AS class
   FROM mart.excess_dead_stock e JOIN core.dim_product p USING (sku) LEFT JOIN ({_CLASS}) k USING (sku)
   ORDER BY excess_value_cents DESC NULLS LAST, excess_qty DESC, sku, location_code"""
 
@@ -44,7 +42,7 @@ class Policy:
 
     Attributes:
         publication: The run that planned.
-        points: `mart.service_curve` with the `class` of each SKU (one of `CLASSES`, or `NO_CLASS`).
+        points: `mart.service_curve` with the `class` of each SKU (such as "AX", or `NO_CLASS`).
         products: One row per SKU sold in a year or in stock: sku, class, net_cents (sold in a year) in currency, on_hand_qty,
             and stock_cents (at cost) in cost_currency; NULL where it is not known.
         lying: `mart.excess_dead_stock` with names and class, most money first.
@@ -71,8 +69,10 @@ def policy(warehouse_dir: Path) -> Policy:
         )
 
 
-def summed(points: pl.DataFrame) -> pl.DataFrame:
+def summed(points: pl.DataFrame, *, kept: Collection[str] = ()) -> pl.DataFrame:
     """What each target would cost over all `points` of one currency (rows of `Policy.points`), the least stock first.
+
+    Products of the classes `kept` stay at what they aim at now, whatever the others do.
 
     Columns: order_aim, service_ratio (the target; for `cost` and `now` what they come to, by demand), fill_rate_ratio
     (share of the demand served from stock), mean_stock_cents, yearly_holding_cents, yearly_shortage_cents, yearly_cost_cents
@@ -85,12 +85,16 @@ def summed(points: pl.DataFrame) -> pl.DataFrame:
         "yearly_short_qty",
         "yearly_demand_qty",
     )
-    is_grid = pl.col("order_aim") == "cycle_service"
+    known = points.drop_nulls(sums).with_columns(
+        step=pl.when(pl.col("order_aim") == "cycle_service").then("service_ratio")
+    )
+    steps = known.select("order_aim", "step").unique()
+    is_kept = pl.col("class").is_in(list(kept))
+    still = known.filter(is_kept & (pl.col("order_aim") == "now")).drop("order_aim", "step").join(steps, how="cross")
+    rows = pl.concat([known.filter(~is_kept), still.select(known.columns)])
     by_demand = (pl.col("service_ratio") * pl.col("yearly_demand_qty")).sum() / pl.col("yearly_demand_qty").sum()
     return (
-        points.drop_nulls(sums)
-        .with_columns(step=pl.when(is_grid).then("service_ratio"))
-        .group_by("order_aim", "step")
+        rows.group_by("order_aim", "step")
         .agg(
             by_demand.fill_nan(None).alias("reached"),
             *(pl.col(name).sum() for name in sums),

@@ -38,6 +38,9 @@ def add_to(app: typer.Typer) -> None:
     command(plan, "close", "End a purchase order: what has not come is cancelled.", "关闭采购单：未到货的数量取消。")(
         close
     )
+    command(
+        plan, "service", "What each service target would take in stock and lose.", "各服务水平要占多少库存、丢多少单。"
+    )(service)
     override = group("Changes of the forecast.", "调整预测。")
     plan.add_typer(override, name="override")
     command(override, "set", "Change the forecast of coming days.", "调整未来几天的预测。")(set_one)
@@ -126,6 +129,57 @@ def show(
         out.say("the whole reason: --sku SKU, or --csv", "完整原因：--sku 货号，或 --csv")
     aimed_at = aim(out.settings.warehouse_dir, language=out.language)
     out.say(aimed_at, aimed_at)
+
+
+def service(
+    out: Context,
+    of_class: Annotated[
+        str | None, typer.Option("--class", metavar="AX", help=both("only products of this class", "只看该类商品"))
+    ] = None,
+    as_csv: Csv = False,
+) -> None:
+    """One row per currency and target, least stock first: what is expected if demand goes on as in the coming weeks."""
+    from apps.components.figures import fine_percent, percent
+    from orders_core.domain.rules import CLASSES
+    from pipelines.policy import policy, summed
+
+    if of_class is not None and of_class not in CLASSES:
+        listed = ", ".join(CLASSES)
+        raise WrongArgument(
+            flag="--class", problem=f"{of_class} is not one of {listed}", problem_zh=f"{of_class} 不是 {listed} 之一"
+        )
+    known = policy(out.settings.warehouse_dir)
+    points = known.points if of_class is None else known.points.filter(known.points["class"] == of_class)
+    rows: list[dict[str, Any]] = []
+    for currency in sorted(points["currency"].drop_nulls().unique()):
+        rows += [{"currency": currency, **row} for row in summed(points.filter(currency=currency)).to_dicts()]
+    words = {"cost": ("least cost", "总费用最低"), "now": ("as now", "现在的目标"), "cycle_service": ("", "")}
+    shown = rows
+    if not (out.is_json or as_csv):
+        shown = [
+            {
+                "target": words[row["order_aim"]][out.language == "zh"] or percent(row["service_ratio"]),
+                "fill": None if row["fill_rate_ratio"] is None else fine_percent(row["fill_rate_ratio"]),
+                "short": f"{row['yearly_short_qty']:,.0f}",
+                **{
+                    name: money(round(row[f"{name}_cents"]), row["currency"])
+                    for name in ("mean_stock", "yearly_holding", "yearly_shortage", "yearly_cost")
+                },
+            }
+            for row in rows
+        ]
+    columns = {
+        "target": ("cycle service", "周期服务率"),
+        "fill": ("from stock", "现货满足率"),
+        "mean_stock": ("mean stock", "平均库存"),
+        "short": ("missed a year", "年缺货件数"),
+        "yearly_holding": ("keeping a year", "年持有费用"),
+        "yearly_shortage": ("missing a year", "年缺货损失"),
+        "yearly_cost": ("together", "合计"),
+    }
+    if as_csv or out.is_json:
+        columns = {name: (name, name) for name in (rows[0] if rows else ())}
+    out.emit_rows(columns, shown, as_csv=as_csv, data={"publication": known.publication, "targets": rows})
 
 
 def _refuse_unknown(out: Context, sku: str | None, location: str | None) -> None:

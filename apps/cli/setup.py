@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Annotated, Any
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, TypeVar
 
 import typer
 
 from apps.cli.context import Context, DryRun, WrongArgument, both, cents_of, command, group, one_of
 
+Value = TypeVar("Value")
 CHANNEL_KINDS = ("web", "marketplace", "store", "phone", "mail", "walk_in", "api", "standing")
 CARRIER_KINDS = ("courier", "own_truck", "pick_up")
 
@@ -98,6 +99,17 @@ def target(
             ),
         ),
     ] = None,
+    class_service: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--class",
+            metavar="AX=RATIO",
+            help=both(
+                "cycle service of a class of products; AX=none: as the others",
+                "某类商品的周期服务率；AX=none 为与其他商品相同",
+            ),
+        ),
+    ] = None,
     protect: Annotated[
         bool | None,
         typer.Option(
@@ -168,7 +180,11 @@ def target(
     ):
         if word is not None:
             numbers[name] = _whole_or_none(flag, word)
-    asked = SetPlanning(by, ratio, protect, reason, pool, numbers, _budgets(budget or ()))
+    budgets = _set_by_name(
+        "--budget", budget or (), lambda name, word: cents_of("--budget", word, name), example="CNY=50000"
+    )
+    by_class = _set_by_name("--class", class_service or (), _ratio, example="AX=0.98")
+    asked = SetPlanning(by, ratio, protect, reason, pool, numbers, budgets, by_class)
     with out.store() as store:
         before = out.run(store, set_planning, SetPlanning())
         now = out.run(store, set_planning, asked, dry_run=dry_run)
@@ -190,26 +206,34 @@ def _whole_or_none(flag: str, word: str) -> int | None:
     return int(word)
 
 
-def _budgets(words: Sequence[str]) -> dict[str, int | None]:
-    found: dict[str, int | None] = {}
+def _set_by_name(
+    flag: str, words: Sequence[str], read: Callable[[str, str], Value], *, example: str
+) -> dict[str, Value | None]:
+    """`NAME=VALUE` words by name, each value read by `read(name, value)`; `NAME=none` is None."""
+    found: dict[str, Value | None] = {}
     for word in words:
-        currency, cents = _budget(word)
-        if currency in found:
-            raise WrongArgument(flag="--budget", problem=f"{currency} is named twice", problem_zh=f"{currency} 重复")
-        found[currency] = cents
+        name, _, value = word.partition("=")
+        if not (name and value):
+            raise WrongArgument(
+                flag=flag,
+                problem=f"{word} is not written like {example}",
+                problem_zh=f"{word} 应写成 {example} 的形式",
+            )
+        if name in found:
+            raise WrongArgument(flag=flag, problem=f"{name} is named twice", problem_zh=f"{name} 重复")
+        found[name] = None if value.lower() == "none" else read(name, value)
     return found
 
 
-def _budget(word: str) -> tuple[str, int | None]:
-    """`CNY=50000.00` as the currency and its cents; `CNY=none` takes the limit away."""
-    currency, equals, amount = word.partition("=")
-    if not (currency and equals and amount):
+def _ratio(name: str, word: str) -> float:
+    try:
+        return float(word)
+    except ValueError as error:
         raise WrongArgument(
-            flag="--budget",
-            problem=f"{word} is not written like CNY=50000",
-            problem_zh=f"{word} 应写成 CNY=50000 的形式",
-        )
-    return currency, None if amount.lower() == "none" else cents_of("--budget", amount, currency)
+            flag="--class",
+            problem=f"{name}={word} is not a ratio such as 0.95, nor none",
+            problem_zh=f"{name}={word} 不是 0.95 这样的比率，也不是 none",
+        ) from error
 
 
 _DONE = {"insert": ("made", "已新建"), "update": ("changed", "已修改"), "same": ("as it was", "无变化")}

@@ -82,6 +82,15 @@ def percent(ratio: float) -> str:
     return f"{math.floor(ratio * 1000) / 10 if is_nearly_whole else round(ratio * 100)} %".replace("-", "−")
 
 
+def fine_percent(ratio: float) -> str:
+    """A share to a tenth of a percent, rounded down: what is not whole is never shown as 100 %.
+
+    >>> fine_percent(0.9337), fine_percent(0.99952), fine_percent(1.0)
+    ('93.3 %', '99.9 %', '100 %')
+    """
+    return f"{math.floor(ratio * 1000 + 1e-9) / 10:.1f} %".replace("100.0", "100")
+
+
 def day(on: date, language: str, *, today: date) -> str:
     """A day with its weekday; with its year when that is not this one's.
 

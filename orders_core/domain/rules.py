@@ -99,6 +99,10 @@ class AfterSales(_Part):
     )
 
 
+CLASSES = tuple(abc + xyz for abc in "ABC" for xyz in "XYZ")
+"""Products by the money they bring (A most) and by how much the units of a week vary (X least): `mart.abc_xyz`."""
+
+
 class Planning(_Part):
     """What the suggestions aim at, and what holds where a supplier or a SKU says nothing; plans as of the day it is set and
     later go by it. `pipelines.transform.plan.PlanningDefaults` says what each number means."""
@@ -115,6 +119,10 @@ class Planning(_Part):
     transfer_fixed_cents: int = Field(default=0, ge=0, le=MAX_CENTS)
     # What the orders of one plan may cost, by currency; none: no limit
     budget_cents: dict[Annotated[str, Field(pattern="^[A-Z]{3}$")], Annotated[int, Field(ge=0, le=MAX_CENTS)]] = Field(
+        default_factory=dict
+    )
+    # Cycle service of a class of products by money and variation, whatever the target of the others is; "AX": 0.98
+    class_service: dict[Annotated[str, Field(pattern="^[ABC][XYZ]$")], Annotated[float, Field(gt=0, lt=1)]] = Field(
         default_factory=dict
     )
 

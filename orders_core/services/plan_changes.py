@@ -12,7 +12,7 @@ from babel.numbers import is_currency
 from sqlalchemy import insert, select, update
 
 from orders_core.domain.permissions import Actor
-from orders_core.domain.rules import MAX_CENTS, Planning
+from orders_core.domain.rules import CLASSES, MAX_CENTS, Planning
 from orders_core.errors import InvalidCommand, NotFound
 from orders_core.services.idempotency import keyed
 from orders_core.services.lookups import current_rules, location_named, must_work_at, skus_named
@@ -74,6 +74,7 @@ class SetPlanning:
         numbers: By name: holding_ratio, shortage_ratio, min_max_value_cents, transfer_unit_cents, transfer_fixed_cents of
             `domain.rules.Planning`; None only where it may be.
         budgets: What the orders of one plan in a currency may cost, cents by currency; None: as much as they come to.
+        class_service: Cycle service of a class of products such as "AX" (`mart.abc_xyz`); None: as the others.
     """
 
     target: str | None = None
@@ -83,6 +84,7 @@ class SetPlanning:
     pools_places: bool | None = None
     numbers: Mapping[str, float | None] = field(default_factory=dict)
     budgets: Mapping[str, int | None] = field(default_factory=dict)
+    class_service: Mapping[str, float | None] = field(default_factory=dict)
 
 
 def set_planning(uow: UnitOfWork, actor: Actor, command: SetPlanning) -> Planning:
@@ -90,17 +92,16 @@ def set_planning(uow: UnitOfWork, actor: Actor, command: SetPlanning) -> Plannin
 
     Raises:
         PermissionDenied: The actor is no planner.
-        InvalidCommand: An unknown target or currency, a ratio that is not between 0 and 1, or a number out of its range.
+        InvalidCommand: An unknown target, currency or class, a ratio that is not between 0 and 1, or a number out of its
+            range.
     """
     actor.must("forecast.override")
     now = current_rules(uow).planning
     target = command.target or now.target
     if target not in TARGETS:
         raise InvalidCommand(field="target", problem="not_one_of", value=target, choices=", ".join(TARGETS))
-    if command.ratio is not None and not 0 < command.ratio < 1:
-        raise InvalidCommand(
-            field="ratio", problem="amount_out_of_range", amount=command.ratio, least="0.001", most="0.999"
-        )
+    if command.ratio is not None:
+        _must_be_service(command.ratio)
     changed: dict[str, Any] = {"target": target}
     if command.ratio is not None:
         changed["fill_rate_ratio" if target == "fill_rate" else "cycle_service_ratio"] = command.ratio
@@ -118,10 +119,23 @@ def set_planning(uow: UnitOfWork, actor: Actor, command: SetPlanning) -> Plannin
     if command.budgets:
         budgets = {**now.budget_cents, **command.budgets}
         changed["budget_cents"] = {code: budgets[code] for code in sorted(budgets) if budgets[code] is not None}
+    for name, ratio in command.class_service.items():
+        if name not in CLASSES:
+            raise InvalidCommand(field="class", problem="not_one_of", value=name, choices=", ".join(CLASSES))
+        if ratio is not None:
+            _must_be_service(ratio)
+    if command.class_service:
+        by_class = {**now.class_service, **command.class_service}
+        changed["class_service"] = {name: by_class[name] for name in sorted(by_class) if by_class[name] is not None}
     wanted = now.model_copy(update=changed)
     if wanted != now:
         new_rules(uow, actor, ChangeRules({"planning": wanted.model_dump()}, command.reason))
     return wanted
+
+
+def _must_be_service(ratio: float) -> None:
+    if not 0 < ratio < 1:
+        raise InvalidCommand(field="ratio", problem="amount_out_of_range", amount=ratio, least="0.001", most="0.999")
 
 
 @dataclass(frozen=True)

@@ -58,6 +58,7 @@ PLANNED_FROM = (
     "core.fct_demand_daily",
     "core.fct_forecast_override",
     "core.fct_demand_adjustment",
+    "mart.abc_xyz",
     "raw.rule_set",
 )
 SUPPLIED_FROM = (

@@ -15,6 +15,7 @@ import polars as pl
 
 from pipelines.transform.as_of import AsOf
 from pipelines.transform.demand import known_days
+from pipelines.transform.stock_marts import product_classes
 from pipelines.warehouse.tables import PARTS, QUANTILES
 
 SERIES = "sku || '@' || location_code AS unique_id"
@@ -36,6 +37,7 @@ class PlanningDefaults:
         transfer_unit_cents, transfer_fixed_cents: Cost of moving goods between any two of our places; no unit cost: no
             transfers are suggested.
         budget_cents: What the orders of one plan in a currency may cost, by currency; others have no limit.
+        class_service: Cycle service of the products of a class such as "AX", whatever `target` says.
         pools_places: Whether the places of one product send for each other and are planned together.
         protects_channels: Whether units are held back for the channel that earns most by them (`pipelines.hints`).
     """
@@ -51,6 +53,7 @@ class PlanningDefaults:
     transfer_unit_cents: int | None = None
     transfer_fixed_cents: int = 0
     budget_cents: Mapping[str, int] = field(default_factory=dict)
+    class_service: Mapping[str, float] = field(default_factory=dict)
     pools_places: bool = True
     protects_channels: bool = False
 
@@ -218,7 +221,23 @@ def positions(con: duckdb.DuckDBPyConnection, as_of: AsOf, defaults: PlanningDef
             "pools_places": defaults.pools_places,
         },
     ).pl()
-    return _with_lead_times(con, as_of, found)
+    return _with_lead_times(con, as_of, _with_class_service(con, found, defaults))
+
+
+def _with_class_service(
+    con: duckdb.DuckDBPyConnection, positions: pl.DataFrame, defaults: PlanningDefaults
+) -> pl.DataFrame:
+    """`positions` with their `target`, and with the service of their class where it has one of its own."""
+    if not defaults.class_service:
+        return positions.with_columns(target=pl.lit(defaults.target, dtype=pl.String))
+    classes = con.execute(product_classes()).pl().select("sku", "class")
+    names, own = list(defaults.class_service), list(defaults.class_service.values())
+    set_for = pl.DataFrame({"class": names, "own_ratio": own}, schema={"class": pl.String, "own_ratio": pl.Float64})
+    found = positions.join(classes.join(set_for, on="class"), on="sku", how="left", maintain_order="left")
+    return found.with_columns(
+        target=pl.when(pl.col("own_ratio").is_null()).then(pl.lit(defaults.target)).otherwise(pl.lit("cycle_service")),
+        cycle_service_ratio=pl.coalesce("own_ratio", "cycle_service_ratio"),
+    ).drop("class", "own_ratio")
 
 
 def _sourcing(as_of: AsOf) -> str:
@@ -472,6 +491,7 @@ def positions_for_suggestions(positions: pl.DataFrame, totals: pl.DataFrame) -> 
         "moq_qty",
         "pack_qty",
         "cycle_service_ratio",
+        "target",
         "lead_times_days",
         "supply_kind",
         "supplier_code",

@@ -75,6 +75,14 @@ def excess_dead_stock(as_of: AsOf) -> str:
       FROM judged LEFT JOIN cost USING (sku) WHERE is_dead OR above_qty > 0"""
 
 
+def product_classes() -> str:
+    """Query: one row per SKU of `mart.abc_xyz` with its class such as "AX" (NULL: sold for too few weeks to say); of a SKU
+    sold in several currencies the best."""
+    return """
+      SELECT sku, abc_class || xyz_class AS class, net_cents, currency FROM mart.abc_xyz
+      QUALIFY row_number() OVER (PARTITION BY sku ORDER BY abc_class, net_cents DESC, currency) = 1"""
+
+
 def abc_xyz(as_of: AsOf) -> str:
     """One row per SKU and currency in which it was asked for in a year; cancelled orders, exchanges and resends left out.
 

@@ -18,16 +18,20 @@ from tests.support.build import PLANNER
 
 SAYS = {
     "zh-CN": {
-        "title": "库存策略", "fill": "现货满足率", "apply": re.compile("从下次计划起按"), "cost": "总费用最低", "why": "原因",
+        "title": "库存策略", "fill": "现货满足率", "apply": re.compile("从下次计划起按"), "cost": "总费用最低",
+        "service": "周期服务率", "why": "原因",
         "apply_cost": re.compile("从下次计划起按总费用最低补货"), "go": "确认修改", "say_why": "请填写原因。",
         "is_so": "已是当前目标。", "done": "补货目标已改",
-        "one_class": "只看 AX 类", "all": "取消分类筛选后可应用",
+        "one_class": "只看 AX 类", "class": re.compile("AX 类从下次计划起按 60 % 补货"),
+        "class_cost": re.compile("AX 类从下次计划起按总费用最低"), "own": "另设目标的分类保持不变：AX 60 %",
     },
     "en-US": {
         "title": "Inventory policy", "fill": "Served from stock", "apply": re.compile("Aim at [0-9.]+ %"), "cost": "Least cost",
+        "service": "Cycle service",
         "why": "Why", "apply_cost": re.compile("Aim at the least cost"), "go": "Change it", "say_why": "Say why.",
         "is_so": "That is the aim already.", "done": "The aim is changed", "one_class": "Only class AX",
-        "all": "click the class again",
+        "class": re.compile("Class AX: aim at 60 %"), "class_cost": re.compile("Class AX: aim at the least cost"),
+        "own": "keep it: AX 60 %",
     },
 }  # fmt: skip
 
@@ -36,7 +40,9 @@ SAYS = {
 def aims_as_before(desk: Desk) -> Iterator[None]:
     """The rules after each test are those before it."""
     yield
-    desk.store.run(set_planning, PLANNER, SetPlanning(target="cost", ratio=0.95, reason="as before"))
+    desk.store.run(
+        set_planning, PLANNER, SetPlanning(target="cost", ratio=0.95, reason="as before", class_service={"AX": None})
+    )
 
 
 def aims(desk: Desk) -> Planning:
@@ -72,22 +78,40 @@ def test_a_planner_moves_the_slider_and_changes_the_aim(desk: Desk, window: Page
     expect(button(window, says["apply_cost"])).to_be_enabled()
 
 
+def click_class_ax(page: Page) -> None:
+    heat = page.locator("[data-testid=stVegaLiteChart] svg").first
+    box = heat.bounding_box()
+    assert box is not None
+    page.mouse.click(box["x"] + box["width"] * 0.38, box["y"] + box["height"] * 0.3)  # row A, column X
+
+
 @pytest.mark.parametrize("locale", ["zh-CN", "en-US"])
-def test_a_clicked_class_has_its_own_curve_and_changes_nothing(desk: Desk, page: Page, locale: str) -> None:
+def test_a_clicked_class_has_its_own_curve_and_gets_a_target_of_its_own(desk: Desk, page: Page, locale: str) -> None:
     says = SAYS[locale]
     desk.app.visit(page, "policy?role=planner&aim=cost")
     expect(page.get_by_text(says["is_so"])).to_be_visible()
     assert button(page, says["apply_cost"]).is_disabled()
     before = page.get_by_test_id("stMetricValue").nth(1).inner_text()
-    heat = page.locator("[data-testid=stVegaLiteChart] canvas, [data-testid=stVegaLiteChart] svg").first
-    box = heat.bounding_box()
-    assert box is not None
-    page.mouse.click(box["x"] + box["width"] * 0.38, box["y"] + box["height"] * 0.3)  # row A, column X
+    click_class_ax(page)
     expect(page.get_by_text(says["one_class"])).to_be_visible()
-    expect(page.get_by_text(says["all"])).to_be_visible()
-    shoot(page, f"policy_class_{locale}")
     expect(page.get_by_test_id("stMetricValue").nth(1)).not_to_have_text(before)
-    assert button(page, says["apply_cost"]).is_disabled()
+    expect(button(page, says["class_cost"])).to_be_disabled()
+    page.get_by_text(says["service"], exact=True).click()
+    settled(page)
+    slider = page.get_by_role("slider")
+    slider.focus()
+    slider.press("Home")
+    settled(page)
+    slider.press("ArrowRight")
+    expect(button(page, says["class"])).to_be_visible()
+    shoot(page, f"policy_class_{locale}")
+    button(page, says["class"]).click()
+    fill(page, says["why"], "the fair is over")
+    button(page.get_by_role("dialog"), says["go"]).click()
+    expect(page.get_by_text(says["done"])).to_be_visible()
+    assert (aims(desk).target, aims(desk).class_service) == ("cost", {"AX": 0.6})
+    desk.app.visit(page, "policy?role=planner")
+    expect(page.get_by_text(says["own"])).to_be_visible()
 
 
 @pytest.mark.parametrize("locale", ["en-US"])

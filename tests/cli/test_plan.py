@@ -215,6 +215,19 @@ def test_what_overrides_were_worth_is_listed_and_an_older_plan_needs_a_word(
 
 
 @pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
+def test_what_each_service_would_take_is_a_table_and_a_file(traded: Store, cli: Cli) -> None:
+    shown = cli("plan", "service").out.splitlines()
+    assert shown[0].split("  ")[0] == "cycle service" and shown[1].startswith("50 %")
+    assert {"least cost", "as now"} <= {line.split("  ")[0] for line in shown}
+    assert cli("plan", "service", "--lang", "zh").out.startswith("周期服务率")
+    targets = cli("plan", "service", "--json").data["targets"]
+    assert [row["mean_stock_cents"] for row in targets] == sorted(row["mean_stock_cents"] for row in targets)
+    assert cli("plan", "service", "--csv").out.startswith("currency,order_aim,service_ratio,")
+    assert cli("plan", "service", "--class", "ax").code == 2
+    assert len(cli("plan", "service", "--class", "CZ", "--json").data["targets"]) in (0, 16)
+
+
+@pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
 def test_what_suggestions_aim_at_is_set_and_shown_in_a_line(traded: Store, cli: Cli) -> None:
     assert "least expected cost" in cli("setup", "target").out
     assert cli("setup", "target", "--by", "luck").err.startswith("E_INVALID")
@@ -234,6 +247,11 @@ def test_what_suggestions_aim_at_is_set_and_shown_in_a_line(traded: Store, cli: 
     assert "tonight" not in cli("setup", "target", "--budget", "EUR=none", "--reason", "again").err, "nothing changed"
     assert "EUR is named twice" in cli("setup", "target", "--budget", "EUR=1", "--budget", "EUR=2").err
     assert cli("setup", "target", "--budget", "JPY=12.5").err.endswith("like 1234\n")
+    classes = ("setup", "target", "--class", "AX=0.98", "--class", "CZ=0.8", "--reason", "a shelf")
+    assert cli(*classes, "--json").data["class_service"] == {"AX": 0.98, "CZ": 0.8}
+    assert "CZ 类商品按周期服务率 80%" in cli("setup", "target", "--class", "AX=none", "--lang", "zh").out
+    for wrong in ("AX", "AX=much", "AA=0.9", "AX=98"):
+        assert cli("setup", "target", "--class", wrong).code
     moved = cli("setup", "target", "--transfer-cents", "150", "--min-max-cents", "none")
     assert "0 cents a time and 150 cents a unit" in moved.out and "no transfers are suggested while" in moved.out
     assert "grades C and D" not in moved.out and "tonight" in moved.err

@@ -9,9 +9,13 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from orders_core.domain.permissions import Actor
+from orders_core.domain.rules import CLASSES
+from orders_core.errors import InvalidCommand
+from orders_core.services.plan_changes import SetPlanning, set_planning
 from pipelines.daily import run_daily
-from pipelines.plan import suggestions
-from pipelines.policy import CLASSES, NO_CLASS, policy, summed
+from pipelines.plan import aim, suggestions
+from pipelines.policy import NO_CLASS, policy, summed
 from tests.pipelines.book import Book, at, day
 
 ONE_DATABASE = pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
@@ -82,3 +86,47 @@ def test_the_curve_is_that_of_the_plan_and_sums_by_target(book: Book, database_u
     assert whole["fill_rate_ratio"] == pytest.approx(1 - whole["yearly_short_qty"] / whole["yearly_demand_qty"])
     lamp = known.points.filter(sku="LAMP", order_aim="now")["yearly_demand_qty"].item()
     assert lamp == pytest.approx(4 * 365, rel=0.1)
+
+
+@ONE_DATABASE
+def test_a_class_with_a_target_of_its_own_is_planned_by_it_and_the_others_are_not(
+    book: Book, database_url: str, tmp_path: Path
+) -> None:
+    def planned(number: int) -> pl.DataFrame:
+        run_daily(
+            database_url, tmp_path / "w", as_of=day(DAYS - 1 + number), run_id=f"r{number}",
+            now=lambda: datetime(2026, 12, 1, tzinfo=UTC),
+        )  # fmt: skip
+        return suggestions(tmp_path / "w", only_to_buy=False).rows
+
+    planner = Actor("pia", frozenset({"planner"}))
+    before = planned(0)
+    assert set(before["order_target"]) == {"cost"}
+    book.clock.set(at(day(DAYS), 9))
+    done = book.store.run(set_planning, planner, SetPlanning(class_service={"AX": 0.6}, reason="a fair is over"))
+    assert done.class_service == {"AX": 0.6}
+    after = planned(1)
+    by_sku = {row["sku"]: row for row in after.iter_rows(named=True)}
+    assert (by_sku["LAMP"]["order_target"], by_sku["LAMP"]["cycle_service_ratio"]) == ("cycle_service", 0.6)
+    assert {by_sku[sku]["order_target"] for sku in ("RUG", "VASE", "PIN")} == {"cost"}
+    assert "class AX at cycle service 60%" in aim(tmp_path / "w").replace("\u00a0", " ").replace("60 %", "60%")
+    level = [rows.filter(sku="LAMP")["order_up_to_qty"].sum() for rows in (before, after)]
+    assert level[1] < level[0]
+
+    known = policy(tmp_path / "w")
+    of_lamp = known.points.filter(sku="LAMP")
+    at_60 = of_lamp.filter(order_aim="cycle_service", service_ratio=0.6)["mean_stock_cents"].item()
+    assert of_lamp.filter(order_aim="now")["mean_stock_cents"].item() == at_60
+    kept = summed(known.points, kept=["AX"]).filter(order_aim="cycle_service").sort("service_ratio")
+    others = known.points.filter(pl.col("sku") != "LAMP", order_aim="cycle_service").group_by("service_ratio")
+    alone = others.agg(pl.col("mean_stock_cents").sum()).sort("service_ratio")
+    assert kept["mean_stock_cents"].to_list() == pytest.approx((alone["mean_stock_cents"] + at_60).to_list())
+
+
+def test_a_class_that_is_none_and_a_service_that_is_none_are_refused(book: Book) -> None:
+    planner = Actor("pia", frozenset({"planner"}))
+    for wrong in ({"AA": 0.9}, {"AX": 1.0}, {"AX": 0.0}):
+        with pytest.raises(InvalidCommand):
+            book.store.run(set_planning, planner, SetPlanning(class_service=wrong))
+    assert book.store.run(set_planning, planner, SetPlanning(class_service={"AX": 0.9})).class_service == {"AX": 0.9}
+    assert book.store.run(set_planning, planner, SetPlanning(class_service={"AX": None})).class_service == {}

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import polars as pl
 import streamlit as st
 
 from apps.components.charts import class_heat, service_line
-from apps.components.figures import SIGNS, percent, qty, short_money, whole_units
+from apps.components.figures import SIGNS, fine_percent, percent, qty, short_money, whole_units
 from apps.components.planning import published_policy
 from apps.desk.screen import Screen, from_url, to_url
 from apps.desk.views.plan import plan_age, warn_if_stale
 from apps.readers import locations, planning_rules
-from orders_core.domain.rules import Planning
+from orders_core.domain.rules import CLASSES, Planning
 from orders_core.services.plan_changes import SetPlanning, set_planning
-from pipelines.policy import CLASSES, Policy, summed
+from pipelines.policy import Policy, summed
 
 ROWS = 100
 
@@ -107,17 +108,19 @@ def _service(screen: Screen, points: pl.DataFrame, currency: str, chosen: str | 
     """The curve with today's point and the reader's, what would change, and the button that makes it so."""
     t = screen.t
     st.subheader(t("policy.service"), anchor=False, help=t("policy.service.help"))
-    rows = summed(points)
+    with screen.store.reading() as conn:
+        planning = planning_rules(conn)
+    own = {} if chosen is not None else planning.class_service
+    rows = summed(points, kept=own)
     grid = rows.filter(order_aim="cycle_service").sort("service_ratio")
     if grid.is_empty():
         st.info(t("policy.no_cost"), icon=":material/inbox:")
         return
     now = rows.row(by_predicate=pl.col("order_aim") == "now", named=True)
-    with screen.store.reading() as conn:
-        planning = planning_rules(conn)
     ratios = grid["service_ratio"].to_list()
     by_cost = rows.filter(order_aim="cost")
-    hows = ["cycle_service", "cost"] if by_cost.height else ["cycle_service"]
+    is_cost_offered = by_cost.height > 0 and (chosen is None or planning.target == "cost")
+    hows = ["cycle_service", "cost"] if is_cost_offered else ["cycle_service"]
     st.segmented_control(
         t("policy.aim"), hows, key=from_url("aim", "cycle_service", hows), required=True,
         format_func=lambda name: t(f"policy.aim.{name}"), label_visibility="collapsed",
@@ -150,6 +153,9 @@ def _service(screen: Screen, points: pl.DataFrame, currency: str, chosen: str | 
         ),
         alt=t("policy.service"),
     )  # fmt: skip
+    if own:
+        listed = ", ".join(f"{name} {percent(its)}" for name, its in own.items())
+        st.caption(t("policy.own", classes=listed))
     _apply(screen, planning, aim, ratio, chosen)
 
 
@@ -174,7 +180,7 @@ def _differences(screen: Screen, now: dict[str, Any], proposed: dict[str, Any], 
     points = 100 * (fill - (now["fill_rate_ratio"] or 0.0))
     with st.container(horizontal=True, gap="medium"):
         st.metric(
-            t("policy.fill"), f"{fill:.1%}", f"{points:+.1f} {t('policy.points')}", width=130,
+            t("policy.fill"), fine_percent(fill), f"{points:+.1f} {t('policy.points')}", width=130,
             delta_color="off" if abs(points) < 0.05 else "normal",
         )  # fmt: skip
         st.metric(
@@ -187,26 +193,34 @@ def _differences(screen: Screen, now: dict[str, Any], proposed: dict[str, Any], 
         )  # fmt: skip
         st.metric(
             t("policy.cost"), amount(proposed["yearly_cost_cents"]), signed_amount(change("yearly_cost_cents")),
-            delta_color="inverse", width=130,
+            delta_color="inverse", width=130, help=t("policy.cost.help"),
         )  # fmt: skip
 
 
 def _apply(screen: Screen, planning: Planning, aim: str, ratio: float | None, chosen: str | None) -> None:
+    """The button that makes the proposed target that of all products, or of the class that was clicked."""
     t = screen.t
-    is_so = planning.target == aim and (ratio is None or planning.cycle_service_ratio == ratio)
-    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+    of_all = planning.cycle_service_ratio if planning.target == "cycle_service" else None
+    if chosen is None:
+        command = SetPlanning(target=aim, ratio=ratio)
+        is_so = planning.target == aim and (ratio is None or planning.cycle_service_ratio == ratio)
         words = t("policy.apply.cost") if ratio is None else t("policy.apply", ratio=percent(ratio))
-        is_off = chosen is not None or is_so or not screen.may("forecast.override")
+    else:
+        command = SetPlanning(class_service={chosen: None if ratio == of_all else ratio})
+        is_so = planning.class_service.get(chosen, of_all) == ratio and (ratio is not None or planning.target == "cost")
+        words = t("policy.apply.class_cost", name=chosen)
+        if ratio is not None:
+            words = t("policy.apply.class", name=chosen, ratio=percent(ratio))
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        is_off = is_so or not screen.may("forecast.override")
         if st.button(words, type="primary", key="apply_policy", disabled=is_off):
-            _ask_why(screen, aim, ratio, words)
-        if chosen is not None:
-            st.caption(t("policy.apply.all"), width="content")
-        elif is_so:
+            _ask_why(screen, command, words)
+        if is_so:
             st.caption(t("policy.apply.is_so"), width="content")
         screen.say_role("forecast.override")
 
 
-def _ask_why(screen: Screen, aim: str, ratio: float | None, words: str) -> None:
+def _ask_why(screen: Screen, command: SetPlanning, words: str) -> None:
     """Open the dialog that changes what suggestions aim at, with its reason."""
     t = screen.t
 
@@ -218,8 +232,8 @@ def _ask_why(screen: Screen, aim: str, ratio: float | None, words: str) -> None:
             if not reason:
                 st.warning(t("policy.apply.say_why"))
                 return
-            command = SetPlanning(target=aim, ratio=ratio, reason=reason)
-            screen.act_in_dialog(set_planning, command, asked="change", done=lambda _: t("policy.applied"))
+            why = replace(command, reason=reason)
+            screen.act_in_dialog(set_planning, why, asked="change", done=lambda _: t("policy.applied"))
 
     ask()
 
