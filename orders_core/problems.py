@@ -169,7 +169,8 @@ SAID_ZH: dict[str, str] = {
     "package": "包裹",
     "pick list": "拣货单",
     "planned shipment": "待下发的发货单",
-    "production order": "生产单",
+    "production order": "生产任务单",
+    "purchase or production order": "采购单或生产任务单",
     "purchase order": "采购单",
     "question": "待办问题",
     "receipt": "收款单",
@@ -186,6 +187,7 @@ SAID_ZH: dict[str, str] = {
     # what is done to them
     "approve": "审核",
     "cancel": "取消",
+    "close": "关闭",
     "deliver": "签收",
     "edit": "修改",
     "hold": "挂起",

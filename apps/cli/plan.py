@@ -35,9 +35,12 @@ def add_to(app: typer.Typer) -> None:
     command(
         plan, "approve", "Order what is suggested, each once.", "审核补货建议，生成采购单或生产任务单（每条一次）。"
     )(approve)
-    command(plan, "close", "End a purchase order: what has not come is cancelled.", "关闭采购单：未到货的数量取消。")(
-        close
-    )
+    command(
+        plan,
+        "close",
+        "End a purchase order or production order: what has not come is cancelled.",
+        "关闭采购单或生产任务单：未到的数量取消。",
+    )(close)
     command(
         plan, "service", "What each service target would take in stock and lose.", "各服务水平要占多少库存、丢多少单。"
     )(service)
@@ -286,9 +289,8 @@ def approve(
             en = zh = ""
             if wanted_qty != one.qty:
                 en, zh = f"; {one.qty} stays, not {wanted_qty}", f"；仍为 {one.qty} 件，未改为 {wanted_qty}"
-                if one.purchase_order:  # a production order can't be closed
-                    undo = f"dinghuo plan close {one.purchase_order}"
-                    en, zh = f"{en}; to undo it: {undo}", f"{zh}；如需撤回：{undo}"
+                undo = f"dinghuo plan close {one.number}"
+                en, zh = f"{en}; to undo it: {undo}", f"{zh}；如需撤回：{undo}"
             out.say(
                 f"{one.sku}@{one.location} was approved before by {one.approved_by}: {one.number}{en}",
                 f"{one.sku}@{one.location} 已由 {one.approved_by} 审核：{one.number}{zh}",
@@ -309,22 +311,24 @@ def approve(
 
 def close(
     out: Context,
-    number: Annotated[str, typer.Argument(metavar="NUMBER", help=both("of the purchase order", "采购单号"))],
+    number: Annotated[str, typer.Argument(metavar="NUMBER", help=both("of the order", "采购单或生产任务单号"))],
     reason: Reason,
     dry_run: DryRun = False,
 ) -> None:
     """What is still needed, the next plan suggests anew."""
     from apps.components.words import say
-    from orders_core.services.receiving import ClosePurchaseOrder, close_purchase_order
+    from orders_core.services.close_replenishment import CloseReplenishment, close_replenishment
+    from orders_core.services.production import ProductionState
 
     if not reason.strip():
         raise WrongArgument(flag="--reason", problem="say why", problem_zh="请填写原因")
     with out.store() as store:
-        done = out.run(store, close_purchase_order, ClosePurchaseOrder(number, reason.strip()), dry_run=dry_run)
+        done = out.run(store, close_replenishment, CloseReplenishment(number, reason.strip()), dry_run=dry_run)
     out.emit({**plain(done), "dry_run": dry_run}, number)
+    kind = "production" if isinstance(done, ProductionState) else "purchase"
     out.say(
         *(
-            say(lang, "purchase.close_done", number=number, status=say(lang, f"purchase.status.{done.status}"))
+            say(lang, "purchase.close_done", number=number, status=say(lang, f"{kind}.status.{done.status}"))
             for lang in ("en", "zh")
         )
     )

@@ -90,7 +90,8 @@ def error_sentence(
         return "warning", say(language, "told.conflict", number=number, who=last.actor, action=words, time=time)
     if isinstance(error, NotAllowed):
         reasons = REASONS.get(error.reason_code)
-        reason = reasons[1 if language == "zh" else 0] if reasons else error.reason
+        said = error.facts.get("reason_zh", error.reason) if language == "zh" else error.reason
+        reason = reasons[1 if language == "zh" else 0] if reasons else said
         action = say(language, f"action.{error.action}") if has(f"action.{error.action}") else error.action
         return "warning", say(language, "told.not_allowed", number=error.key, action=action, reason=reason)
     if isinstance(error, CreditExceeded):

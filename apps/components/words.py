@@ -320,6 +320,7 @@ WORDS: dict[str, tuple[str, str]] = {
     "action.hold": ("挂起", "Hold"),
     "action.resume": ("恢复", "Resume"),
     "action.split": ("按库存拆单", "Split by stock"),
+    "action.close": ("关闭", "Close"),
     "action.edit": ("改数量", "Edit quantity"),
     "action.reject": ("驳回", "Reject"),
     "action.cancel": ("取消订单", "Cancel order"),
@@ -812,6 +813,13 @@ WORDS: dict[str, tuple[str, str]] = {
     "purchase.status.closed": ("已关闭", "closed"),
     "purchase.status.cancelled": ("已取消", "cancelled"),
     "purchase.close": ("关闭采购单", "Close this order"),
+    "production.close": ("关闭生产任务单", "Close this order"),
+    "production.close_title": ("关闭生产任务单 {number}", "Close production order {number}"),
+    "production.close_says": (
+        "未完工的数量将取消，已完工的留在库存；请自行通知生产。仍然需要的，下一份计划会重新建议。",
+        "What is not made yet is cancelled, what was made stays in stock; tell production yourself. "
+        "What is still needed, the next plan suggests anew.",
+    ),
     "purchase.close_title": ("关闭采购单 {number}", "Close purchase order {number}"),
     "purchase.close_says": (
         "未到货的数量将取消，等货的客户会得到新的预计日期；请自行通知供应商。仍然需要的，下一份计划会重新建议。",

@@ -1,4 +1,4 @@
-"""Work orders to production: made, short or scrapped is reported, and stock and waiting orders follow."""
+"""Work orders to production: made, short or scrapped is reported, and stock and waiting orders follow; or they are closed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import insert, select, update
 
 from orders_core.domain.permissions import Actor
-from orders_core.errors import InvalidCommand, NotFound, QuantityExceeded
+from orders_core.errors import InvalidCommand, NotAllowed, NotFound, QuantityExceeded
 from orders_core.services.idempotency import is_repeat, keyed
 from orders_core.services.lookups import location_named, must_be_in, must_be_qty, must_work_at, skus_named
 from orders_core.services.review import rules_of
@@ -20,6 +20,9 @@ from orders_core.services.supply import request_units
 from orders_core.store.inventory import Move
 from orders_core.store.tables import Location, Order, OrderLine, ProductionOrder, ShipmentLine, Sku
 from orders_core.store.uow import UnitOfWork
+
+OPEN_PRODUCTION = ("open", "started")
+"""Production orders of which something may still come."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,14 @@ class ReportProduction:
     expiry_date: date | None = None
     unit_cost_cents: int | None = None
     idem_key: str | None = None
+
+
+@dataclass(frozen=True)
+class CloseProductionOrder:
+    """Nothing more is made of it; `reason` is kept."""
+
+    number: str
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -125,7 +136,7 @@ def report_production(uow: UnitOfWork, actor: Actor, command: ReportProduction) 
     must_work_at(actor, row.location)
     if is_repeat(uow, actor, "production.report", command):
         return _state(row, is_repeat=True)
-    must_be_in(row, "report", ("open", "started"), "production order")
+    must_be_in(row, "report", OPEN_PRODUCTION, "production order")
     must_be_qty(command.done_qty, f"{row.number} done", smallest=0)
     must_be_qty(command.scrap_qty, f"{row.number} scrap", smallest=0)
     if command.done_qty + command.scrap_qty == 0 and not command.is_finished:
@@ -134,19 +145,14 @@ def report_production(uow: UnitOfWork, actor: Actor, command: ReportProduction) 
         raise QuantityExceeded(what=row.number, asked_qty=command.done_qty, limit_qty=row.qty - row.done_qty)
     done, scrap = row.done_qty + command.done_qty, row.scrap_qty + command.scrap_qty
     is_done = command.is_finished or done == row.qty
-    version = row.version + 1
-    uow.conn.execute(
-        update(ProductionOrder)
-        .where(ProductionOrder.id == row.id)
-        .values(
-            done_qty=done,
-            scrap_qty=scrap,
-            status="done" if is_done else "started",
-            done_at=uow.now if is_done else None,
-            version=version,
-        )
+    version = _advance(
+        uow,
+        row,
+        done_qty=done,
+        scrap_qty=scrap,
+        status="done" if is_done else "started",
+        done_at=uow.now if is_done else None,
     )
-    uow.changed("production_order", row.id, version)
     if command.done_qty and row.is_stock_tracked and row.location_tracked:
         lot_code = command.lot_code or (row.number if row.is_lot_tracked else None)
         lot_id = lot_named(
@@ -175,17 +181,49 @@ def report_production(uow: UnitOfWork, actor: Actor, command: ReportProduction) 
     return ProductionState(row.number, "done" if is_done else "started", row.qty, done, scrap, short, follow_up)
 
 
+def close_production_order(uow: UnitOfWork, actor: Actor, command: CloseProductionOrder) -> ProductionState:
+    """End a production order: what is not made yet no longer counts as on order. It is *done* with what was made, or
+    *cancelled* when nothing was. Production sets no components aside, so there are none to release.
+
+    Raises:
+        NotFound, PermissionDenied: no such production order; the actor may not order, or not for its location.
+        NotAllowed: all of it is made, or it is made for a customer's order that waits for it.
+    """
+    actor.must("purchase.order")
+    row = _production_order(uow, command.number)
+    must_work_at(actor, row.location)
+    if row.status not in OPEN_PRODUCTION and row.done_qty < row.qty:
+        return _state(row, is_repeat=True)
+    refused = {"action": "close", "entity": "production order", "key": row.number, "status": row.status}
+    if row.status not in OPEN_PRODUCTION:
+        raise NotAllowed(**refused, reason="all of it is made", reason_zh="已全部完工", reason_code="all_came")
+    waits = _who_waits(uow, row)
+    if waits is not None:
+        raise NotAllowed(
+            **refused,
+            reason=f"order {waits.number} waits for it; change or cancel that order",
+            reason_zh=f"订单 {waits.number} 在等货，请修改或取消该订单",
+            reason_code="awaited",
+        )
+    status = "done" if row.done_qty else "cancelled"
+    version = _advance(uow, row, status=status, done_at=uow.now)
+    facts = {"number": row.number, "reason": command.reason}
+    uow.audit(actor, "production.close", "production_order", row.id, version=version, facts=facts)
+    short = row.qty - row.done_qty
+    return ProductionState(row.number, status, row.qty, row.done_qty, row.scrap_qty, short)
+
+
+def _advance(uow: UnitOfWork, row: Any, **values: Any) -> int:
+    """Change the production order and give it its next version, which is returned."""
+    version: int = row.version + 1
+    uow.conn.execute(update(ProductionOrder).where(ProductionOrder.id == row.id).values(version=version, **values))
+    uow.changed("production_order", row.id, version)
+    return version
+
+
 def _make_again(uow: UnitOfWork, row: Any, short: int) -> str | None:
     """A new production order for what an order line still waits for; its customer is told the new date."""
-    if row.order_line_id is None:
-        return None
-    waits = uow.row(
-        select(Order.id, Order.channel_id, ShipmentLine.backordered_qty)
-        .join(OrderLine, OrderLine.order_id == Order.id)
-        .join(ShipmentLine, ShipmentLine.order_line_id == OrderLine.id)
-        .where(OrderLine.id == row.order_line_id, ShipmentLine.backordered_qty > 0)
-        .limit(1)
-    )
+    waits = _who_waits(uow, row)
     if waits is None:
         return None
     new_id = request_units(
@@ -200,6 +238,19 @@ def _make_again(uow: UnitOfWork, row: Any, short: int) -> str | None:
     tell_delay(uow, rules_of(uow, waits.channel_id)[0], waits.id)
     number: str = uow.conn.execute(select(ProductionOrder.number).where(ProductionOrder.id == new_id)).scalar_one()
     return number
+
+
+def _who_waits(uow: UnitOfWork, row: Any) -> Any | None:
+    """The order whose line a production order is for, while it waits for units: id, number, channel_id, backordered_qty."""
+    if row.order_line_id is None:
+        return None
+    return uow.row(
+        select(Order.id, Order.number, Order.channel_id, ShipmentLine.backordered_qty)
+        .join(OrderLine, OrderLine.order_id == Order.id)
+        .join(ShipmentLine, ShipmentLine.order_line_id == OrderLine.id)
+        .where(OrderLine.id == row.order_line_id, ShipmentLine.backordered_qty > 0)
+        .limit(1)
+    )
 
 
 def _production_order(uow: UnitOfWork, number: str) -> Any:
@@ -223,5 +274,5 @@ def _production_order(uow: UnitOfWork, number: str) -> Any:
 
 
 def _state(row: Any, *, is_repeat: bool = False) -> ProductionState:
-    short = row.qty - row.done_qty if row.status == "done" else 0
+    short = 0 if row.status in OPEN_PRODUCTION else row.qty - row.done_qty
     return ProductionState(row.number, row.status, row.qty, row.done_qty, row.scrap_qty, short, is_repeat=is_repeat)

@@ -11,10 +11,10 @@ from typing import Any
 from sqlalchemy import bindparam, insert, select, text, update
 
 from orders_core.domain.permissions import Actor
-from orders_core.errors import InvalidCommand, NotFound, QuantityExceeded
+from orders_core.errors import InvalidCommand, NotAllowed, NotFound, QuantityExceeded
 from orders_core.services.fill import Filled, Level, fill_due, fill_waiting, lock_waiting_orders, who_would_get
 from orders_core.services.idempotency import is_repeat, keyed
-from orders_core.services.lookups import location_named, must_be_in, must_be_qty, skus_named
+from orders_core.services.lookups import location_named, must_be_in, must_be_qty, must_work_at, skus_named
 from orders_core.services.review import rules_of
 from orders_core.services.shortage import tell_delay
 from orders_core.services.stock import StockChanged, StockIn, bring_in, levels_now, lot_named
@@ -22,6 +22,7 @@ from orders_core.store.inventory import Move, move
 from orders_core.store.tables import (
     GoodsReceipt,
     GoodsReceiptLine,
+    Location,
     Order,
     OrderLine,
     PurchaseOrder,
@@ -255,9 +256,25 @@ def _date_anew(uow: UnitOfWork, order: Any) -> tuple[str, ...]:
 
 
 def close_purchase_order(uow: UnitOfWork, actor: Actor, command: ClosePurchaseOrder) -> PurchaseOrderState:
-    """End a purchase order: what did not come is cancelled, and who waits for it gets a new date."""
+    """End a purchase order: what did not come is cancelled, and who waits for it gets a new date.
+
+    Raises:
+        NotFound, PermissionDenied: no such purchase order; the actor may not order, or not for its location.
+        NotAllowed: all of it is received.
+    """
     actor.must("purchase.order")
     order = _purchase_order(uow, command.number)
+    must_work_at(actor, uow.conn.execute(select(Location.code).where(Location.id == order.location_id)).scalar_one())
+    if order.status == "received":
+        raise NotAllowed(
+            action="close",
+            entity="purchase order",
+            key=order.number,
+            status=order.status,
+            reason="all of it is received",
+            reason_zh="已全部收货",
+            reason_code="all_came",
+        )
     if order.status not in OPEN_PURCHASE:
         return PurchaseOrderState(order.id, order.number, order.status, order.total_cents, is_repeat=True)
     uow.conn.execute(

@@ -34,7 +34,8 @@ SAYS = {
         "override": "调整预测", "set": "保存调整", "reason": "原因", "kept": "已保存", "expires": "失效）", "back": "撤回",
         "title": "计划员的调整", "adjust": "调整历史", "ticked": re.compile("审核 2 项"),
         "go_one": "审核通过", "bad_qty": "数量 {} 不是 1 到", "suggested": "当时建议订 69 件",
-        "close": "关闭采购单", "close_go": "确认关闭", "say_why": "请填写原因。", "cancelled": "已取消",
+        "close": "关闭采购单", "close_made": "关闭生产任务单", "close_go": "确认关闭",
+        "say_why": "请填写原因。", "cancelled": "已取消",
         "qty": "采购数量（件）",
         "changed": "改数量的原因", "who": "pia 已审核", "reason_kept": "改量原因",
         "daily": "每天件数", "how": "方式", "replace": "替换每天的需求", "save": "保存调整",
@@ -53,7 +54,7 @@ SAYS = {
         "override": "Change the forecast", "set": "Set it", "reason": "Why", "kept": "Kept; plans of", "expires": "(expires",
         "back": "Take back", "title": "What planners changed", "adjust": "Adjust the past", "ticked": re.compile("Approve 2 "),
         "go_one": "Order it", "bad_qty": "{} is not a whole number from 1 to",
-        "close": "Close this order", "suggested": "69 units were suggested",
+        "close": "Close this order", "close_made": "Close this order", "suggested": "69 units were suggested",
         "close_go": "Close the order", "say_why": "Say why.", "cancelled": "is cancelled",
         "qty": "Units to buy", "changed": "Why another quantity", "who": "pia approved", "reason_kept": "changed because",
         "daily": "Units a day", "how": "How", "replace": "Replace each day's demand", "save": "Adjust",
@@ -209,6 +210,14 @@ def test_a_made_product_becomes_a_production_order_with_its_own_page(desk: Desk,
     expect(window.get_by_role("heading", name=order.number)).to_be_visible()
     expect(window.get_by_text(says["reason_kept"])).to_be_visible()
     shoot(window, f"production_{locale}")
+    button(window, says["close_made"]).click()
+    fill(window, says["reason"], "wrong quantity")
+    shoot(window, f"close_made_{locale}")
+    button(window.get_by_role("dialog"), says["close_go"]).click()
+    expect(window.get_by_text(f"{order.number} {says['cancelled']}")).to_be_visible()
+    assert rows(desk.store, select(tables.ProductionOrder.status))[0].status == "cancelled"
+    expect(button(window, says["close_made"])).to_have_count(0)
+    shoot(window, f"closed_made_{locale}")
 
 
 @pytest.mark.parametrize("locale", ["zh-CN", "en-US"])

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import csv
 import io
-from datetime import timedelta
+from datetime import date, timedelta
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
 from sqlalchemy import text, update
 
+from apps.approving import suggested
 from apps.components.planning import most_urgent_first, published_plan
 from orders_core.ports import FixedClock, SystemClock
+from orders_core.services.approve_suggestions import ApproveSuggestions, approve_suggestions
+from orders_core.services.close_replenishment import CloseReplenishment, close_replenishment
 from orders_core.services.receiving import ReceivedLine, ReceiveGoods, receive_goods
 from orders_core.store.tables import SupplierSku
 from orders_core.store.uow import Store
@@ -95,6 +99,39 @@ def test_a_suggestion_approved_twice_is_one_purchase_order_and_a_changed_one_has
     approved = again["approved"]
     assert {each["sku"] for each in approved} == trusted and all(each["is_repeat"] for each in approved)
     assert again["totals"] == [], "nothing was ordered a second time, so nothing is added up"
+
+
+@pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
+def test_what_is_made_is_closed_like_what_is_bought_and_no_longer_on_order(
+    traded: Store, cli: Cli, clock: FixedClock
+) -> None:
+    build.sku(traded, "CAKE", supply_mode="make")
+    build.stock(traded, "CAKE@WH1: 8")
+    for _ in range(7):
+        build.order(traded, "CAKE 1")
+        clock.advance(days=1)
+    clock.advance(days=-1)  # on the evening of the plan's day
+    last = clock.now().astimezone(traded.zone).date()
+
+    def cake(day: date) -> dict[str, Any]:
+        assert cli("run", "daily", "--as-of", str(day)).code == 0
+        (row,) = cli("plan", "show", "--all", "--sku", "CAKE", "--json").data["suggestions"]
+        return dict(row)
+
+    assert cake(last)["on_order_qty"] == 0
+    row = published_plan(Path("warehouse"), "en").rows.filter(pl.col("sku") == "CAKE").row(0, named=True)  # type: ignore[union-attr]
+    asked = suggested(row, as_of_date=last, qty=9, reason="fair")
+    (number,) = traded.run(approve_suggestions, build.PLANNER, ApproveSuggestions([asked], last)).production_orders
+    assert cake(last)["on_order_qty"] == 9
+    asked_again = cli("plan", "approve", "CAKE@WH1:7", "--reason", "r")
+    assert f"9 stays, not 7; to undo it: dinghuo plan close {number}" in asked_again.err
+    assert cli("plan", "close", number, "--reason", "wrong", "--dry-run", "--json").data["status"] == "cancelled"
+    assert f"{number} 已取消" in cli("plan", "close", number, "--reason", "r", "--dry-run", "--lang", "zh").err
+    clock.advance(days=1)  # the command line's clock is today's, so a plan of then would not know what it closes
+    traded.run(close_replenishment, build.PLANNER, CloseReplenishment(number, "wrong"))
+    assert cake(last + timedelta(days=1))["on_order_qty"] == 0
+    missing = cli("plan", "close", "MO-0", "--reason", "r", "--lang", "zh")
+    assert "未找到采购单或生产任务单 MO-0" in missing.err
 
 
 @pytest.mark.parametrize("backend", ["sqlite"], indirect=True)

@@ -9,9 +9,12 @@ from typing import Any
 import pytest
 from sqlalchemy import event, select, text
 
+from orders_core.domain.permissions import Actor
 from orders_core.errors import (
     IdempotencyMismatch,
     InvalidCommand,
+    NotAllowed,
+    NotFound,
     NotInBulk,
     PermissionDenied,
     SuggestionOld,
@@ -23,6 +26,8 @@ from orders_core.services.approve_suggestions import (
     Suggested,
     approve_suggestions,
 )
+from orders_core.services.cancel import CancelOrder, cancel_order
+from orders_core.services.close_replenishment import CloseReplenishment, close_replenishment
 from orders_core.services.production import ReportProduction, report_production
 from orders_core.services.receiving import ReceivedLine, ReceiveGoods, receive_goods
 from orders_core.store import tables
@@ -255,6 +260,69 @@ def test_made_suggestions_follow_the_rules_of_bought_ones(shop: Store) -> None:
     with shop.engine.begin() as conn:
         conn.execute(text("UPDATE production_order SET status = 'cancelled'"))
     assert len(shop.run(approve_suggestions, PLANNER, approve(cake())).production_orders) == 1
+
+
+def close(store: Store, number: str, reason: str = "wrong", actor: Actor = PLANNER) -> Any:
+    return store.run(close_replenishment, actor, CloseReplenishment(number, reason))
+
+
+def test_bought_and_made_orders_are_closed_alike_with_who_and_why(shop: Store) -> None:
+    done = shop.run(approve_suggestions, PLANNER, approve(cake(), suggested("LAMP")))
+    (work,), (bought_number,) = done.production_orders, done.purchase_orders
+    for number, action in ((work, "production.close"), (bought_number, "purchase_order.close")):
+        with pytest.raises(PermissionDenied):
+            close(shop, number, actor=CLERK)
+        with pytest.raises(PermissionDenied, match="WH1"):
+            close(shop, number, actor=replace(PLANNER, location_codes=frozenset({"WH2"})))
+        closed, again = close(shop, number, "too many"), close(shop, number, "again")
+        assert (closed.number, closed.status, closed.is_repeat) == (number, "cancelled", False)
+        assert (again.status, again.is_repeat) == ("cancelled", True)
+        query = text("SELECT actor, facts FROM audit_entry WHERE action = :action").bindparams(action=action)
+        (entry,) = build.rows(shop, query)
+        assert entry.actor == "pia" and "too many" in str(entry.facts)
+    (order,) = build.rows(shop, select(tables.ProductionOrder.__table__))
+    assert (order.qty, order.done_qty, order.done_at is None) == (10, 0, False), "what was ordered stays on record"
+    with pytest.raises(NotAllowed):
+        shop.run(report_production, PICKER, ReportProduction(work, done_qty=1))
+    with pytest.raises(NotFound, match="no purchase or production order MO-0"):
+        close(shop, "MO-0")
+
+
+def test_what_was_made_before_closing_stays_and_what_is_finished_is_not_closed(shop: Store) -> None:
+    (work,) = shop.run(approve_suggestions, PLANNER, approve(cake())).production_orders
+    shop.run(report_production, PICKER, ReportProduction(work, done_qty=4, scrap_qty=1))
+    closed = close(shop, work)
+    assert (closed.status, closed.done_qty, closed.short_qty) == ("done", 4, 6)
+    assert build.on_hand(shop, "CAKE@WH1") == 4
+    assert close(shop, work).is_repeat
+    shop.clock.advance(days=1)
+    done = shop.run(
+        approve_suggestions,
+        PLANNER,
+        approve(*(replace(one, as_of_date=TODAY) for one in (cake(), suggested("LAMP"))), newest_plan_date=TODAY),
+    )
+    (work,), (number,) = done.production_orders, done.purchase_orders
+    shop.run(report_production, PICKER, ReportProduction(work, done_qty=10))
+    shop.run(receive_goods, PICKER, ReceiveGoods("WH1", [ReceivedLine("LAMP", 10)], number))
+    for finished, status, said in ((work, "done", "已全部完工"), (number, "received", "已全部收货")):
+        with pytest.raises(NotAllowed, match=finished) as refused:
+            close(shop, finished)
+        assert (refused.value.code, refused.value.status) == ("E_STAGE", status)
+        assert refused.value.text("zh").endswith(said)
+
+
+def test_what_is_made_for_a_customer_is_closed_when_nobody_waits_for_it(shop: Store) -> None:
+    build.company(shop)
+    build.rules(shop, shortage={"policy": "backorder"})
+    build.stock(shop, "CAKE@WH1: 0")
+    placed = build.order(shop, "CAKE 3").number
+    ((work, _, _),) = made(shop)
+    with pytest.raises(NotAllowed, match=placed) as refused:
+        close(shop, work)
+    assert placed in refused.value.text("zh") and refused.value.reason_code == "awaited"
+    shop.run(report_production, PICKER, ReportProduction(work, done_qty=1))
+    shop.run(cancel_order, MANAGER, CancelOrder(placed, "no"))
+    assert close(shop, work).status == "done"
 
 
 def test_many_suggestions_are_approved_with_as_many_queries_as_few(shop: Store) -> None:

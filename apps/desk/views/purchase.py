@@ -12,12 +12,9 @@ from apps.components.ledger import ledger
 from apps.components.sentences import escaped
 from apps.desk.screen import Screen
 from apps.readers import locations, production_order, purchase_order
-from orders_core.services.receiving import (
-    OPEN_PURCHASE,
-    ClosePurchaseOrder,
-    PurchaseOrderState,
-    close_purchase_order,
-)
+from orders_core.services.close_replenishment import CloseReplenishment, close_replenishment
+from orders_core.services.production import OPEN_PRODUCTION, ProductionState
+from orders_core.services.receiving import OPEN_PURCHASE, PurchaseOrderState
 
 
 def show(screen: Screen) -> None:
@@ -70,29 +67,34 @@ def show(screen: Screen) -> None:
         )
     ledger(shown, figures={t("col.qty"): qty, t("purchase.received"): qty})
     if order.status in OPEN_PURCHASE:
-        if st.button(t("purchase.close"), key="close_purchase", disabled=not screen.may("purchase.order")):
-            _ask_close(screen, number)
-        screen.say_role("purchase.order")
+        _offer_close(screen, number, kind="purchase")
 
 
-def _ask_close(screen: Screen, number: str) -> None:
-    """Open the dialog that ends a purchase order, with its reason."""
+def _offer_close(screen: Screen, number: str, *, kind: str) -> None:
+    """The button that ends a purchase order or a production order (`kind`)."""
+    if st.button(screen.t(f"{kind}.close"), key="close_purchase", disabled=not screen.may("purchase.order")):
+        _ask_close(screen, number, kind=kind)
+    screen.say_role("purchase.order")
+
+
+def _ask_close(screen: Screen, number: str, *, kind: str) -> None:
+    """Open the dialog that ends it, with its reason."""
     t = screen.t
 
-    @st.dialog(t("purchase.close_title", number=number))
+    @st.dialog(t(f"{kind}.close_title", number=number))
     def ask() -> None:
-        st.markdown(t("purchase.close_says"))
+        st.markdown(t(f"{kind}.close_says"))
         reason = st.text_input(t("purchase.close_why"), key="close_reason").strip()
         if st.button(t("purchase.close_go"), type="primary", key="close_go"):
             if not reason:
                 st.warning(t("purchase.close_say_why"))
                 return
-            command = ClosePurchaseOrder(number, reason)
+            command = CloseReplenishment(number, reason)
 
-            def done(closed: PurchaseOrderState) -> str:
-                return t("purchase.close_done", number=number, status=t(f"purchase.status.{closed.status}"))
+            def done(closed: PurchaseOrderState | ProductionState) -> str:
+                return t("purchase.close_done", number=number, status=t(f"{kind}.status.{closed.status}"))
 
-            screen.act_in_dialog(close_purchase_order, command, asked="purchase", done=done)
+            screen.act_in_dialog(close_replenishment, command, asked="purchase", done=done)
 
     ask()
 
@@ -119,6 +121,8 @@ def _made(screen: Screen, order: Any, places: Mapping[str, str]) -> None:
     ledger([shown], figures={t("col.qty"): qty, t("production.done"): qty, t("production.scrap"): qty})
     if changed := _changed(screen, order):
         st.caption(changed)
+    if order.status in OPEN_PRODUCTION:
+        _offer_close(screen, order.number, kind="production")
 
 
 def _changed(screen: Screen, line: Any) -> str:
