@@ -278,11 +278,13 @@ def return_page(conn: Connection, number: str) -> ReturnPage | None:
 
 
 def approvals(conn: Connection, as_of: date) -> Mapping[tuple[str, str], Any]:
-    """What was approved of the plan of a day, by (SKU, location code).
+    """What is approved of the plan of a day, by (SKU, location code); not where the order was closed with nothing received.
 
     Rows of `orders_core.store.queries.approved_suggestions`.
     """
-    rows = conn.execute(approved_suggestions().where(SuggestionApproval.as_of_date == as_of))
+    rows = conn.execute(
+        approved_suggestions().where(SuggestionApproval.as_of_date == as_of, SuggestionApproval.withdrawn_at.is_(None))
+    )
     return {(row.sku, row.location_code): row for row in rows}
 
 

@@ -230,7 +230,7 @@ def approve(
     dry_run: DryRun = False,
 ) -> None:
     """One purchase order per supplier and place, one production order per made product. What was approved before is named,
-    not ordered again.
+    not ordered again, unless that order was closed and nothing of it had come.
     """
     from apps.approving import is_bulk, is_made, series, suggested, terms_missed, totals_by_order, why_not, worth
     from apps.components.words import say
@@ -315,7 +315,7 @@ def close(
     reason: Reason,
     dry_run: DryRun = False,
 ) -> None:
-    """What is still needed, the next plan suggests anew."""
+    """A suggestion of which nothing came can be approved again; what else is still needed, the next plan suggests anew."""
     from apps.components.words import say
     from orders_core.services.close_replenishment import CloseReplenishment, close_replenishment
     from orders_core.services.production import ProductionState

@@ -816,15 +816,15 @@ WORDS: dict[str, tuple[str, str]] = {
     "production.close": ("关闭生产任务单", "Close this order"),
     "production.close_title": ("关闭生产任务单 {number}", "Close production order {number}"),
     "production.close_says": (
-        "未完工的数量将取消，已完工的留在库存；请自行通知生产。仍然需要的，下一份计划会重新建议。",
+        "未完工的数量将取消，已完工的留在库存；请自行通知生产。一件都没完工的，可重新审核；其余仍需要的，下一份计划会重新建议。",
         "What is not made yet is cancelled, what was made stays in stock; tell production yourself. "
-        "What is still needed, the next plan suggests anew.",
+        "If nothing was made, the suggestion can be approved again; else the next plan suggests what is still needed.",
     ),
     "purchase.close_title": ("关闭采购单 {number}", "Close purchase order {number}"),
     "purchase.close_says": (
-        "未到货的数量将取消，等货的客户会得到新的预计日期；请自行通知供应商。仍然需要的，下一份计划会重新建议。",
+        "未到货的数量将取消，等货的客户会得到新的预计日期；请自行通知供应商。一件都没到的商品，其建议可重新审核；其余仍需要的，下一份计划会重新建议。",
         "What has not come is cancelled, and customers who wait for it get a new date; tell the supplier yourself. "
-        "What is still needed, the next plan suggests anew.",
+        "Suggestions of which nothing came can be approved again; what else is still needed, the next plan suggests anew.",
     ),
     "purchase.close_why": ("原因", "Why"),
     "purchase.close_say_why": ("请填写原因。", "Say why."),

@@ -1,4 +1,4 @@
-"""Approved suggestions become orders, each suggestion once, whoever clicks.
+"""Approved suggestions become orders, each suggestion once, whoever clicks, until its order is closed with nothing received.
 
 What is bought: one purchase order per supplier and place. What we make: one production order each.
 """
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any
 
-from sqlalchemy import func, insert, select
+from sqlalchemy import insert, select
 
 from orders_core.domain.permissions import Actor
 from orders_core.errors import InvalidCommand, NotInBulk, SuggestionOld, SuggestionOvertaken
@@ -21,7 +21,6 @@ from orders_core.services.production import Wanted, open_production_orders
 from orders_core.services.receiving import CreatePurchaseOrder, PurchaseLine, create_purchase_order
 from orders_core.store.queries import approved_suggestions
 from orders_core.store.tables import (
-    ProductionOrder,
     PurchaseOrder,
     PurchaseOrderLine,
     Sku,
@@ -121,6 +120,8 @@ def approve_suggestions(uow: UnitOfWork, actor: Actor, command: ApproveSuggestio
     that nobody approved yet.
 
     A suggestion (day, SKU, location) approved before keeps its order and quantity, whoever asks again: the answer names it.
+    Once that order was closed and nothing of it had come the suggestion is open again, but not for the command that was sent
+    before: its `idem_key` orders once.
     Everything is ordered, or nothing. Who may order from suppliers may have a suggestion made, too.
 
     Raises:
@@ -137,14 +138,14 @@ def approve_suggestions(uow: UnitOfWork, actor: Actor, command: ApproveSuggestio
     places = {
         code: location_named(uow, actor, code) for code in sorted({asked.location for asked in command.suggestions})
     }
-    is_repeat(uow, actor, "suggestions.approve", command)  # the key with another body is refused
+    is_sent_again = is_repeat(uow, actor, "suggestions.approve", command)  # the key with another body is refused
     skus = skus_named(uow, [asked.sku for asked in command.suggestions])
     sku_ids = sorted(sku.id for sku in skus.values())
     if not uow.is_sqlite:  # who approves the same SKU waits, and then sees what was approved
         uow.rows(select(Sku.id).where(Sku.id.in_(sku_ids)).order_by(Sku.id).with_for_update(key_share=True))
     asked_keys = [_key(asked) for asked in command.suggestions]
     _must_differ(asked_keys)
-    known = _known(uow, sku_ids, command.suggestions)
+    known = _known(uow, sku_ids, command.suggestions, withdrawn_too=is_sent_again)
     new = [asked for asked in command.suggestions if _key(asked) not in known]
     _must_be_trusted(command.suggestions, new)
     for asked in new:
@@ -158,8 +159,8 @@ def approve_suggestions(uow: UnitOfWork, actor: Actor, command: ApproveSuggestio
     for (supplier, place), members in sorted(groups.items()):
         _buy(uow, actor, supplier, place, members)
     _make(uow, actor, [asked for asked in new if asked.is_made], skus, places)
-    if new:
-        known = _known(uow, sku_ids, command.suggestions)
+    if new:  # what was approved before stays in the answer, also when somebody closed it since we looked
+        known |= _known(uow, sku_ids, command.suggestions)
     repeated = set(asked_keys) - {_key(asked) for asked in new}
     approved = tuple(
         Approved(
@@ -190,12 +191,17 @@ def _must_differ(keys: Sequence[Key]) -> None:
         seen.add(key)
 
 
-def _known(uow: UnitOfWork, sku_ids: Sequence[int], asked: Sequence[Suggested]) -> dict[Key, Any]:
-    """What was approved of these days, SKUs and places, with the order of each."""
+def _known(
+    uow: UnitOfWork, sku_ids: Sequence[int], asked: Sequence[Suggested], *, withdrawn_too: bool = False
+) -> dict[Key, Any]:
+    """What is approved of these days, SKUs and places, with the order of each; `withdrawn_too`: or was, the last time."""
     days = sorted({one.as_of_date for one in asked})
-    rows = uow.rows(
-        approved_suggestions().where(SuggestionApproval.as_of_date.in_(days), SuggestionApproval.sku_id.in_(sku_ids))
+    query = approved_suggestions().where(
+        SuggestionApproval.as_of_date.in_(days), SuggestionApproval.sku_id.in_(sku_ids)
     )
+    if not withdrawn_too:
+        query = query.where(SuggestionApproval.withdrawn_at.is_(None))
+    rows = uow.rows(query.order_by(SuggestionApproval.id))
     return {(row.as_of_date, row.sku, row.location_code): row for row in rows}
 
 
@@ -238,7 +244,7 @@ def _must_be_newest(uow: UnitOfWork, new: Sequence[Suggested], sku_ids: Sequence
         .where(
             SuggestionApproval.sku_id.in_(sku_ids),
             SuggestionApproval.business_date > oldest,
-            func.coalesce(PurchaseOrder.status, ProductionOrder.status) != "cancelled",
+            SuggestionApproval.withdrawn_at.is_(None),
         )
         .order_by(SuggestionApproval.id.desc())
     ):
@@ -338,7 +344,7 @@ def _named(asked: Suggested) -> str:
 
 
 def _keep(uow: UnitOfWork, actor: Actor, became: Sequence[tuple[Suggested, Mapping[str, int]]]) -> None:
-    """Remember what each suggestion became; its day, SKU and place are unique, so there is no second time."""
+    """Remember what each suggestion became; while that stands its day, SKU and place are unique, so there is no second time."""
     approval_id = uow.new_id(len(became))
     uow.conn.execute(
         insert(SuggestionApproval),

@@ -18,7 +18,7 @@ from orders_core.services.shortage import tell_delay
 from orders_core.services.stock import bring_in, lot_named
 from orders_core.services.supply import request_units
 from orders_core.store.inventory import Move
-from orders_core.store.tables import Location, Order, OrderLine, ProductionOrder, ShipmentLine, Sku
+from orders_core.store.tables import Location, Order, OrderLine, ProductionOrder, ShipmentLine, Sku, SuggestionApproval
 from orders_core.store.uow import UnitOfWork
 
 OPEN_PRODUCTION = ("open", "started")
@@ -183,7 +183,8 @@ def report_production(uow: UnitOfWork, actor: Actor, command: ReportProduction) 
 
 def close_production_order(uow: UnitOfWork, actor: Actor, command: CloseProductionOrder) -> ProductionState:
     """End a production order: what is not made yet no longer counts as on order. It is *done* with what was made, or
-    *cancelled* when nothing was. Production sets no components aside, so there are none to release.
+    *cancelled* when nothing was, and then the suggestion it came from is open again. Production sets no components aside, so
+    there are none to release.
 
     Raises:
         NotFound, PermissionDenied: no such production order; the actor may not order, or not for its location.
@@ -207,6 +208,12 @@ def close_production_order(uow: UnitOfWork, actor: Actor, command: CloseProducti
         )
     status = "done" if row.done_qty else "cancelled"
     version = _advance(uow, row, status=status, done_at=uow.now)
+    if not row.done_qty:
+        uow.conn.execute(
+            update(SuggestionApproval)
+            .where(SuggestionApproval.production_order_id == row.id)
+            .values(withdrawn_at=uow.now)
+        )
     facts = {"number": row.number, "reason": command.reason}
     uow.audit(actor, "production.close", "production_order", row.id, version=version, facts=facts)
     short = row.qty - row.done_qty

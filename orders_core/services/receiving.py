@@ -30,6 +30,7 @@ from orders_core.store.tables import (
     PurchaseRequest,
     Shipment,
     ShipmentLine,
+    SuggestionApproval,
     Supplier,
     SupplierSku,
 )
@@ -256,7 +257,8 @@ def _date_anew(uow: UnitOfWork, order: Any) -> tuple[str, ...]:
 
 
 def close_purchase_order(uow: UnitOfWork, actor: Actor, command: ClosePurchaseOrder) -> PurchaseOrderState:
-    """End a purchase order: what did not come is cancelled, and who waits for it gets a new date.
+    """End a purchase order: what did not come is cancelled, and who waits for it gets a new date. Suggestions it came from
+    are open again where nothing of them came.
 
     Raises:
         NotFound, PermissionDenied: no such purchase order; the actor may not order, or not for its location.
@@ -283,6 +285,14 @@ def close_purchase_order(uow: UnitOfWork, actor: Actor, command: ClosePurchaseOr
             " WHERE purchase_order_id = :id"
         ),
         {"id": order.id},
+    )
+    nothing_came = select(PurchaseOrderLine.id).where(
+        PurchaseOrderLine.purchase_order_id == order.id, PurchaseOrderLine.received_qty == 0
+    )
+    uow.conn.execute(
+        update(SuggestionApproval)
+        .where(SuggestionApproval.purchase_order_line_id.in_(nothing_came))
+        .values(withdrawn_at=uow.now)
     )
     came = uow.conn.execute(
         text("SELECT COALESCE(SUM(received_qty), 0) FROM purchase_order_line WHERE purchase_order_id = :id"),

@@ -460,7 +460,7 @@ def open_purchase_orders(conn: Connection, *, limit: int = 200) -> Sequence[Any]
 
 
 def approved_suggestions() -> Any:
-    """The approvals of suggestions with the order each became, to narrow with `where`.
+    """The approvals of suggestions with the order each became, to narrow with `where`: those with no `withdrawn_at` stand.
 
     Rows of as_of_date, sku, location_code, suggested_qty, approved_qty, reason, approved_by, approved_at, business_date, and of
     the purchase order, or the production order of a made SKU, order_id, number, status and is_made.

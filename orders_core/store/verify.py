@@ -417,7 +417,10 @@ FACTS: dict[str, Facts] = {
         SELECT a.as_of_date, a.sku_id, a.location_id, a.approved_qty, coalesce(p.number, m.number) AS number,
           coalesce(l.qty, m.qty) AS bought_qty,
           CASE WHEN coalesce(l.sku_id, m.sku_id) = a.sku_id AND coalesce(p.location_id, m.location_id) = a.location_id
-            THEN 0 ELSE 1 END AS is_another
+            THEN 0 ELSE 1 END AS is_another,
+          CASE WHEN a.withdrawn_at IS NULL THEN 0 ELSE 1 END AS is_withdrawn,
+          CASE WHEN m.status = 'cancelled' OR (p.status IN ('cancelled', 'closed') AND l.received_qty = 0)
+            THEN 1 ELSE 0 END AS is_closed_empty, coalesce(p.status, m.status) AS status
         FROM suggestion_approval a LEFT JOIN purchase_order_line l ON l.id = a.purchase_order_line_id
           LEFT JOIN purchase_order p ON p.id = l.purchase_order_id
           LEFT JOIN production_order m ON m.id = a.production_order_id""",
@@ -962,6 +965,13 @@ INVARIANTS: tuple[Invariant, ...] = (
         "is_another = 1 OR approved_qty <> bought_qty",
         en="{approved_qty} approved, but {number} orders {bought_qty}, or another SKU, or for another place",
         zh="审核通过 {approved_qty}，但 {number} 订 {bought_qty}，或商品、仓库不同",
+    ),
+    Invariant(
+        "suggestion_withdrawn",
+        "suggestion_approval",
+        "is_withdrawn <> is_closed_empty",
+        en="withdrawn: {is_withdrawn}, but {number} is {status}, closed with nothing received: {is_closed_empty}",
+        zh="已撤回：{is_withdrawn}，但 {number} 状态为 {status}，关闭时未收到货：{is_closed_empty}",
     ),
     Invariant(
         "transfer_left_stock",

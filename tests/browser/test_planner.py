@@ -346,6 +346,13 @@ def test_another_quantity_needs_a_reason_and_is_shown_with_it(desk: Desk, window
     assert rows(desk.store, select(tables.PurchaseOrder.status))[0].status == "cancelled"
     expect(button(window, says["close"])).to_have_count(0)
     shoot(window, f"closed_{locale}")
+    desk.app.visit(window, "product?sku=CUP&at=WH9&role=planner")
+    expect(window.get_by_text(says["who"])).to_have_count(0)
+    shoot(window, f"open_again_{locale}")
+    button(window, says["one"]).click()
+    button(window.get_by_role("dialog"), says["go_one"]).click()
+    expect(window.get_by_text(says["who"])).to_be_visible()
+    assert bought(desk) == [("CUP", 77), ("CUP", 69)]
 
 
 @DESKTOP_AND_PHONE

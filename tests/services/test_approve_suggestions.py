@@ -16,6 +16,7 @@ from orders_core.errors import (
     NotAllowed,
     NotFound,
     NotInBulk,
+    OrdersError,
     PermissionDenied,
     SuggestionOld,
     SuggestionOvertaken,
@@ -31,7 +32,8 @@ from orders_core.services.close_replenishment import CloseReplenishment, close_r
 from orders_core.services.production import ReportProduction, report_production
 from orders_core.services.receiving import ReceivedLine, ReceiveGoods, receive_goods
 from orders_core.store import tables
-from orders_core.store.uow import Store
+from orders_core.store.queries import approved_suggestions
+from orders_core.store.uow import Store, UnitOfWork
 from orders_core.store.verify import verify
 from tests.support import build
 from tests.support.build import CLERK, MANAGER, PICKER, PLANNER
@@ -257,8 +259,7 @@ def test_made_suggestions_follow_the_rules_of_bought_ones(shop: Store) -> None:
     with pytest.raises(SuggestionOvertaken, match=number):
         shop.run(approve_suggestions, PLANNER, approve(cake(), suggested("LAMP")))
     shop.run(approve_suggestions, PLANNER, approve(suggested("LAMP")))
-    with shop.engine.begin() as conn:
-        conn.execute(text("UPDATE production_order SET status = 'cancelled'"))
+    close(shop, number)
     assert len(shop.run(approve_suggestions, PLANNER, approve(cake())).production_orders) == 1
 
 
@@ -323,6 +324,65 @@ def test_what_is_made_for_a_customer_is_closed_when_nobody_waits_for_it(shop: St
     shop.run(report_production, PICKER, ReportProduction(work, done_qty=1))
     shop.run(cancel_order, MANAGER, CancelOrder(placed, "no"))
     assert close(shop, work).status == "done"
+
+
+def standing(store: Store) -> list[tuple[str, str]]:
+    """(SKU, number) of every suggestion that is approved now."""
+    query = approved_suggestions().where(tables.SuggestionApproval.withdrawn_at.is_(None))
+    return sorted((row.sku, row.number) for row in build.rows(store, query))
+
+
+def test_a_suggestion_whose_order_was_closed_with_nothing_received_is_open_again(shop: Store) -> None:
+    asked = (cake(), suggested("LAMP"), suggested("RUG"))
+    first = shop.run(approve_suggestions, PLANNER, approve(*asked, idem_key="click"))
+    (work,), (number,) = first.production_orders, first.purchase_orders
+    shop.run(receive_goods, PICKER, ReceiveGoods("WH1", [ReceivedLine("LAMP", 4)], number))
+    assert close(shop, number).status == "closed" and close(shop, work).status == "cancelled"
+    repeated = shop.run(approve_suggestions, PLANNER, approve(*asked, idem_key="click"))
+    assert repeated.is_repeat and [one.number for one in repeated.approved] == [work, number, number], "the same click"
+    again = shop.run(approve_suggestions, MANAGER, approve(replace(asked[0], qty=3, reason="less"), *asked[1:]))
+    assert [one.is_repeat for one in again.approved] == [False, True, False], "of the lamps four came"
+    assert [(one.qty, one.approved_by) for one in again.approved] == [(3, "mei"), (10, "pia"), (10, "mei")]
+    new_work, new_number = again.approved[0].number, again.approved[2].number
+    assert standing(shop) == [("CAKE", new_work), ("LAMP", number), ("RUG", new_number)]
+    assert [(sku, qty) for _, sku, qty in made(shop)] == [("CAKE", 10), ("CAKE", 3)]
+    assert len(build.rows(shop, select(tables.SuggestionApproval.id))) == 5, "who approved what before stays on record"
+    third = shop.run(approve_suggestions, PLANNER, approve(*asked))
+    assert third.is_repeat and [one.number for one in third.approved] == [new_work, number, new_number]
+    repeated = shop.run(approve_suggestions, PLANNER, approve(*asked, idem_key="click"))
+    assert [one.number for one in repeated.approved] == [new_work, number, new_number]
+
+
+def approve_or_close(uow: UnitOfWork, actor: Actor, command: Any) -> Any:
+    """Either, for processes that do both at once."""
+    service: Any = approve_suggestions if isinstance(command, ApproveSuggestions) else close_replenishment
+    return service(uow, actor, command)
+
+
+@pytest.mark.parametrize("is_closed_before", [True, False])
+def test_processes_that_approve_a_closed_suggestion_again_at_once_order_it_once(
+    shop: Store, stated_count, is_closed_before: bool
+) -> None:
+    """While some close the first orders and others approve, nothing is ever ordered twice beside a standing order."""
+    count = stated_count(small=8, stated=60)
+    asked = (cake(), suggested("LAMP"))
+    first = shop.run(approve_suggestions, PLANNER, approve(*asked))
+    numbers = {one.sku: one.number for one in first.approved}
+    closings = [CloseReplenishment(number, "wrong") for number in numbers.values()]
+    if is_closed_before:
+        for closing in closings:
+            shop.run(close_replenishment, PLANNER, closing)
+    commands = [approve(*asked[:: 1 if n % 2 else -1], idem_key=f"click {n}") for n in range(count)]
+    mixed = [*commands[: count // 2], *closings, *commands[count // 2 :]]
+    answers = build.at_once(shop, approve_or_close, MANAGER, mixed, processes=4)
+    assert not [answer for answer in answers if isinstance(answer, OrdersError)], answers
+    shop.run(approve_suggestions, MANAGER, approve(*asked))  # whoever asked before the closing got the first order
+    now = dict(standing(shop))
+    assert set(now) == {"CAKE", "LAMP"} and not set(now.values()) & set(numbers.values())
+    assert [(sku, qty) for _, sku, qty in (*bought(shop), *made(shop))] == [("LAMP", 10)] * 2 + [("CAKE", 10)] * 2
+    for answer in answers:
+        if isinstance(answer, ApprovedSuggestions):
+            assert all(one.number in (numbers[one.sku], now[one.sku]) for one in answer.approved)
 
 
 def test_many_suggestions_are_approved_with_as_many_queries_as_few(shop: Store) -> None:

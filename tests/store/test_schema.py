@@ -238,6 +238,32 @@ def test_what_was_approved_before_suggestions_could_be_made_survives_the_upgrade
     assert (kept.approved_qty, kept.purchase_order_line_id, kept.production_order_id) == (10, 601, None)
 
 
+@pytest.mark.parametrize(("received_qty", "is_open_again"), [(0, True), (7, False)])
+def test_suggestions_whose_orders_were_closed_empty_before_the_upgrade_are_open_again(
+    new_database: NewDatabase, received_qty: int, is_open_again: bool
+) -> None:
+    url = new_database(empty=True)
+    config, engine = schema.alembic_config(), make_engine(url)
+    with engine.begin() as conn:
+        config.attributes["connection"] = conn
+        command.upgrade(config, "0003")
+    small_business(Store(engine, clock=FixedClock(datetime(2026, 3, 2, tzinfo=UTC)), zone=ZoneInfo("Asia/Shanghai")))
+    with engine.begin() as conn:
+        conn.execute(text("UPDATE purchase_order SET status = 'closed'"))
+        conn.execute(text("UPDATE purchase_order_line SET received_qty = :qty"), {"qty": received_qty})
+        conn.execute(
+            text(
+                "INSERT INTO audit_entry (at, actor, roles, action, entity, entity_id)"
+                " VALUES (1772500000000000, 'pia', 'planner', 'purchase_order.close', 'purchase_order', 600)"
+            )
+        )
+    schema.upgrade(url)
+    with engine.connect() as conn:
+        (kept,) = conn.execute(select(tables.SuggestionApproval.__table__)).all()
+    engine.dispose()
+    assert kept.withdrawn_at == (datetime(2026, 3, 3, 1, 6, 40, tzinfo=UTC) if is_open_again else None)
+
+
 # -------------------------------------------------------------------------------------------------------------- refused
 
 

@@ -116,6 +116,7 @@ BREAKS: dict[str, list[str]] = {
     "receipt_in_stock": [f"{_MOVE} reason = 'adjust' WHERE reason = 'receipt' AND state = 'inspection'"],
     "purchase_order_total": ["UPDATE purchase_order SET total_cents = 1001"],
     "suggestion_bought": ["UPDATE suggestion_approval SET approved_qty = 11, reason = 'x'"],
+    "suggestion_withdrawn": ["UPDATE suggestion_approval SET withdrawn_at = 1"],
     "purchase_line_received": ["UPDATE purchase_order_line SET received_qty = 8"],
     "transfer_left_stock": [f"{_MOVE} source = NULL WHERE reason = 'transfer_out'"],
     "transfer_in_stock": ["UPDATE transfer_line SET received_qty = 2"],

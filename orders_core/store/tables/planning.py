@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import date, datetime
 
-from sqlalchemy import CheckConstraint, Index, UniqueConstraint
+from sqlalchemy import CheckConstraint, Index, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from orders_core.store.base import Base, Id, Version, never_negative, one_of, ref
@@ -76,12 +76,21 @@ class DemandAdjustment(Base):
 class SuggestionApproval(Base):
     """One row per approved suggestion (day of the plan, SKU, location) and what it became.
 
-    That is a line of a purchase order, or of a made SKU a production order.
+    That is a line of a purchase order, or of a made SKU a production order. When it is closed and nothing of it came, the
+    approval is withdrawn: it stays on record, and the suggestion may be approved again.
     """
 
     __tablename__ = "suggestion_approval"
     __table_args__ = (
-        UniqueConstraint("as_of_date", "sku_id", "location_id"),  # approved once, however often it is clicked
+        Index(  # approved once, however often it is clicked
+            "uq_suggestion_approval_standing",
+            "as_of_date",
+            "sku_id",
+            "location_id",
+            unique=True,
+            sqlite_where=text("withdrawn_at IS NULL"),
+            postgresql_where=text("withdrawn_at IS NULL"),
+        ),
         UniqueConstraint("purchase_order_line_id"),
         UniqueConstraint("production_order_id"),
         CheckConstraint("(purchase_order_line_id IS NULL) <> (production_order_id IS NULL)", name="bought_or_made"),
@@ -103,3 +112,4 @@ class SuggestionApproval(Base):
     business_date: Mapped[date]
     purchase_order_line_id: Mapped[int | None] = mapped_column(ref("purchase_order_line"))
     production_order_id: Mapped[int | None] = mapped_column(ref("production_order"))
+    withdrawn_at: Mapped[datetime | None]
