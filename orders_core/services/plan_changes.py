@@ -191,6 +191,7 @@ def _must_be_new(uow: UnitOfWork, command: SetOverride, sku_id: int, location_id
             ForecastOverride.kind == command.kind,
             ForecastOverride.amount == float(command.amount),
             ForecastOverride.withdrawn_at.is_(None),
+            ForecastOverride.expires_date > uow.today,
         )
     )
     if same:

@@ -100,6 +100,20 @@ def test_an_override_that_cannot_be_meant_is_refused(shop: Store, change: dict, 
     assert kept(shop, tables.ForecastOverride) == []
 
 
+def test_the_same_override_is_refused_while_it_is_in_force_and_not_once_it_expired(shop: Store) -> None:
+    today = shop.clock.now().astimezone(shop.zone).date()
+    early = replace(OVERRIDE, from_date=today, through_date=today + timedelta(9), expires_date=today + timedelta(2))
+    first = shop.run(set_override, PLANNER, early)
+    shop.clock.advance(days=1)
+    later = replace(early, expires_date=None)
+    with pytest.raises(InvalidCommand, match="pia") as refused:
+        shop.run(set_override, PLANNER, later)
+    assert refused.value.facts["problem"] == "overridden_alike" and refused.value.number == first.change_id
+    shop.clock.advance(days=1)  # plans of this day on know nothing of the first
+    second = shop.run(set_override, PLANNER, later)
+    assert [row.id for row in kept(shop, tables.ForecastOverride)] == [first.change_id, second.change_id]
+
+
 @pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
 def test_an_adjustment_that_cannot_be_meant_is_refused(shop: Store) -> None:
     for change, words in (
