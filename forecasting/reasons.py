@@ -196,8 +196,9 @@ REASONS: dict[str, tuple[str, str]] = {
     ),
     "aims_at_fill_rate": ("补货目标：满足率 {fill_rate_ratio}", "orders are for a fill rate of {fill_rate_ratio}"),
     "aims_within": (
-        "一份计划的采购和生产合计不超过 {budget_cents}（进价未知的不计）",
-        "the orders of a plan, made goods included, cost no more than {budget_cents} (what has no known cost does not count)",
+        "每份计划的采购和生产合计不超过 {budget_cents}（之前计划已审核的和进价未知的不计）",
+        "the orders of each plan, made goods included, cost no more than {budget_cents} (what was approved of earlier plans "
+        "and what has no known cost does not count)",
     ),
     "aims_of_class": (
         "{product_class} 类商品按周期服务率 {cycle_service_ratio}",

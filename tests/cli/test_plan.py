@@ -286,7 +286,9 @@ def test_what_suggestions_aim_at_is_set_and_shown_in_a_line(traded: Store, cli: 
     held = cli("setup", "target", "--budget", "CNY=500.50", "--budget", "EUR=9", "--holding", "0.3", "--json").data
     assert (held["budget_cents"], held["holding_ratio"]) == ({"CNY": 50_050, "EUR": 900}, 0.3)
     lifted = cli("setup", "target", "--budget", "EUR=none", "--reason", "no longer").out
-    assert "the orders of a plan, made goods included, cost no more than ¥500.50" in lifted and "€" not in lifted
+    assert "the orders of each plan, made goods included, cost no more than ¥500.50" in lifted and "€" not in lifted
+    assert "what was approved of earlier plans" in lifted
+    assert "之前计划已审核的" in cli("setup", "target", "--lang", "zh").out
     assert "tonight" not in cli("setup", "target", "--budget", "EUR=none", "--reason", "again").err, "nothing changed"
     assert "EUR is named twice" in cli("setup", "target", "--budget", "EUR=1", "--budget", "EUR=2").err
     assert cli("setup", "target", "--budget", "JPY=12.5").err.endswith("like 1234\n")
