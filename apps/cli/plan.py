@@ -87,7 +87,9 @@ def show(
     for_person = not (out.is_json or as_csv)
     if limit is None:  # a person reads the first ones, a program all of them
         limit = SHOWN_ROWS if for_person else plan.rows.height
-    rows = most_urgent_first(plan.rows, known.as_of_date).head(limit).to_dicts()
+    sorted_rows = most_urgent_first(plan.rows, known.as_of_date)
+    beyond = sorted_rows["status"].eq("cut").sum()
+    rows = sorted_rows.head(limit).to_dicts()
     for row in rows:
         became = approved.get((row["sku"], row["location_code"]))
         row["approved_number"] = became.number if became else None
@@ -124,9 +126,10 @@ def show(
         data={"publication": known, "total": plan.rows.height, "suggestions": rows},
     )
     total, published = plan.rows.height, f"{known.published_at:%Y-%m-%d %H:%M} UTC"
+    en, zh = (f", {beyond} of them beyond the budget", f"（其中 {beyond} 条超出预算）") if beyond else ("", "")
     out.say(
-        f"{len(rows)} of {total} suggestions, as of {known.as_of_date}, published {published}",
-        f"共 {total} 条建议，显示 {len(rows)} 条；数据截至 {known.as_of_date}，发布于 {published}",
+        f"{len(rows)} of {total} suggestions{en}, as of {known.as_of_date}, published {published}",
+        f"共 {total} 条建议{zh}，显示 {len(rows)} 条；数据截至 {known.as_of_date}，发布于 {published}",
     )
     if is_list and rows:
         out.say("the whole reason: --sku SKU, or --csv", "完整原因：--sku 货号，或 --csv")

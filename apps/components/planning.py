@@ -59,20 +59,20 @@ def most_urgent_first(rows: pl.DataFrame, as_of: date) -> pl.DataFrame:
         as_of: The day the plan knows.
 
     Returns:
-        The rows with a `status`: `out` (nothing free on the shelf), `now` (the day to order has come; of places that send
-        for each other, of them all), `soon` (it comes within
-        a week), `later`, `cut` (no budget left for it), `enough` (nothing to order). Sorted by status, then by the day to
-        order, then the most money first.
+        The rows with a `status`: `out` (nothing free on the shelf, and some is to be ordered), `now` (the day to order has
+        come; of places that send for each other, of them all), `soon` (it comes within a week), `later`, `cut` (wanted, but
+        no budget left for it), `enough` (nothing to order). Sorted by status, then by the day to order, then the most money
+        first.
     """
     shelf_is_empty = pl.col("on_hand_qty").is_not_null() & (pl.col("on_hand_qty") <= pl.col("reserved_qty"))
     is_cut = pl.col("reason_codes").list.contains("budget_cut")
     status = (
         pl.when((pl.col("suggested_qty") == 0) & ~is_cut)
         .then(pl.lit("enough"))
-        .when(shelf_is_empty)
-        .then(pl.lit("out"))
         .when(pl.col("suggested_qty") == 0)
         .then(pl.lit("cut"))
+        .when(shelf_is_empty)
+        .then(pl.lit("out"))
         .when(pl.col("order_by_date") <= as_of)
         .then(pl.lit("now"))
         .when(pl.col("order_by_date") <= as_of + SOON)

@@ -17,6 +17,7 @@ from apps.components.planning import most_urgent_first, published_plan
 from orders_core.ports import FixedClock, SystemClock
 from orders_core.services.approve_suggestions import ApproveSuggestions, approve_suggestions
 from orders_core.services.close_replenishment import CloseReplenishment, close_replenishment
+from orders_core.services.plan_changes import SetPlanning, set_planning
 from orders_core.services.receiving import ReceivedLine, ReceiveGoods, receive_goods
 from orders_core.store.tables import SupplierSku
 from orders_core.store.uow import Store
@@ -174,7 +175,7 @@ def test_the_plan_is_listed_in_the_order_of_the_desk_and_says_what_was_approved(
     assert (rows[0]["approved_by"], rows[1]["unit_cost_cents"]) == ("pia", "450")
     for beyond, statuses in (
         ("LAMP", [("LAMP", "cut"), ("RUG", "enough")]),
-        ("RUG", [("RUG", "out"), ("LAMP", "enough")]),
+        ("RUG", [("RUG", "cut"), ("LAMP", "enough")]),  # out of stock, but of it nothing is ordered
     ):
         cut = desk.rows.with_columns(
             suggested_qty=pl.lit(0), reason_codes=pl.when(pl.col("sku") == beyond).then(["budget_cut"]).otherwise([])
@@ -259,6 +260,7 @@ def test_what_overrides_were_worth_is_listed_and_an_older_plan_needs_a_word(
 
 @pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
 def test_what_each_service_would_take_is_a_table_and_a_file(traded: Store, cli: Cli) -> None:
+    assert cli("run", "daily", "--as-of", LAST_DAY).code == 0
     shown = cli("plan", "service").out.splitlines()
     assert shown[0].split("  ")[0] == "cycle service" and shown[1].startswith("50 %")
     assert {"least cost", "as now"} <= {line.split("  ")[0] for line in shown}
@@ -268,6 +270,20 @@ def test_what_each_service_would_take_is_a_table_and_a_file(traded: Store, cli: 
     assert cli("plan", "service", "--csv").out.startswith("currency,order_aim,service_ratio,")
     assert cli("plan", "service", "--class", "ax").code == 2
     assert len(cli("plan", "service", "--class", "CZ", "--json").data["targets"]) in (0, 16)
+
+
+@pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
+def test_what_the_budget_leaves_out_is_listed_as_beyond_it_also_when_out_of_stock(
+    traded: Store, cli: Cli, clock: FixedClock
+) -> None:
+    clock.advance(days=-1)
+    traded.run(set_planning, build.PLANNER, SetPlanning(budgets={"CNY": 1}, reason="none left"))
+    last = str(clock.now().astimezone(traded.zone).date())
+    assert cli("run", "daily", "--as-of", last).code == 0
+    rows = cli("plan", "show", "--json").data["suggestions"]
+    assert {row["suggested_qty"] for row in rows} == {0} and {row["status"] for row in rows} == {"cut"}
+    assert "2 of 2 suggestions, 2 of them beyond the budget" in cli("plan", "show").err
+    assert "共 2 条建议（其中 2 条超出预算）" in cli("plan", "show", "--lang", "zh").err
 
 
 @pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
