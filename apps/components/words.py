@@ -378,6 +378,7 @@ WORDS: dict[str, tuple[str, str]] = {
     "edit.stock": ("占用 {reserved} 件，欠货 {backordered} 件", "Reserved {reserved}, waiting {backordered} units"),
     "edit.promise": ("承诺日 {day}", "Promised by {day}"),
     "edit.apply": ("确认修改", "Apply the change"),
+    "edit.bad_qty": ("数量 {qty} 不是 0 到 {most} 的整数。", "{qty} is not a whole number from 0 to {most}."),
     "edit.same": ("数量未变。", "The quantity is the same."),
     # told by the core
     "told.already_approved": (

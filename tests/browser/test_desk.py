@@ -261,6 +261,11 @@ def test_a_new_quantity_shows_its_money_and_stock_before_it_is_written(desk: Des
     page.get_by_role("button", name="改数量").click()
     dialog = page.get_by_role("dialog")
     quantity = dialog.get_by_role("spinbutton")
+    for wrong in ("99999999", "-1"):  # what was typed is never taken for the last good number
+        quantity.fill(wrong)
+        quantity.press("Enter")
+        expect(dialog.get_by_text(f"数量 {int(wrong):,} 不是 0 到 9,999,999".replace("-", "−"))).to_be_visible()
+        expect(dialog.get_by_role("button", name="确认修改")).to_have_count(0)
     quantity.fill("120")
     quantity.press("Enter")
     expect(dialog.get_by_text("¥1,010.00 → ¥1,200.00（+¥190.00）")).to_be_visible()

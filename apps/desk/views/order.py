@@ -29,6 +29,7 @@ from orders_core.domain.lifecycle import PERMISSIONS
 from orders_core.domain.validation import said_reason
 from orders_core.errors import OrdersError
 from orders_core.services.cancel import CancelOrder, cancel_order, preview_cancel
+from orders_core.services.drafting import MAX_QTY
 from orders_core.services.edit import EditOrder, LineChange, edit_order, preview_edit
 from orders_core.services.perform import PerformServices, perform_services
 from orders_core.services.review import (
@@ -552,11 +553,13 @@ def _edit(screen: Screen, page: OrderPage) -> None:
         line = lines[line_no]
         new = st.number_input(
             t("ask.new_qty", unit=_unit(screen, line)),
-            min_value=0,
-            max_value=9_999_999,
-            value=line.pack_qty,
+            value=line.pack_qty,  # no bounds: out of them the field would keep the last good number
+            step=1,
             key=f"qty_{line_no}",
         )
+        if not 0 <= new <= MAX_QTY:
+            st.error(t("edit.bad_qty", qty=qty(int(new)), most=qty(MAX_QTY)), icon=":material/block:")
+            return
         why = st.text_input(t("reason"), key="why_edit")
         if new == line.pack_qty:
             st.caption(t("edit.same"))
