@@ -288,6 +288,17 @@ def approvals(conn: Connection, as_of: date) -> Mapping[tuple[str, str], Any]:
     return {(row.sku, row.location_code): row for row in rows}
 
 
+def closed_again(conn: Connection, as_of: date) -> frozenset[tuple[str, str]]:
+    """The suggestions of a day's plan, by (SKU, location code), whose order a person closed with nothing received.
+
+    They are open, but nobody means them when approving all that is trusted.
+    """
+    query = approved_suggestions().where(
+        SuggestionApproval.as_of_date == as_of, SuggestionApproval.withdrawn_at.is_not(None)
+    )
+    return frozenset((row.sku, row.location_code) for row in conn.execute(query)) - approvals(conn, as_of).keys()
+
+
 def overrides(
     conn: Connection, *, sku: str | None = None, location_code: str | None = None, in_force_on: date | None = None
 ) -> Sequence[Any]:

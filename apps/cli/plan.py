@@ -237,6 +237,7 @@ def approve(
     """
     from apps.approving import is_bulk, is_made, series, suggested, terms_missed, totals_by_order, why_not, worth
     from apps.components.words import say
+    from apps.readers import closed_again
     from orders_core.services.approve_suggestions import ApproveSuggestions, approve_suggestions
     from pipelines.plan import suggestions
 
@@ -253,11 +254,14 @@ def approve(
     rows = {(row["sku"], row["location_code"]): row for row in plan.rows.iter_rows(named=True)}
     if trusted:
         _must_be_bought_from(supplier, rows.values())
+        with out.store() as store, store.reading() as conn:
+            closed = closed_again(conn, plan.publication.as_of_date)
         chosen = [
             (row, row["suggested_qty"])
             for row in rows.values()
             if why_not(row) is None
             and is_bulk(row)
+            and (row["sku"], row["location_code"]) not in closed
             and (supplier is None or (supplier == row["supplier_code"] and not is_made(row)))
         ]
         if not chosen:

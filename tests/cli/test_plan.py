@@ -96,12 +96,15 @@ def test_a_suggestion_approved_twice_is_one_purchase_order_and_a_changed_one_has
     assert cli("plan", "close", "PO-0", "--reason", "r").err.startswith("E_NOT_FOUND")
     (rug,) = cli("plan", "show", "--sku", "RUG", "--json").data["suggestions"]
     assert rug["approved_number"] is None, "nothing of it had come: the suggestion is open again"
+    unseen = cli("plan", "approve", "--trusted", "--dry-run", "--json").data["approved"]
+    assert "RUG" not in {each["sku"] for each in unseen}, "a person closed it: only a person orders it again"
     assert cli(*seven, "--json").data["purchase_orders"] != [number]
     assert lines_bought(traded)[1:] == [("RUG", 7), ("RUG", 7)]
     rows = cli("plan", "show", "--json").data["suggestions"]
     trusted = {row["sku"] for row in rows if row["grade"] in ("A", "B") or "min_max" in row["reason_codes"]}
     again = cli("plan", "approve", "--trusted", "--json").data
     approved = again["approved"]
+    assert "RUG" in trusted
     assert {each["sku"] for each in approved} == trusted and all(each["is_repeat"] for each in approved)
     assert again["totals"] == [], "nothing was ordered a second time, so nothing is added up"
 

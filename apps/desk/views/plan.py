@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import date
 from typing import Any
 
@@ -18,7 +18,7 @@ from apps.components.planning import STALE_AFTER, STATUSES, Published, override_
 from apps.components.sentences import escaped
 from apps.desk.screen import Screen, from_url, to_url
 from apps.desk.views.approve import ask_approval, listed
-from apps.readers import approvals, locations
+from apps.readers import approvals, closed_again, locations
 
 ROWS = 50
 Known = Mapping[tuple[str, str], Any]  # what was approved, by SKU and location: `readers.approvals`
@@ -38,7 +38,8 @@ def show(screen: Screen) -> None:
     to_buy = published.rows.filter(pl.col("suggested_qty") > 0)
     with screen.store.reading() as conn:
         known, places = approvals(conn, published.as_of_date), locations(conn, language=screen.language)
-    _sentence(screen, to_buy, known)
+        closed = closed_again(conn, published.as_of_date)
+    _sentence(screen, to_buy, _trusted(to_buy, known, closed))
     st.caption(escaped(published.aim))
     rows = _filtered(screen, published, places)
     if rows.is_empty():
@@ -56,7 +57,7 @@ def show(screen: Screen) -> None:
         st.pagination(pages, key="page", bind="query-params")
     _ordered(screen, known)
     _worth(screen)
-    _actions(screen, published, rows, selected, known)
+    _actions(screen, published, rows, selected or _trusted(rows, known, closed), known, is_ticked=bool(selected))
 
 
 def plan_age(screen: Screen, as_of: date, published_at: Any) -> str:
@@ -78,7 +79,7 @@ def warn_if_stale(screen: Screen, as_of: date, published_at: Any) -> None:
         )
 
 
-def _sentence(screen: Screen, to_buy: pl.DataFrame, known: Known) -> None:
+def _sentence(screen: Screen, to_buy: pl.DataFrame, trusted: Sequence[Mapping[str, Any]]) -> None:
     """How many decisions, how much money, how many of them may be approved together."""
     t = screen.t
     value = to_buy.filter(pl.col("order_value_cents").is_not_null()).group_by("currency").agg(
@@ -87,8 +88,7 @@ def _sentence(screen: Screen, to_buy: pl.DataFrame, known: Known) -> None:
     amounts = [
         short_money(cents, currency, screen.language) for currency, cents in value.iter_rows() if currency is not None
     ]
-    trusted = len(_trusted(to_buy, known))
-    said = [t("plan.decisions", n=qty(to_buy.height)), " + ".join(amounts), t("plan.trusted", n=qty(trusted))]
+    said = [t("plan.decisions", n=qty(to_buy.height)), " + ".join(amounts), t("plan.trusted", n=qty(len(trusted)))]
     st.markdown(" · ".join(part for part in said if part))
 
 
@@ -269,19 +269,21 @@ def _actions(
     screen: Screen,
     published: Published,
     rows: pl.DataFrame,
-    selected: list[dict[str, Any]],
+    wanted: list[dict[str, Any]],
     known: Known,
+    *,
+    is_ticked: bool,
 ) -> None:
     """The bar at the bottom: approve what is ticked, or else all of `rows` that may be approved unseen."""
     t = screen.t
     chosen, left_out = [], defaultdict[str, list[str]](list)
-    for row in selected or _trusted(rows, known):
+    for row in wanted:
         reason = _why_not(row, known)
         if reason is None:
             chosen.append(row)
         else:
             left_out[reason].append(row["sku"])
-    if selected:
+    if is_ticked:
         _say_left_out(screen, left_out)
     if not chosen:
         return
@@ -299,7 +301,7 @@ def _actions(
     )
     with st.bottom, st.container(horizontal=True, vertical_alignment="center", gap="small"):
         trusted = "plan.approve_trusted" if is_whole else "plan.approve_trusted_shown"
-        label = t("plan.approve_n" if selected else trusted, n=len(chosen), worth=worth)
+        label = t("plan.approve_n" if is_ticked else trusted, n=len(chosen), worth=worth)
         if st.button(label, type="primary", key="approve_plan", disabled=not screen.may("purchase.order")):
             ask_approval(screen, chosen, as_of_date=published.as_of_date)
         screen.say_role("purchase.order")
@@ -310,9 +312,16 @@ def _why_not(row: Mapping[str, Any], known: Known) -> str | None:
     return "approved" if (row["sku"], row["location_code"]) in known else why_not(row)
 
 
-def _trusted(rows: pl.DataFrame, known: Known) -> list[dict[str, Any]]:
-    """The rows that may be approved together and are not yet: what the page counts is what its button approves."""
-    return [row for row in rows.iter_rows(named=True) if is_bulk(row) and _why_not(row, known) is None]
+def _trusted(rows: pl.DataFrame, known: Known, closed: Collection[tuple[str, str]]) -> list[dict[str, Any]]:
+    """The rows that may be approved together and are not yet: what the page counts is what its button approves.
+
+    Where a person closed the order with nothing received (`closed`) a person approves again, one by one.
+    """
+    return [
+        row
+        for row in rows.iter_rows(named=True)
+        if is_bulk(row) and _why_not(row, known) is None and (row["sku"], row["location_code"]) not in closed
+    ]
 
 
 def _say_left_out(screen: Screen, left_out: Mapping[str, Sequence[str]]) -> None:
