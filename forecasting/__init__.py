@@ -9,14 +9,15 @@ Three calls do the whole work; each takes Polars or pandas frames and gives back
     buy = suggest(plan.totals, positions, as_of=date(2011, 8, 31), choices=plan.choices)
 
 A frame may have columns of the caller's own. One that lacks a column it must have is refused (``errors.MissingColumns``); one
-that looks like a column that would be read, such as ``supplier_cod``, is warned of (``errors.MisspeltColumn``). Both have a
-``code`` and a ``text("zh")``.
+that looks like a column that would be read, such as ``supplier_cod``, is warned of (``errors.MisspeltColumn``), as is a
+``history`` of sums of months (``errors.MonthlyRows``). All have a ``code`` and a ``text("zh")``.
 
 ``history`` (grain: unique_id, ds)
     unique_id    str   one thing that is stocked at one place, e.g. ``SKU@LOCATION``
     ds           date  local business day; datetimes are cut to their day. Rows before five years without a row of any series
                  are a mistyped year: not used, listed in ``exceptions`` as ``implausible_date`` (``history_too_old``: no other)
-    y            float demand asked for that day, units; missing days are zero demand
+    y            float demand asked for that day, units; missing days are zero demand. Sums of weeks may stand on one of their
+                 days; sums of months may not: spread them over their days
     is_censored  bool  True: stock ran out that day, y is only a lower bound. NULL or no column: stock is not recorded
 
 ``items`` (optional, grain: unique_id; every column but the first may be missing or NULL)

@@ -13,6 +13,7 @@ Only earlier days are looked at, so a forecast made at any cutoff sees the same 
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -22,10 +23,11 @@ from typing import Literal
 import numpy as np
 import polars as pl
 
-from forecasting.errors import BadSetting, DuplicateDays
+from forecasting.errors import BadSetting, DuplicateDays, MonthlyRows
 from forecasting.frames import Frame, date_column, number_column, text_column, to_polars, typed
 from forecasting.reasons import sentence
 
+MONTHS = 6  # so many different days, all the first or the last of a month, are no chance
 SILENCE_DAYS = 5 * 365  # a day before so long a silence is a mistyped year or a zero date, not years of zero demand
 NO_DATE = date(1899, 12, 31)  # what a sheet shows as 1900-01-00, where a date was left empty
 STOCK_OUT_LOOK_BACK = 8
@@ -148,6 +150,7 @@ def read_history(history: Frame, *, as_of: date, duplicates: Literal["error", "s
     findings.append(_listed(negative, "negative_clipped", pl.col("y").min().cast(pl.String)))
     rows = rows.with_columns(pl.col("y").clip(lower_bound=0.0))
 
+    _warn_of_months(rows["ds"])
     counts["rows_used"] = rows.height
     return History(
         rows=rows.select(*ROWS).sort("unique_id", "ds"),
@@ -155,6 +158,14 @@ def read_history(history: Frame, *, as_of: date, duplicates: Literal["error", "s
         counts=counts,
         as_of=as_of,
     )
+
+
+def _warn_of_months(days: pl.Series) -> None:
+    """Say so where all rows, of half a year or more, lie on the first or on the last days of months."""
+    days = days.unique()
+    is_first = days.dt.day() == 1
+    if days.len() >= MONTHS and (is_first.all() or (days.dt.month_end() == days).all()):
+        warnings.warn(MonthlyRows(days=days.len()), stacklevel=4)
 
 
 def _as_date(frame: pl.DataFrame) -> pl.Series:

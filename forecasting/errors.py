@@ -46,10 +46,22 @@ class MissingColumns(BadFrame):
         )
 
 
-class MisspeltColumn(UserWarning):
-    """A frame has a column that is not read and looks like one that would be; warned of, as it may be the caller's own.
+class FrameWarning(UserWarning):
+    """A frame can be read, and perhaps not as it is meant. `warnings.simplefilter("error", FrameWarning)` refuses it."""
 
-    `warnings.simplefilter("error", MisspeltColumn)` refuses it.
+    code = "W_FORECAST_FRAME"
+
+    def __init__(self, message: str, message_zh: str) -> None:
+        self.message_en, self.message_zh = message, message_zh
+        super().__init__(message)
+
+    def text(self, language: str = "en") -> str:
+        """The sentence in `zh` or `en`."""
+        return self.message_zh if language == "zh" else self.message_en
+
+
+class MisspeltColumn(FrameWarning):
+    """A frame has a column that is not read and looks like one that would be; warned of, as it may be the caller's own.
 
     Attributes:
         frame: Which frame, as the argument is called.
@@ -61,13 +73,29 @@ class MisspeltColumn(UserWarning):
 
     def __init__(self, *, frame: str, column: str, nearest: str) -> None:
         self.frame, self.column, self.nearest = frame, column, nearest
-        self.message_en = f"{frame}: column {column!r} is not read; did you mean {nearest}?"
-        self.message_zh = f"{frame}：列 {column!r} 未使用；是否想写 {nearest}？"
-        super().__init__(self.message_en)
+        super().__init__(
+            f"{frame}: column {column!r} is not read; did you mean {nearest}?",
+            f"{frame}：列 {column!r} 未使用；是否想写 {nearest}？",
+        )
 
-    def text(self, language: str = "en") -> str:
-        """The sentence in `zh` or `en`."""
-        return self.message_zh if language == "zh" else self.message_en
+
+class MonthlyRows(FrameWarning):
+    """Every row of a history lies on the first, or the last, day of a month: sums of months, it seems, and read as sales of
+    that one day.
+
+    Attributes:
+        days: How many different days there are.
+    """
+
+    code = "W_FORECAST_MONTHLY"
+
+    def __init__(self, *, days: int) -> None:
+        self.days = days
+        super().__init__(
+            f"history: all {days} days with rows are the first or last of a month; sums of months are read as demand of that "
+            "one day, so spread each over the days of its month",
+            f"history：{days} 个有数据的日期全在月初或月末；月合计会被当作当天的需求，请先摊到当月各天",
+        )
 
 
 class DuplicateDays(ForecastError):

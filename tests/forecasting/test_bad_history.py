@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -10,8 +11,8 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from forecasting.demand import complete_calendar, read_history
-from forecasting.errors import BadFrame, DuplicateDays
+from forecasting.demand import History, complete_calendar, read_history
+from forecasting.errors import BadFrame, DuplicateDays, MonthlyRows
 from forecasting.forecast import QUANTILE_COLUMNS, DemandPlan, PlanSettings, plan_batches, plan_demand
 from forecasting.replenishment import suggest
 from tests.conftest import StatedCount
@@ -209,9 +210,26 @@ def test_case_71_a_mistyped_year_is_listed_by_row_and_changes_no_other_series(wr
 @pytest.mark.parametrize("first_year", [1949, 1976, 2010])
 def test_case_71_an_old_monthly_history_is_used_whole(first_year: int) -> None:
     months = [date(first_year + m // 12, m % 12 + 1, 1) for m in range(50 * 12)]
-    plan = plan_demand(pl.DataFrame({"unique_id": "A", "ds": months, "y": 30.0}), as_of=months[-1])
+    with pytest.warns(MonthlyRows, match="600 days"):
+        plan = plan_demand(pl.DataFrame({"unique_id": "A", "ds": months, "y": 30.0}), as_of=months[-1])
     assert plan.exceptions.height == 0
     assert plan.counts["rows_used"] == 600
+
+
+def test_sums_of_months_are_warned_of_and_days_and_weeks_are_not() -> None:
+    def read(days: list[date]) -> History:
+        return read_history(pl.DataFrame({"unique_id": "A", "ds": days, "y": 1.0}), as_of=END)
+
+    lasts = [date(2025, month, 1) - timedelta(days=1) for month in range(2, 13)]
+    with pytest.warns(MonthlyRows) as told:
+        read(lasts)
+    assert "月末" in told[0].message.text("zh")  # type: ignore[union-attr]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        read(lasts[:5])
+        read([*lasts, date(2025, 6, 3)])
+        read([END - timedelta(days=7 * week) for week in range(30)])
+        read([END - timedelta(days=day) for day in range(300)])
 
 
 def test_case_71_a_gap_of_years_is_no_mistake() -> None:
