@@ -106,9 +106,11 @@ def service_curve(
     for at in range(0, len(alone), CHUNK):
         chunk = alone[at : at + CHUNK]
         need, cycles = _from_a_review(chunk, forecast)
+        grid = [qty_for_cycle_service(need, np.full(len(chunk), ratio)) for ratio in ratios]
         for i, case in enumerate(chunk):
             cycle = _Cycle(need.of(i), float(cycles[i]), settings)
-            rows += _curve_of(case, cycle, ratios, about.get(case.unique_id))
+            levels = [("cycle_service", ratio, int(level[i])) for ratio, level in zip(ratios, grid, strict=True)]
+            rows += _curve_of(case, cycle, levels, about.get(case.unique_id))
     return like(pl.DataFrame(rows, schema=CURVE, orient="row"), pandas=is_pandas(totals))
 
 
@@ -140,15 +142,15 @@ class _Cycle:
     cycles: float  # a year
     settings: OrderSettings
 
-    def followed_by(self, at: Floats) -> tuple[float, float, float]:
-        """Mean stock of an evening, units short a year, and unit-weeks waited for them, from the inventory positions `at`,
-        each as likely."""
+    def followed_by(self, at: Floats) -> tuple[Floats, Floats, Floats]:
+        """Mean stock of an evening, units short a year, and unit-weeks waited for them, for each row of inventory positions,
+        each of a row as likely."""
         inside = self.need.by_period[self.need.is_inside]
         on_hand = _mean_above(at, inside)
         waiting = inside.mean() - at + on_hand
         end, before = self.need.at_end[0], self.need.before[0]
         short = (end.mean() - at + _mean_above(at, end)) - (before.mean() - at + _mean_above(at, before))
-        return float(on_hand.mean()), float(short.mean()) * self.cycles, float(waiting.mean()) * 365 / 7
+        return on_hand.mean(axis=1), short.mean(axis=1) * self.cycles, waiting.mean(axis=1) * 365 / 7
 
     def service(self, at: int) -> float:
         """The chance that a cycle from `at` on misses nothing."""
@@ -198,8 +200,9 @@ def _mean_above(at: Floats, demand: Floats) -> Floats:
 
 
 def _curve_of(
-    case: Case, cycle: _Cycle, ratios: Sequence[float], choice: Mapping[str, Any] | None
+    case: Case, cycle: _Cycle, grid: Sequence[tuple[str, float, int]], choice: Mapping[str, Any] | None
 ) -> list[tuple[object, ...]]:
+    """The rows of a position: those of the `grid` (target, ratio, level), of the least cost, and of what it aims at."""
     p, need, settings = case.position, cycle.need, cycle.settings
     is_costed = case.weekly_holding is not None and case.shortage_cost is not None
     wanted = {name: p[f"{name}_ratio"] for name in ("cycle_service", "fill_rate")}
@@ -212,16 +215,18 @@ def _curve_of(
     set_policy(case, settings, choice)
     lot = _lot_qty(case, float(need.window_demand_qty[0]))
     is_free = not case.extra_qty and case.multiple_qty == 1  # to order fewer packs, or to wait, where that is cheaper
-    levels = [("cycle_service", ratio, int(qty_for_cycle_service(need, np.array([ratio]))[0])) for ratio in ratios]
+    levels = [*grid]
     if is_costed:
         least = cycle.cheapest_from(case, lot) if is_free else cycle.cheapest(case)
         levels.append(("cost", cycle.service(least), least))
     now = least if case.target == "cost" else case.order_up_to_qty
     levels.append(("now", cycle.service(now), now))
     steps = np.arange(lot, dtype=np.float64) if lot <= ABOVE else (np.arange(ABOVE) + 0.5) / ABOVE * lot - 0.5
+    followed = cycle.followed_by(np.array([level for _, _, level in levels])[:, None] + steps)
     rows: list[tuple[object, ...]] = []
-    for target, ratio, level in levels:
-        on_hand, short, waited = cycle.followed_by(level + steps)
+    for (target, ratio, level), on_hand, short, waited in zip(
+        levels, *(part.tolist() for part in followed), strict=True
+    ):
         missed = short if settings.shortage == "lost" else waited
         rows.append((
             case.unique_id, p["currency"], target, ratio, level, on_hand,
