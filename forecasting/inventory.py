@@ -71,7 +71,8 @@ def service_curve(
     after a review, L the lead time and R the review period, from the position S + u follow in the evenings of the days
     L + 1 … L + R the stock (S + u − D(t))⁺, and in a cycle are short (D(L + R) − S − u)⁺ − (D(L) − S − u)⁺ (Silver, Pyke &
     Thomas 2017, §7.9). D and L are those that `suggest` reads: nothing is assumed of their shape. What is short is taken to
-    wait; where it is lost there is a little more stock than said. Closed days and shelf life are not looked at.
+    wait; where it is lost there is a little more stock than said. Closed days and shelf life are not looked at,
+    nor the rules (s, S) and (R, Q), which are taken for ordering up to a level.
 
     Args:
         totals, positions, choices, settings: As `suggest` takes them; the stock of the positions plays no part.
@@ -162,13 +163,13 @@ class _Cycle:
         found = cheapest_qty(
             self.need, holding=holding, short=short, waste=np.zeros(1), shortage=self.settings.shortage
         )
-        return int(found[0])
+        return max(0, int(found[0]))
 
     def cheapest_from(self, case: Case, lot: int) -> int:
         """The lowest position at which nothing is ordered: a whole lot more would cost as much (the condition of the best
         (R, Q) rule, Zipkin 2000, §6.5.2)."""
         best = self.cheapest(case)
-        low, high = best - lot + 1, best
+        low, high = max(0, best - lot + 1), best
         while low < high:
             middle = (low + high) // 2
             if self._cost(case, middle) <= self._cost(case, middle + lot):
@@ -219,7 +220,7 @@ def _curve_of(
     if is_costed:
         least = cycle.cheapest_from(case, lot) if is_free else cycle.cheapest(case)
         levels.append(("cost", cycle.service(least), least))
-    now = least if case.target == "cost" else case.order_up_to_qty
+    now = least if case.target == "cost" and is_free else case.order_up_to_qty
     levels.append(("now", cycle.service(now), now))
     steps = np.arange(lot, dtype=np.float64) if lot <= ABOVE else (np.arange(ABOVE) + 0.5) / ABOVE * lot - 0.5
     followed = cycle.followed_by(np.array([level for _, _, level in levels])[:, None] + steps)
@@ -239,7 +240,10 @@ def _curve_of(
 
 
 def _lot_qty(case: Case, cycle_demand_qty: float) -> int:
-    """Positions, in units, among which a review leaves this one: packs, or lots larger than what a cycle sells."""
+    """Positions, in units, among which a review leaves this one: packs, or lots larger than what a cycle sells. Of what
+    nobody asks for nothing is ordered."""
+    if cycle_demand_qty <= 0:
+        return 1
     p = case.position
     lot = whole_packs(max(case.least_qty, p["moq_qty"]), p["pack_qty"])
     return int(max(p["pack_qty"], lot if lot > cycle_demand_qty else 1, case.multiple_qty, case.extra_qty + 1))

@@ -160,7 +160,8 @@ def _set_levels_over_paths(
         case.lost_qty = math.floor(float(lost[i]) + 0.5)
         if case.lost_qty:
             case.facts |= _loss_facts(need, i, case, arrivals[i], leads[i])
-        case.order_up_to_qty = int(chosen[i]) + case.inventory_position_qty - case.late_qty + case.lost_qty
+        level = int(chosen[i]) + case.inventory_position_qty - case.late_qty + case.lost_qty
+        case.order_up_to_qty = max(0, level)
         case.cycle_service_ratio = min(max(float(reached[i]), 0.001), 0.999)
         case.fill_rate_ratio = float(filled[i])
         if case.target == "cycle_service":

@@ -154,12 +154,17 @@ def apply_overrides(forecasts: Frame, totals: Frame, overrides: Frame, *, as_of:
     return Overridden(daily, _moved(totals, running), steps)
 
 
-def move_pools(together: pl.DataFrame, told: pl.DataFrame, pools: pl.DataFrame) -> pl.DataFrame:
-    """The forecast of pools of places (unique_id is the pool_id) moved by what overrides changed at their places.
+def move_pools(
+    forecasts: pl.DataFrame, totals: pl.DataFrame, told: pl.DataFrame, pools: pl.DataFrame
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Forecasts and totals of pools of places (unique_id is the pool_id) moved by what overrides changed at their places.
+
+    A pool's forecast is its own and may be below that of a place; no day of it goes below zero, and its totals are the sums
+    of its days as they were moved.
 
     Args:
-        together: Forecasts or totals of the pools, from `plan_demand`.
-        told: `Overridden.forecasts` or `.totals`: the same of their places.
+        forecasts, totals: Of the pools, from `plan_demand`.
+        told: `Overridden.forecasts`, of their places.
         pools: unique_id, pool_id.
     """
     change = (
@@ -169,7 +174,13 @@ def move_pools(together: pl.DataFrame, told: pl.DataFrame, pools: pl.DataFrame) 
         .filter(pl.col("change") != 0)
         .rename({"pool_id": "unique_id"})
     )
-    return _moved(together, change)
+    daily = _moved(forecasts, change)
+    running = (
+        daily.join(change.select("unique_id").unique(), on="unique_id", how="semi", maintain_order="left")
+        .select("unique_id", "ds", change=pl.col("mean") - pl.col("model_mean"))
+        .with_columns(pl.col("change").cum_sum().over("unique_id", order_by="ds"))
+    )
+    return daily, _moved(totals, running)
 
 
 def _by_day(frame: Frame, *, name: str, needs: Sequence[str], may_have: Sequence[str] = ()) -> pl.DataFrame:
@@ -185,14 +196,18 @@ def _changes(
     given = to_polars(frame, name=name, needs=(*types, *needs))
     read = given.with_columns(typed(given, name=name, types=types))
     dated = pl.all_horizontal(pl.col(column).is_not_null() for column, dtype in types.items() if dtype == pl.Date)
-    is_fine = dated & (pl.col("through_date") >= pl.col("from_date")) & pl.col("kind").is_in(kinds)
+    amount = next(column for column, dtype in types.items() if dtype == pl.Float64)
+    is_said = pl.col(amount).is_finite() | (pl.col("kind") == "ignore")
+    is_fine = dated & (pl.col("through_date") >= pl.col("from_date")) & pl.col("kind").is_in(kinds) & is_said
     for one in read.filter(~is_fine.fill_null(False)).head(1).iter_rows(named=True):
         number = one[next(iter(types))]
         whose = one["unique_id"]
         days = ", ".join(f"{column} {one[column]}" for column, dtype in types.items() if dtype == pl.Date)
         raise BadFrame(
-            f"{name}: number {number} of {whose} can't be used: kind {one['kind']!r} (one of {', '.join(kinds)}), {days}",
-            f"{name}：{whose} 的第 {number} 号无法使用：kind {one['kind']!r}（应为 {'、'.join(kinds)} 之一），{days}",
+            f"{name}: number {number} of {whose} can't be used: kind {one['kind']!r} (one of {', '.join(kinds)}), "
+            f"{amount} {one[amount]}, {days}",
+            f"{name}：{whose} 的第 {number} 号无法使用：kind {one['kind']!r}（应为 {'、'.join(kinds)} 之一），"
+            f"{amount} {one[amount]}，{days}",
         )
     return read
 

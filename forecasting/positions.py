@@ -104,7 +104,9 @@ def of_totals(totals: Frame | None, asked: pl.DataFrame, as_of: date) -> Forecas
     wanted = asked["unique_id"].append(asked["pool_id"].drop_nulls()).unique()
     table = table.filter(pl.col("unique_id").is_in(wanted.implode()))
     spans = _spans(table)
-    _refuse_other_forecasts(table, as_of)
+    _refuse_another_day(table, as_of)
+    falls = pl.col("unique_id").is_in(_falling_series(table).implode())
+    table = table.with_columns(mean=pl.when(falls).then(math.nan).otherwise("mean"))  # listed as `bad_forecast`
     mean = table["mean"].to_numpy()
     spread = table.select(QUANTILE_COLUMNS).to_numpy()
     mean = np.where(np.isfinite(spread).all(axis=1), mean, np.nan)  # such a series is listed
@@ -144,7 +146,9 @@ def read_positions(
     positions: Frame, cycle_service_ratio: float, fill_rate_ratio: float, target: Target
 ) -> tuple[pl.DataFrame, list[dict[str, object]]]:
     """Positions with every column, and those with a value that is of no use; one bad row never stops the others."""
-    frame = one_row_each(positions, name="positions", may_have=POSITIONS)
+    frame = one_row_each(
+        positions, name="positions", may_have={*POSITIONS, "lead_time_sd_days"}
+    )  # the latter is a term of `replay`
     fills = {"cycle_service_ratio": cycle_service_ratio, "fill_rate_ratio": fill_rate_ratio, "target": target}
     columns, unread = [], []
     for name, (dtype, default) in POSITIONS.items():
@@ -216,8 +220,8 @@ def _spans(table: pl.DataFrame) -> dict[str, tuple[int, int]]:
     return spans
 
 
-def _refuse_other_forecasts(table: pl.DataFrame, as_of: date) -> None:
-    """Raises BadFrame where `table` is of another day than `as_of`, or holds days and not their running totals."""
+def _refuse_another_day(table: pl.DataFrame, as_of: date) -> None:
+    """Raises BadFrame where `table` is of another day than `as_of`."""
     if "ds" in table.columns:
         first = date_column(table, "ds", name="totals").filter(table["horizon_days"] == 1)
         other = first.filter(first != as_of + timedelta(days=1))
@@ -226,13 +230,19 @@ def _refuse_other_forecasts(table: pl.DataFrame, as_of: date) -> None:
                 f"totals begin on {other[0]}, as_of is {as_of}: they must begin on the day after it",
                 f"totals 从 {other[0]} 开始，截至日为 {as_of}：应从截至日的次日开始",
             )
+
+
+def _falling_series(table: pl.DataFrame) -> pl.Series:
+    """The series whose running total falls. Raises BadFrame where most do: `table` holds days, and not their totals."""
     falling = table.filter(pl.col("mean").diff().over("unique_id") < -FALL)
-    if falling.height:
+    ids = falling["unique_id"].unique()
+    if 2 * ids.len() > table["unique_id"].n_unique():
         unique_id, days = falling.select("unique_id", "horizon_days").row(0)
         raise BadFrame(
             f"totals of {unique_id} fall on day {days}, and a running total never does: pass plan.totals, not plan.forecasts",
             f"{unique_id} 的 totals 在第 {days} 天变小，而累计值不会变小：请传 plan.totals，不是 plan.forecasts",
         )
+    return ids
 
 
 def wrong(position: dict[str, Any]) -> str:

@@ -536,7 +536,7 @@ def build_forecast(settings: RunSettings, con: duckdb.DuckDBPyConnection, positi
     choices, steps = table("mart.forecast_choice"), table("mart.forecast_override")
     replace_with_frame(con, table("mart.demand_forecast"), plan.forecast_table(told.forecasts, names))
     replace_with_frame(con, table("mart.demand_forecast_total"), plan.forecast_table(told.totals, names))
-    daily_moved, moved = move_pools(daily_together, told.forecasts, pools), move_pools(together, told.totals, pools)
+    daily_moved, moved = move_pools(daily_together, together, told.forecasts, pools)
     replace_with_frame(con, table("mart.pool_forecast"), plan.forecast_table(daily_moved, shared))
     replace_with_frame(con, table("mart.pool_forecast_total"), plan.forecast_table(moved, shared))
     pool_choices = table("mart.pool_forecast_choice")

@@ -3,13 +3,15 @@ matter and how they vary, and what lies too long. One generation of the warehous
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
 
-from pipelines.transform.stock_marts import product_classes
+from pipelines.transform.as_of import AsOf
+from pipelines.transform.plan import planning_defaults
+from pipelines.transform.stock_marts import product_classes, unit_costs
 from pipelines.warehouse.read import Publication, live_warehouse
 
 NO_CLASS = "-"
@@ -22,9 +24,13 @@ _POINTS = f"""
 _PRODUCTS = f"""
   WITH there AS (
     SELECT sku, sum(greatest(on_hand_qty, 0))::BIGINT AS on_hand_qty FROM mart.turnover GROUP BY sku
-  ), cost AS (
-    SELECT sku, any_value(unit_cost_cents) AS unit_cost_cents, any_value(currency) AS cost_currency
-    FROM mart.reorder_suggestion GROUP BY sku
+  ), offer AS (
+    SELECT sku, any_value(unit_cost_cents) AS unit_cost_cents, any_value(currency) AS currency
+    FROM mart.reorder_suggestion WHERE unit_cost_cents IS NOT NULL GROUP BY sku
+  ), known AS ({{costs}}), cost AS (
+    SELECT sku, coalesce(k.unit_cost_cents, o.unit_cost_cents) AS unit_cost_cents,
+      CASE WHEN k.sku IS NULL THEN o.currency ELSE k.currency END AS cost_currency
+    FROM known k FULL JOIN offer o USING (sku)
   )
   SELECT sku, coalesce(class, '{NO_CLASS}') AS class, k.net_cents, k.currency, coalesce(on_hand_qty, 0) AS on_hand_qty,
     (coalesce(on_hand_qty, 0) * unit_cost_cents)::DOUBLE AS stock_cents, cost_currency
@@ -46,12 +52,14 @@ class Policy:
         products: One row per SKU sold in a year or in stock: sku, class, net_cents (sold in a year) in currency, on_hand_qty,
             and stock_cents (at cost) in cost_currency; NULL where it is not known.
         lying: `mart.excess_dead_stock` with names and class, most money first.
+        class_service: The classes that the plan gave a cycle service of their own.
     """
 
     publication: Publication
     points: pl.DataFrame
     products: pl.DataFrame
     lying: pl.DataFrame
+    class_service: Mapping[str, float]
 
 
 def policy(warehouse_dir: Path) -> Policy:
@@ -61,11 +69,14 @@ def policy(warehouse_dir: Path) -> Policy:
         WarehouseMissing: Nothing was published yet.
     """
     with live_warehouse(warehouse_dir) as warehouse:
+        planned = warehouse.publication("mart.service_curve")
+        as_of = AsOf(planned.as_of_date, planned.business_zone)
         return Policy(
-            publication=warehouse.publication("mart.service_curve"),
+            publication=planned,
             points=warehouse.query(_POINTS),
-            products=warehouse.query(_PRODUCTS),
+            products=warehouse.query(_PRODUCTS.format(costs=unit_costs(as_of))),
             lying=warehouse.query(_LYING),
+            class_service=planning_defaults(warehouse.con, as_of).class_service,
         )
 
 

@@ -158,7 +158,8 @@ def service(
     points = known.points if of_class is None else known.points.filter(known.points["class"] == of_class)
     rows: list[dict[str, Any]] = []
     for currency in sorted(points["currency"].drop_nulls().unique()):
-        rows += [{"currency": currency, **row} for row in summed(points.filter(currency=currency)).to_dicts()]
+        sums = summed(points.filter(currency=currency), kept=known.class_service if of_class is None else ())
+        rows += [{"currency": currency, **row} for row in sums.to_dicts()]
     words = {"cost": ("least cost", "总费用最低"), "now": ("as now", "现在的目标"), "cycle_service": ("", "")}
     shown = rows
     if not (out.is_json or as_csv):
@@ -186,6 +187,9 @@ def service(
     if as_csv or out.is_json:
         columns = {name: (name, name) for name in (rows[0] if rows else ())}
     out.emit_rows(columns, shown, as_csv=as_csv, data={"publication": known.publication, "targets": rows})
+    if known.class_service and of_class is None:
+        listed = ", ".join(f"{name} {percent(ratio)}" for name, ratio in known.class_service.items())
+        out.say(f"classes with a target of their own keep it: {listed}", f"另设目标的分类保持不变：{listed}")
 
 
 def _refuse_unknown(out: Context, sku: str | None, location: str | None) -> None:

@@ -650,6 +650,10 @@ WORDS: dict[str, tuple[str, str]] = {
         "{name} 类从下次计划起按总费用最低补货",
         "Class {name}: aim at the least cost from the next plan",
     ),
+    "policy.own.next": (
+        "从下次计划起另设目标的分类：{classes}",
+        "Classes with a target of their own from the next plan: {classes}",
+    ),
     "policy.own": ("另设目标的分类保持不变：{classes}", "Classes with a target of their own keep it: {classes}"),
     "policy.apply.is_so": ("已是当前目标。", "That is the aim already."),
     "policy.apply.says": (

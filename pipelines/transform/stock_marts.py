@@ -41,6 +41,17 @@ def turnover(as_of: AsOf) -> str:
       FROM stock FULL JOIN sold USING (sku, location_code) WHERE on_hand_qty <> 0 OR sold_365d_qty > 0"""
 
 
+def unit_costs(as_of: AsOf) -> str:
+    """Query: one row per SKU with a cost that holds everywhere on the as-of date: sku, unit_cost_cents, currency; moving
+    average before standard, the newest first."""
+    return f"""
+      SELECT sku, unit_cost_cents, currency FROM core.fct_cost
+      WHERE location_code IS NULL AND valid_from_date <= {as_of.day_sql}
+        AND coalesce(valid_to_date >= {as_of.day_sql}, true)
+      QUALIFY row_number() OVER (
+        PARTITION BY sku ORDER BY cost_kind = 'standard', valid_from_date DESC, cost_id DESC) = 1"""
+
+
 def excess_dead_stock(as_of: AsOf) -> str:
     """One row per SKU and location where stock lies that does not sell.
 
@@ -54,13 +65,7 @@ def excess_dead_stock(as_of: AsOf) -> str:
         FROM (SELECT *, max(stock_date) FILTER (WHERE on_hand_qty <= 0)
                 OVER (PARTITION BY sku, location_code) AS last_out_date FROM core.fct_stock_daily)
         GROUP BY ALL
-      ), cost AS (
-        SELECT sku, unit_cost_cents, currency FROM core.fct_cost
-        WHERE location_code IS NULL AND valid_from_date <= {as_of.day_sql}
-          AND coalesce(valid_to_date >= {as_of.day_sql}, true)
-        QUALIFY row_number() OVER (
-          PARTITION BY sku ORDER BY cost_kind = 'standard', valid_from_date DESC, cost_id DESC) = 1
-      ), judged AS (
+      ), cost AS ({unit_costs(as_of)}), judged AS (
         SELECT sku, location_code, on_hand_qty, first_stock_date, last_shipped_date,
           coalesce(sold_91d_qty, 0) AS sold_91d_qty,
           coalesce(last_shipped_date <= {as_of.day_sql} - {DEAD_AFTER_DAYS}, true) AS is_dead,

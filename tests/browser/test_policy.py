@@ -23,7 +23,7 @@ SAYS = {
         "apply_cost": re.compile("从下次计划起按总费用最低补货"), "go": "确认修改", "say_why": "请填写原因。",
         "is_so": "已是当前目标。", "done": "补货目标已改",
         "one_class": "只看 AX 类", "class": re.compile("AX 类从下次计划起按 60 % 补货"),
-        "class_cost": re.compile("AX 类从下次计划起按总费用最低"), "own": "另设目标的分类保持不变：AX 60 %",
+        "class_cost": re.compile("AX 类从下次计划起按总费用最低"), "own": "从下次计划起另设目标的分类：AX 60 %",
     },
     "en-US": {
         "title": "Inventory policy", "fill": "Served from stock", "apply": re.compile("Aim at [0-9.]+ %"), "cost": "Least cost",
@@ -31,7 +31,7 @@ SAYS = {
         "why": "Why", "apply_cost": re.compile("Aim at the least cost"), "go": "Change it", "say_why": "Say why.",
         "is_so": "That is the aim already.", "done": "The aim is changed", "one_class": "Only class AX",
         "class": re.compile("Class AX: aim at 60 %"), "class_cost": re.compile("Class AX: aim at the least cost"),
-        "own": "keep it: AX 60 %",
+        "own": "from the next plan: AX 60 %",
     },
 }  # fmt: skip
 

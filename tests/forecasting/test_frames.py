@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -14,11 +15,12 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from forecasting.errors import BadFrame, BadSetting, MissingColumns, MisspeltColumn
+from forecasting.errors import BadFrame, BadSetting, FrameWarning, MissingColumns, MisspeltColumn
 from forecasting.events import series_regressors
 from forecasting.forecast import DemandPlan, PlanSettings, plan_demand
 from forecasting.frames import to_polars
 from forecasting.inventory import service_curve, stock_health
+from forecasting.overrides import apply_overrides
 from forecasting.replay import replay
 from forecasting.replenishment import suggest
 from forecasting.stock_price import stock_prices
@@ -334,3 +336,37 @@ def test_what_stock_costs_and_is_worth_may_be_asked_with_frames_of_a_csv() -> No
     )
     text = dated.with_columns(pl.col("last_out_date", "in_since_date").cast(pl.String))
     assert_frame_equal(stock_health(text, totals, as_of=END), stock_health(dated, PLAN.totals, as_of=END))
+
+
+def test_totals_of_one_series_that_fall_are_listed_and_those_of_most_are_refused() -> None:
+    other = PLAN.totals.with_columns(unique_id=pl.lit("8"))
+    third = PLAN.totals.with_columns(unique_id=pl.lit("9"), mean=pl.col("mean").max() - pl.col("mean"))
+    three = pl.concat([STOCK.with_columns(unique_id=pl.lit(name)) for name in "789"])
+    found = suggest(pl.concat([PLAN.totals, other, third]), three, as_of=END)
+    assert found.exceptions.select("unique_id", "code").rows() == [("9", "bad_forecast")]
+    assert found.suggestions["unique_id"].to_list() == ["7", "8"]
+    with pytest.raises(BadFrame, match=r"pass plan\.totals"):
+        suggest(pl.concat([PLAN.totals, third]), three[:2].with_columns(unique_id=pl.Series(["9", "9x"])), as_of=END)
+
+
+def test_a_term_of_replay_is_no_misspelling() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", FrameWarning)
+        suggest(PLAN.totals, STOCK.with_columns(lead_time_sd_days=pl.lit(2.0)), as_of=END)
+
+
+@pytest.mark.parametrize(("kind", "amount"), [("set_daily", None), ("multiply", math.nan), ("add_weekly", math.inf)])
+def test_an_override_without_an_amount_is_named(kind: str, amount: float | None) -> None:
+    days = {"from_date": END + timedelta(days=1), "through_date": END + timedelta(days=3)}
+    one = {
+        "override_id": 4,
+        "unique_id": "7",
+        **days,
+        "kind": kind,
+        "amount": amount,
+        "expires_date": END + timedelta(days=9),
+    }
+    with pytest.raises(BadFrame, match=r"number 4 of 7 .* amount"):
+        apply_overrides(
+            PLAN.forecasts, PLAN.totals, pl.DataFrame([one], schema_overrides={"amount": pl.Float64}), as_of=END
+        )

@@ -106,6 +106,34 @@ def test_without_a_cost_there_is_stock_and_no_money() -> None:
         assert curve[name].null_count() == curve.height, name
 
 
+def slow_totals(rate: float, days: int = 35) -> pl.DataFrame:
+    rng = np.random.default_rng(3)
+    total = rng.poisson(rate, (20_000, days)).cumsum(axis=1)
+    spread = np.quantile(total, QUANTILES, axis=0)
+    return pl.DataFrame([
+        {"unique_id": "A", "horizon_days": day + 1, "mean": rate * (day + 1)}
+        | dict(zip(QUANTILE_COLUMNS, spread[:, day], strict=True))
+        for day in range(days)
+    ])  # fmt: skip
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.02, 0.1])
+@pytest.mark.parametrize("moq", [1, 50, 500])
+def test_a_lot_of_years_makes_no_level_below_zero_and_none_where_nothing_is_asked_for(rate: float, moq: int) -> None:
+    terms = {"unique_id": "A", "lead_time_days": 7, "review_period_days": 28, "moq_qty": moq}
+    curve = service_curve(slow_totals(rate), pl.DataFrame(terms | COSTS), as_of=END)
+    assert curve["order_up_to_qty"].min() >= 0
+    assert curve["yearly_short_qty"].min() > -1e-9
+    if rate == 0:
+        assert curve["mean_on_hand_qty"].max() == 0, "what nobody asks for is never ordered"
+
+
+def test_a_minimum_and_maximum_that_were_given_are_what_is_aimed_at_now() -> None:
+    terms = {"unique_id": "A", "lead_time_days": 7, "review_period_days": 7, "min_qty": 90, "max_qty": 150}
+    curve = service_curve(poisson_totals(14), pl.DataFrame(terms | COSTS), as_of=END)
+    assert curve.filter(target="now")["order_up_to_qty"].item() == 90
+
+
 def test_places_of_a_pool_are_one_row_and_need_less_than_each_for_itself() -> None:
     one = poisson_totals(14)
     rng = np.random.default_rng(2)

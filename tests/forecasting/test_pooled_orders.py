@@ -6,6 +6,7 @@ import json
 import math
 from datetime import timedelta
 
+import numpy as np
 import polars as pl
 import pytest
 from hypothesis import given, settings
@@ -268,19 +269,39 @@ def test_places_of_different_terms_are_planned_apart(odd: dict[str, object]) -> 
     assert not any("pooled" in str(row["reason_codes"]) for row in rows.values())
 
 
+def by_day(totals: pl.DataFrame) -> pl.DataFrame:
+    """Totals as the forecasts of their days."""
+    names = ("mean", *QUANTILE_COLUMNS)
+    days = (pl.col(name) - pl.col(name).shift(1, fill_value=0.0).over("unique_id") for name in names)
+    return totals.with_columns(ds=END + pl.duration(days=pl.col("horizon_days"))).with_columns(days)
+
+
+POOLS = pl.DataFrame({"unique_id": [HEL, TKU], "pool_id": [POOL, POOL]})
+
+
 def test_an_override_at_one_place_moves_the_pool_by_as_much() -> None:
-    told = PLACES.with_columns(ds=END + pl.duration(days=pl.col("horizon_days"))).with_columns(
+    told = by_day(PLACES).with_columns(
         model_mean=pl.col("mean"),
         mean=pl.when(pl.col("unique_id") == TKU).then(2 * pl.col("mean")).otherwise(pl.col("mean")),
     )
     totals = TOGETHER.with_columns(ds=END + pl.duration(days=pl.col("horizon_days")))
-    pools = pl.DataFrame({"unique_id": [HEL, TKU], "pool_id": [POOL, POOL]})
-    moved = move_pools(totals, told, pools).row(15, named=True)
+    _, running = move_pools(by_day(TOGETHER), totals, told, POOLS)
+    moved = running.row(15, named=True)
     assert (moved["ds"], moved["model_mean"], moved["mean"]) == (END + timedelta(days=16), 240, 320)
     upper = QUANTILE_COLUMNS[Z.index(1.645)]
     assert moved[upper] == pytest.approx(TOGETHER[upper][15] * 320 / 240)
-    assert (
-        move_pools(totals, told.with_columns(mean="model_mean"), pools)
-        .drop("model_mean")
-        .equals(totals.select(move_pools(totals, told, pools).drop("model_mean").columns))
-    )
+    _, as_it_was = move_pools(by_day(TOGETHER), totals, told.with_columns(mean="model_mean"), POOLS)
+    assert as_it_was.drop("model_mean").equals(totals.select(as_it_was.drop("model_mean").columns))
+
+
+def test_a_place_that_closes_takes_no_more_from_its_pool_than_the_pool_expects() -> None:
+    """The pool has a model of its own, which may expect less than that of its main place."""
+    told = by_day(PLACES).with_columns(model_mean=pl.col("mean") * 9)
+    closed = pl.col("horizon_days").is_between(4, 9) & (pl.col("unique_id") == TKU)
+    told = told.with_columns(mean=pl.when(closed).then(0.0).otherwise("model_mean"))
+    totals = TOGETHER.with_columns(ds=END + pl.duration(days=pl.col("horizon_days")))
+    daily, running = move_pools(by_day(TOGETHER), totals, told, POOLS)
+    days = daily["mean"].to_list()
+    assert min(days) == 0
+    assert running["mean"].to_list() == pytest.approx(np.cumsum(days).tolist())
+    assert running["mean"].is_sorted()

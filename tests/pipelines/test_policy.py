@@ -70,6 +70,8 @@ def test_the_curve_is_that_of_the_plan_and_sums_by_target(book: Book, database_u
     assert set(classes.values()) <= {*CLASSES, NO_CLASS}
     lying = {row["sku"]: row["stock_class"] for row in known.lying.iter_rows(named=True)}
     assert lying == {"VASE": "dead", "RUG": "excess", "PIN": "excess"}
+    stock, units = (dict(known.products.select("sku", name).iter_rows()) for name in ("stock_cents", "on_hand_qty"))
+    assert all(stock[sku] == 250 * units[sku] > 0 for sku in ("RUG", "VASE", "PIN"))
 
     rows = summed(known.points)
     assert rows["products"].unique().to_list() == [4]
@@ -114,6 +116,7 @@ def test_a_class_with_a_target_of_its_own_is_planned_by_it_and_the_others_are_no
     assert level[1] < level[0]
 
     known = policy(tmp_path / "w")
+    assert known.class_service == {"AX": 0.6}, "as the plan had it"
     of_lamp = known.points.filter(sku="LAMP")
     at_60 = of_lamp.filter(order_aim="cycle_service", service_ratio=0.6)["mean_stock_cents"].item()
     assert of_lamp.filter(order_aim="now")["mean_stock_cents"].item() == at_60
@@ -130,3 +133,17 @@ def test_a_class_that_is_none_and_a_service_that_is_none_are_refused(book: Book)
             book.store.run(set_planning, planner, SetPlanning(class_service=wrong))
     assert book.store.run(set_planning, planner, SetPlanning(class_service={"AX": 0.9})).class_service == {"AX": 0.9}
     assert book.store.run(set_planning, planner, SetPlanning(class_service={"AX": None})).class_service == {}
+
+
+def test_products_nobody_asks_for_have_sums_and_no_service() -> None:
+    """A class of stopped products: stock and money are zero, and the service of what is aimed at is not known."""
+    columns = dict.fromkeys(
+        ("mean_stock_cents", "yearly_holding_cents", "yearly_shortage_cents", "yearly_short_qty"), 0.0
+    )
+    rows = [
+        {"order_aim": aimed, "service_ratio": 0.9, "yearly_demand_qty": 0.0, "class": "CZ", **columns}
+        for aimed in ("cycle_service", "now")
+    ]
+    found = summed(pl.DataFrame(rows)).sort("order_aim")
+    assert found["service_ratio"].to_list() == [0.9, None]
+    assert found["fill_rate_ratio"].null_count() == 2

@@ -42,7 +42,7 @@ def show(screen: Screen) -> None:
     if chosen is not None:
         points = points.filter(pl.col("class") == chosen)
     with right:
-        _service(screen, points, currency, chosen)
+        _service(screen, known, points, currency, chosen)
     _lying(screen, known, currency, chosen)
 
 
@@ -104,14 +104,13 @@ def _classes(screen: Screen, known: Policy, currency: str) -> str | None:
     return chosen
 
 
-def _service(screen: Screen, points: pl.DataFrame, currency: str, chosen: str | None) -> None:
+def _service(screen: Screen, known: Policy, points: pl.DataFrame, currency: str, chosen: str | None) -> None:
     """The curve with today's point and the reader's, what would change, and the button that makes it so."""
     t = screen.t
     st.subheader(t("policy.service"), anchor=False, help=t("policy.service.help"))
     with screen.store.reading() as conn:
         planning = planning_rules(conn)
-    own = {} if chosen is not None else planning.class_service
-    rows = summed(points, kept=own)
+    rows = summed(points, kept=known.class_service if chosen is None else ())
     grid = rows.filter(order_aim="cycle_service").sort("service_ratio")
     if grid.is_empty():
         st.info(t("policy.no_cost"), icon=":material/inbox:")
@@ -130,7 +129,8 @@ def _service(screen: Screen, points: pl.DataFrame, currency: str, chosen: str | 
         proposed, ratio = by_cost.row(0, named=True), None
         words = t("policy.aim.cost")
     else:
-        nearest = min(ratios, key=lambda one: abs(one - now["service_ratio"]))
+        reached = now["service_ratio"] or ratios[-1]  # nothing is asked for: any service is reached
+        nearest = min(ratios, key=lambda one: abs(one - reached))
         ratio = st.select_slider(
             t("policy.slider"), ratios, value=nearest, format_func=percent, key=f"ratio_{chosen}_{currency}"
         )
@@ -153,9 +153,10 @@ def _service(screen: Screen, points: pl.DataFrame, currency: str, chosen: str | 
         ),
         alt=t("policy.service"),
     )  # fmt: skip
-    if own:
-        listed = ", ".join(f"{name} {percent(its)}" for name, its in own.items())
-        st.caption(t("policy.own", classes=listed))
+    if chosen is None and planning.class_service:
+        listed = ", ".join(f"{name} {percent(its)}" for name, its in planning.class_service.items())
+        is_planned = planning.class_service == known.class_service
+        st.caption(t("policy.own" if is_planned else "policy.own.next", classes=listed))
     _apply(screen, planning, aim, ratio, chosen)
 
 
@@ -176,8 +177,8 @@ def _differences(screen: Screen, now: dict[str, Any], proposed: dict[str, Any], 
     def signed_amount(cents: float) -> str:
         return ("-" if cents < 0 else "+") + amount(abs(cents))  # Streamlit knows a fall by the hyphen
 
-    fill = proposed["fill_rate_ratio"] or 0.0
-    points = 100 * (fill - (now["fill_rate_ratio"] or 0.0))
+    fill, before = (1.0 if row["fill_rate_ratio"] is None else row["fill_rate_ratio"] for row in (proposed, now))
+    points = 100 * (fill - before)  # where nothing is asked for nothing is missed
     with st.container(horizontal=True, gap="medium"):
         st.metric(
             t("policy.fill"), fine_percent(fill), f"{points:+.1f} {t('policy.points')}", width=130,
