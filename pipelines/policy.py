@@ -122,5 +122,5 @@ def summed(points: pl.DataFrame, *, kept: Collection[str] = ()) -> pl.DataFrame:
             *sums[3:],
             "products",
         )
-        .sort("mean_stock_cents", "order_aim")
+        .sort("mean_stock_cents", "service_ratio", "order_aim")
     )

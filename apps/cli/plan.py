@@ -156,6 +156,8 @@ def service(
         )
     known = policy(out.settings.warehouse_dir)
     points = known.points if of_class is None else known.points.filter(known.points["class"] == of_class)
+    if points.is_empty() and of_class is not None:
+        out.say(f"no planned product is in class {of_class}", f"{of_class} 类没有参与计划的商品")
     rows: list[dict[str, Any]] = []
     for currency in sorted(points["currency"].drop_nulls().unique()):
         sums = summed(points.filter(currency=currency), kept=known.class_service if of_class is None else ())
@@ -337,6 +339,11 @@ def close(
         done = out.run(store, close_replenishment, CloseReplenishment(number, reason.strip()), dry_run=dry_run)
     out.emit({**plain(done), "dry_run": dry_run}, number)
     kind = "production" if isinstance(done, ProductionState) else "purchase"
+    if done.is_repeat:
+        out.say(
+            "it was closed before; the reason given then stays on record",
+            "此前已关闭；审计记录保留当时的原因",
+        )
     out.say(
         *(
             say(lang, "purchase.close_done", number=number, status=say(lang, f"{kind}.status.{done.status}"))

@@ -599,8 +599,10 @@ WORDS: dict[str, tuple[str, str]] = {
     "policy.classes": ("按销售额与波动分类", "Products by money and by variation"),
     "policy.classes.help": (
         "A：近一年销售额最高、合计占 80% 的商品；B：到 95%；C：其余。"
+        "以多种货币销售的商品各币种分别排，取最好的一类。"
         "X、Y、Z：每周销量波动（标准差 ÷ 均值）不超过 0.5、不超过 1、更大。点一格只看该类。",
-        "A: products with the most sales of a year, 80 % of them together; B: up to 95 %; C: the rest. X, Y, Z: the units of a"
+        "A: products with the most sales of a year, 80 % of them together; B: up to 95 %; C: the rest. What is sold in several"
+        " currencies is ranked in each, and the best counts. X, Y, Z: the units of a"
         " week vary (standard deviation ÷ mean) by up to 0.5, up to 1, more. Click a cell to see only that class.",
     ),
     "policy.class.A": ("A 主销", "A most sold"),
@@ -656,6 +658,7 @@ WORDS: dict[str, tuple[str, str]] = {
     ),
     "policy.own": ("另设目标的分类保持不变：{classes}", "Classes with a target of their own keep it: {classes}"),
     "policy.apply.is_so": ("已是当前目标。", "That is the aim already."),
+    "policy.apply.is_set": ("已设定，下次每日计划起生效。", "That is set; it holds from the next daily plan."),
     "policy.apply.says": (
         "下次每日计划起生效；今天的建议不变，可随时改回。",
         "It holds from the next daily plan; today's suggestions stay. It can be changed back at any time.",

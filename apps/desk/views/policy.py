@@ -10,7 +10,8 @@ import streamlit as st
 
 from apps.components.charts import class_heat, service_line
 from apps.components.figures import SIGNS, fine_percent, percent, qty, short_money, whole_units
-from apps.components.planning import published_policy
+from apps.components.planning import published_plan, published_policy
+from apps.components.sentences import escaped
 from apps.desk.screen import Screen, from_url, to_url
 from apps.desk.views.plan import plan_age, warn_if_stale
 from apps.readers import locations, planning_rules
@@ -33,6 +34,9 @@ def show(screen: Screen) -> None:
     screen.title(t("policy.title"), as_of=plan_age(screen, planned.as_of_date, planned.published_at))
     screen.show_told("policy")
     warn_if_stale(screen, planned.as_of_date, planned.published_at)
+    plan = published_plan(screen.warehouse_dir, screen.language)
+    if plan is not None:
+        st.caption(escaped(plan.aim))
     currency = _currency(screen, known)
     points = known.points.filter(pl.col("currency") == currency)
     _sentence(screen, known, currency)
@@ -157,7 +161,8 @@ def _service(screen: Screen, known: Policy, points: pl.DataFrame, currency: str,
         listed = ", ".join(f"{name} {percent(its)}" for name, its in planning.class_service.items())
         is_planned = planning.class_service == known.class_service
         st.caption(t("policy.own" if is_planned else "policy.own.next", classes=listed))
-    _apply(screen, planning, aim, ratio, chosen)
+    is_planned = planning.class_service.get(chosen or "") == known.class_service.get(chosen or "")
+    _apply(screen, planning, aim, ratio, chosen, is_planned=is_planned)
 
 
 def _at(row: dict[str, Any], currency: str) -> dict[str, Any]:
@@ -198,7 +203,9 @@ def _differences(screen: Screen, now: dict[str, Any], proposed: dict[str, Any], 
         )  # fmt: skip
 
 
-def _apply(screen: Screen, planning: Planning, aim: str, ratio: float | None, chosen: str | None) -> None:
+def _apply(
+    screen: Screen, planning: Planning, aim: str, ratio: float | None, chosen: str | None, *, is_planned: bool
+) -> None:
     """The button that makes the proposed target that of all products, or of the class that was clicked."""
     t = screen.t
     of_all = planning.cycle_service_ratio if planning.target == "cycle_service" else None
@@ -217,7 +224,7 @@ def _apply(screen: Screen, planning: Planning, aim: str, ratio: float | None, ch
         if st.button(words, type="primary", key="apply_policy", disabled=is_off):
             _ask_why(screen, command, words)
         if is_so:
-            st.caption(t("policy.apply.is_so"), width="content")
+            st.caption(t("policy.apply.is_so" if is_planned else "policy.apply.is_set"), width="content")
         screen.say_role("forecast.override")
 
 
