@@ -165,10 +165,9 @@ class _Cycle:
         )
         return max(0, int(found[0]))
 
-    def cheapest_from(self, case: Case, lot: int) -> int:
+    def cheapest_from(self, case: Case, best: int, lot: int) -> int:
         """The lowest position at which nothing is ordered: a whole lot more would cost as much (the condition of the best
-        (R, Q) rule, Zipkin 2000, §6.5.2)."""
-        best = self.cheapest(case)
+        (R, Q) rule, Zipkin 2000, §6.5.2). `best` is the `cheapest` one."""
         low, high = max(0, best - lot + 1), best
         while low < high:
             middle = (low + high) // 2
@@ -206,19 +205,19 @@ def _curve_of(
     """The rows of a position: those of the `grid` (target, ratio, level), of the least cost, and of what it aims at."""
     p, need, settings = case.position, cycle.need, cycle.settings
     is_costed = case.weekly_holding is not None and case.shortage_cost is not None
-    wanted = {name: p[f"{name}_ratio"] for name in ("cycle_service", "fill_rate")}
+    cheapest = cycle.cheapest(case) if is_costed else 0
     if case.target == "cost":
-        case.order_up_to_qty = cycle.cheapest(case)
+        case.order_up_to_qty = cheapest
     elif case.target == "fill_rate":
-        case.order_up_to_qty = int(qty_for_fill_rate(need, np.array([wanted["fill_rate"]]))[0])
+        case.order_up_to_qty = int(qty_for_fill_rate(need, np.array([p["fill_rate_ratio"]]))[0])
     else:
-        case.order_up_to_qty = int(qty_for_cycle_service(need, np.array([wanted["cycle_service"]]))[0])
+        case.order_up_to_qty = int(qty_for_cycle_service(need, np.array([p["cycle_service_ratio"]]))[0])
     set_policy(case, settings, choice)
     lot = _lot_qty(case, float(need.window_demand_qty[0]))
     is_free = not case.extra_qty and case.multiple_qty == 1  # to order fewer packs, or to wait, where that is cheaper
     levels = [*grid]
     if is_costed:
-        least = cycle.cheapest_from(case, lot) if is_free else cycle.cheapest(case)
+        least = cycle.cheapest_from(case, cheapest, lot) if is_free else cheapest
         levels.append(("cost", cycle.service(least), least))
     now = least if case.target == "cost" and is_free else case.order_up_to_qty
     levels.append(("now", cycle.service(now), now))

@@ -146,9 +146,8 @@ def read_positions(
     positions: Frame, cycle_service_ratio: float, fill_rate_ratio: float, target: Target
 ) -> tuple[pl.DataFrame, list[dict[str, object]]]:
     """Positions with every column, and those with a value that is of no use; one bad row never stops the others."""
-    frame = one_row_each(
-        positions, name="positions", may_have={*POSITIONS, "lead_time_sd_days"}
-    )  # the latter is a term of `replay`
+    known = {*POSITIONS, "lead_time_sd_days"}  # the last is a term of `replay` and no misspelling
+    frame = one_row_each(positions, name="positions", may_have=known)
     fills = {"cycle_service_ratio": cycle_service_ratio, "fill_rate_ratio": fill_rate_ratio, "target": target}
     columns, unread = [], []
     for name, (dtype, default) in POSITIONS.items():

@@ -563,7 +563,6 @@ def build_suggestions(settings: RunSettings, con: duckdb.DuckDBPyConnection, pos
     asked = plan.positions_for_suggestions(positions, totals)
     aim: dict[str, Any] = {
         "as_of": settings.as_of,
-        "target": defaults.target,
         "fill_rate_ratio": defaults.fill_rate_ratio,
         "choices": plan.stored_choices(con),
         "settings": OrderSettings(

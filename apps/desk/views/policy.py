@@ -159,10 +159,10 @@ def _service(screen: Screen, known: Policy, points: pl.DataFrame, currency: str,
     )  # fmt: skip
     if chosen is None and planning.class_service:
         listed = ", ".join(f"{name} {percent(its)}" for name, its in planning.class_service.items())
-        is_planned = planning.class_service == known.class_service
-        st.caption(t("policy.own" if is_planned else "policy.own.next", classes=listed))
-    is_planned = planning.class_service.get(chosen or "") == known.class_service.get(chosen or "")
-    _apply(screen, planning, aim, ratio, chosen, is_planned=is_planned)
+        are_planned = planning.class_service == known.class_service
+        st.caption(t("policy.own" if are_planned else "policy.own.next", classes=listed))
+    own, planned = (classes.get(chosen or "") for classes in (planning.class_service, known.class_service))
+    _apply(screen, planning, aim, ratio, chosen, is_planned=own == planned)
 
 
 def _at(row: dict[str, Any], currency: str) -> dict[str, Any]:
